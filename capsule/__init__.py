@@ -1,0 +1,1 @@
+"""The Capsule: key service and judge of Sonar campaigns. Only `capsule.client` is for other packages."""

@@ -1,0 +1,74 @@
+"""The network file: where the chain, the contract, the content store and the Capsule are.
+
+`sonar devnet` and `sonar deploy` write it; `pysonar.connect()`, `mine` and `capsule` read it. It holds no secret.
+Order: an explicit path, the environment variable SONAR_NETWORK, then `network.json` in the home (SONAR_HOME or
+~/.sonar).
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sonar.errors import ConfigError
+
+__all__ = ["Network", "home", "network_path"]
+
+_ADDRESS = r"^0x[0-9a-fA-F]{40}$"
+_URL = r"^https?://[^\s]+$"
+
+
+def home() -> Path:
+    """The directory of this user's Sonar files: SONAR_HOME, or ~/.sonar."""
+    return Path(os.environ.get("SONAR_HOME") or Path.home() / ".sonar")
+
+
+def network_path(path: Path | str | None = None) -> Path:
+    """Where the network file is looked for."""
+    return Path(path or os.environ.get("SONAR_NETWORK") or home() / "network.json")
+
+
+class Network(BaseModel):
+    """One deployment of Sonar.
+
+    `store` is `directory:PATH`, `kubo:URL` or `memory:`; `capsule` is the address that signs admissions and
+    settlements; `start_block` is the block of the contract's deployment, from which events are read.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    rpc_url: Annotated[str, Field(pattern=_URL)]
+    chain_id: Annotated[int, Field(ge=1)]
+    contract: Annotated[str, Field(pattern=_ADDRESS)]
+    start_block: Annotated[int, Field(ge=0)] = 0
+    store: Annotated[str, Field(pattern=r"^(directory:.+|kubo:https?://\S+|memory:)$")]
+    capsule_url: Annotated[str, Field(pattern=_URL)] | None = None
+    capsule: Annotated[str, Field(pattern=_ADDRESS)] | None = None
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> Self:
+        """The network in the file found by `network_path`; raises ConfigError that names file and field."""
+        file = network_path(path)
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"no network file at {file}: start `sonar devnet`, or set SONAR_NETWORK to the file of your network"
+            ) from error
+        except OSError as error:
+            raise ConfigError(f"the network file {file} cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in problem["loc"]) or "file"
+            raise ConfigError(f"the network file {file} is not valid: {place}: {problem['msg']}") from error
+
+    def save(self, path: Path | str | None = None) -> Path:
+        """Writes the network file in one step, so that no reader sees half of it; returns its path."""
+        file = network_path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+        part.replace(file)
+        return file

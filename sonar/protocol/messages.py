@@ -1,0 +1,169 @@
+"""Signed messages (EIP-712): what the Capsule attests to the contract, and what accounts ask of the Capsule.
+
+Attestations (Admission, Settlement) are signed over the domain ("Sonar", "1", chain id, contract), requests over
+("Sonar Capsule", "1", chain id, contract), so neither can pass for the other, nor for another chain or contract.
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from eth_account import Account
+from eth_account.messages import SignableMessage, encode_typed_data
+from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
+
+from sonar.chain.records import Admission, Settlement
+from sonar.protocol.errors import SignatureError
+from sonar.units import Address, CampaignId, Digest, digest_of
+
+__all__ = [
+    "CapsuleRequest", "Domain", "hash_admission", "hash_settlement", "recover", "request_for", "sign_admission",
+    "sign_request", "sign_settlement", "verify_admission", "verify_request", "verify_settlement",
+]  # fmt: skip
+
+REQUEST_LIFETIME = 300
+"""The longest time in seconds for which a request to the Capsule may be valid."""
+
+
+def _fields(*pairs: str) -> list[dict[str, str]]:
+    return [dict(zip(("type", "name"), pair.split(), strict=True)) for pair in pairs]
+
+
+_ADMISSION = {
+    "Admission": _fields(
+        "bytes32 spec", "bytes32 model", "bytes32 key", "bytes32 sealingKey", "uint32 startScore", "address owner",
+        "uint40 validUntil",
+    )
+}  # fmt: skip
+_SETTLEMENT = {
+    "Settlement": _fields(
+        "bytes32 campaign", "uint32 round", "bytes32 head", "uint32 score", "uint8 exponent", "bytes32 model",
+        "bytes32 key", "bytes32 product", "string modelCid", "string productCid", "Outcome[] outcomes",
+    ),
+    "Outcome": _fields("uint8 verdict", "uint32 weight", "uint32 share"),
+}  # fmt: skip
+_REQUEST = {
+    "Request": _fields("address account", "string action", "bytes32 body", "bytes32 nonce", "uint64 expiry"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The chain and contract for which a message is signed."""
+
+    chain_id: int
+    contract: Address
+
+    def encode(self, name: str, types: dict[str, Any], message: dict[str, Any]) -> SignableMessage:
+        """The EIP-712 message under this domain."""
+        domain = {"name": name, "version": "1", "chainId": self.chain_id, "verifyingContract": self.contract}
+        return encode_typed_data(domain, types, message)
+
+
+@dataclass(frozen=True, slots=True)
+class CapsuleRequest:
+    """What an account asks of the Capsule: an action, the digest of the HTTP body, a nonce used once, an expiry."""
+
+    account: Address
+    action: str
+    body: Digest
+    nonce: bytes
+    expiry: int
+
+
+def hash_admission(domain: Domain, admission: Admission) -> CampaignId:
+    """The EIP-712 digest of an admission: the id of its campaign."""
+    return CampaignId(_digest(_admission(domain, admission)))
+
+
+def hash_settlement(domain: Domain, settlement: Settlement) -> bytes:
+    """The EIP-712 digest of a settlement."""
+    return _digest(_settlement(domain, settlement))
+
+
+def sign_admission(domain: Domain, admission: Admission, account: LocalAccount) -> bytes:
+    """The Capsule's 65-byte signature of an admission."""
+    return bytes(account.sign_message(_admission(domain, admission)).signature)
+
+
+def sign_settlement(domain: Domain, settlement: Settlement, account: LocalAccount) -> bytes:
+    """The Capsule's 65-byte signature of a settlement."""
+    return bytes(account.sign_message(_settlement(domain, settlement)).signature)
+
+
+def verify_admission(domain: Domain, admission: Admission, signature: bytes, signer: Address) -> None:
+    """Raises SignatureError unless `signer` signed the admission for this domain."""
+    _verify(_admission(domain, admission), signature, signer, "admission")
+
+
+def verify_settlement(domain: Domain, settlement: Settlement, signature: bytes, signer: Address) -> None:
+    """Raises SignatureError unless `signer` signed the settlement for this domain."""
+    _verify(_settlement(domain, settlement), signature, signer, "settlement")
+
+
+def request_for(account: Address, action: str, body: bytes, now: int, lifetime: int = 120) -> CapsuleRequest:
+    """A fresh request over an HTTP body, valid until `now + lifetime` (Unix seconds)."""
+    return CapsuleRequest(account, action, digest_of(body), secrets.token_bytes(32), now + lifetime)
+
+
+def sign_request(domain: Domain, request: CapsuleRequest, account: LocalAccount) -> bytes:
+    """The caller's 65-byte signature of a request."""
+    return bytes(account.sign_message(_request(domain, request)).signature)
+
+
+def verify_request(domain: Domain, request: CapsuleRequest, signature: bytes, body: bytes, now: int) -> None:
+    """Raises SignatureError unless the request is the account's own, over this body and not expired.
+
+    The caller remembers the nonce until `request.expiry`; that is what stops a replay.
+    """
+    if digest_of(body) != request.body:
+        raise SignatureError(
+            f"request {request.action!r} of {request.account} is signed over another body: sign it again"
+        )
+    if not now <= request.expiry <= now + REQUEST_LIFETIME:
+        raise SignatureError(
+            f"request {request.action!r} of {request.account} expires at {request.expiry}, but it is {now} and at most "
+            f"{REQUEST_LIFETIME} s ahead are allowed: check the clock and sign it again"
+        )
+    _verify(_request(domain, request), signature, request.account, "request")
+
+
+def recover(message: SignableMessage, signature: bytes) -> Address:
+    """The account that signed; raises SignatureError for bytes that are no signature."""
+    try:
+        return Address(Account.recover_message(message, signature=signature))
+    except Exception as error:  # eth_keys, eth_account and coincurve each have their own roots for bad signatures
+        raise SignatureError(f"{len(signature)} bytes are not a signature: {type(error).__name__}") from error
+
+
+def _verify(message: SignableMessage, signature: bytes, signer: Address, what: str) -> None:
+    found = recover(message, signature)
+    if found != signer:
+        raise SignatureError(f"the {what} is signed by {found}, not by {signer}")
+
+
+def _digest(message: SignableMessage) -> bytes:
+    return keccak(b"\x19" + message.version + message.header + message.body)
+
+
+def _admission(domain: Domain, admission: Admission) -> SignableMessage:
+    return domain.encode("Sonar", _ADMISSION, admission.to_message())
+
+
+def _settlement(domain: Domain, settlement: Settlement) -> SignableMessage:
+    return domain.encode("Sonar", _SETTLEMENT, settlement.to_message())
+
+
+def _request(domain: Domain, request: CapsuleRequest) -> SignableMessage:
+    return domain.encode(
+        "Sonar Capsule",
+        _REQUEST,
+        {
+            "account": request.account,
+            "action": request.action,
+            "body": request.body,
+            "nonce": request.nonce,
+            "expiry": request.expiry,
+        },
+    )

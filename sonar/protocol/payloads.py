@@ -1,0 +1,83 @@
+"""What sealed boxes carry besides gradients: the validation set on the way up, the final weights on the way down.
+
+Both are safetensors with fixed tensor names, types and shapes; every byte is checked before it is used.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from sonar.protocol.errors import ProtocolError
+from sonar.protocol.spec import Spec
+
+__all__ = [
+    "MAX_VALIDATION_BYTES", "decode_validation", "decode_weights", "design_matrix", "encode_validation",
+    "encode_weights",
+]  # fmt: skip
+
+MAX_VALIDATION_BYTES = 256 << 20
+CLIP = 16.0
+"""Scaled features are clipped to this magnitude: it bounds the judge's integers and what one outlier can do."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def encode_validation(features: Floats, labels: Ints) -> bytes:
+    """A validation set: features (records, features) in raw units, labels (records,) as class indices."""
+    return save({
+        "features": np.ascontiguousarray(features, dtype=np.float64),
+        "labels": np.ascontiguousarray(labels, dtype=np.int64),
+    })  # fmt: skip
+
+
+def decode_validation(data: bytes, spec: Spec) -> tuple[Floats, Ints]:
+    """The features (records, features) and labels (records,) of untrusted bytes; raises ProtocolError."""
+    tensors = _load(data, "validation set", {"features": np.float64, "labels": np.int64})
+    features, labels = tensors["features"], tensors["labels"]
+    if features.ndim != 2 or features.shape[1] != len(spec.features) or labels.shape != features.shape[:1]:
+        raise ProtocolError(
+            f"the validation set has features {features.shape} and labels {labels.shape}, "
+            f"but the spec needs (records, {len(spec.features)}) and (records,)"
+        )
+    if len(labels) < 2:
+        raise ProtocolError(f"the validation set has {len(labels)} records: give at least 2")
+    if not np.isfinite(features).all():
+        raise ProtocolError("the validation set has features that are not finite: remove or fill them")
+    if labels.min() < 0 or labels.max() >= len(spec.classes):
+        raise ProtocolError(f"the validation set has labels outside 0 to {len(spec.classes) - 1}")
+    return features, labels
+
+
+def encode_weights(weights: Ints) -> bytes:
+    """Weights (features + 1, classes) as integers at the spec's scale 2^weight_bits."""
+    return save({"weights": np.ascontiguousarray(weights, dtype=np.int64)})
+
+
+def decode_weights(data: bytes, spec: Spec) -> Ints:
+    """The weights (features + 1, classes) in untrusted bytes, within the spec's bound; raises ProtocolError."""
+    weights = _load(data, "model", {"weights": np.int64})["weights"]
+    if weights.shape != spec.shape:
+        raise ProtocolError(f"the model has shape {weights.shape}, but the spec needs {spec.shape}")
+    if weights.min() < -spec.encoding.weight_bound or weights.max() > spec.encoding.weight_bound:
+        raise ProtocolError("the model has a weight outside the spec's bound")
+    return weights
+
+
+def design_matrix(spec: Spec, features: Floats) -> Floats:
+    """The model's input (records, features + 1): scaled with the spec's public constants, clipped, bias of 1 last."""
+    offset = np.array([f.offset for f in spec.features])
+    scale = np.array([f.scale for f in spec.features])
+    scaled = np.clip((np.asarray(features, dtype=np.float64) - offset) / scale, -CLIP, CLIP)
+    return np.hstack([scaled, np.ones((len(scaled), 1))])
+
+
+def _load(data: bytes, what: str, dtypes: dict[str, type]) -> dict[str, npt.NDArray]:  # type: ignore[type-arg]
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise ProtocolError(f"the {what} of {len(data)} bytes is not a readable safetensors file") from error
+    if {name: tensor.dtype.type for name, tensor in tensors.items()} != dtypes:
+        raise ProtocolError(f"the {what} must hold exactly the tensors {sorted(dtypes)} in their types")
+    return tensors

@@ -1,0 +1,223 @@
+"""The campaign spec: everything public about a campaign that a mine must know before it trains.
+
+Canonical JSON, committed to on chain by its SHA-256. It repeats the terms that the contract enforces, so a mine that
+compares both knows that what it was promised is what will be paid.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sonar import canonical
+from sonar.chain.records import NATIVE, PayoutBase, Terms
+from sonar.protocol.errors import SpecError
+from sonar.units import PPM, Address, Ppm, Wei
+
+__all__ = ["MAX_SPEC_BYTES", "Encoding", "Feature", "Payout", "Rounds", "Spec", "Training"]
+
+MAX_SPEC_BYTES = 1_000_000
+MAX_FEATURES = 2047
+"""With the bias 2048 rows: the judge's integer scores then fit 63 bits."""
+MAX_CLASSES = 256
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable() or text != text.strip() or not text:
+        raise ValueError(f"{text!r} must be printable, without white space at its ends, and not empty")
+    return text
+
+
+Name = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Feature(_Strict):
+    """One input column. The model sees clip((value - offset) / scale) with public constants, the same for all."""
+
+    name: Name
+    offset: float = 0.0
+    scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Training(_Strict):
+    """The local training of one round: full-batch gradient descent on the ridge loss.
+
+    One step is W <- W - rate / L * (X'(XW - Y) / N + l2 * W) with L the largest eigenvalue of X'X / N + l2, on the
+    mine's own data; `epochs` of them cost no more than one.
+    """
+
+    loss: Literal["ridge"] = "ridge"
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    l2: Annotated[float, Field(ge=0, le=1e3)] = 1e-3
+
+
+class Encoding(_Strict):
+    """The fixed-point scales and slot sizes of weights, training map and gradient; all in bits, all public.
+
+    Weights are integers at scale 2^weight_bits and below 2^weight_bound_bits in magnitude, the training map has scale
+    2^map_bits, a gradient 2^(weight_bits + map_bits) with magnitude below 2^gradient_bound_bits, and a settlement's
+    weights a_i sum to at most 2^step_bits.
+    """
+
+    slot_width: Annotated[int, Field(ge=16, le=512)] = 72
+    weight_bits: Annotated[int, Field(ge=8, le=32)] = 24
+    map_bits: Annotated[int, Field(ge=8, le=24)] = 15
+    step_bits: Annotated[int, Field(ge=0, le=16)] = 10
+    weight_bound_bits: Annotated[int, Field(ge=0, le=8)] = 6
+    gradient_bound_bits: Annotated[int, Field(ge=0, le=24)] = 14
+
+    @property
+    def weight_bound(self) -> int:
+        """The largest magnitude of an encoded weight, at scale 2^weight_bits."""
+        return (1 << (self.weight_bits + self.weight_bound_bits)) - 1
+
+    @property
+    def gradient_scale(self) -> int:
+        """The fractional bits of an encoded gradient."""
+        return self.weight_bits + self.map_bits
+
+    @property
+    def gradient_bound(self) -> int:
+        """The largest magnitude of an encoded gradient element, at scale 2^gradient_scale."""
+        return (1 << (self.gradient_scale + self.gradient_bound_bits)) - 1
+
+    @model_validator(mode="after")
+    def _slots_hold_a_round(self) -> Self:
+        need = self.gradient_scale + self.step_bits + max(self.weight_bound_bits, self.gradient_bound_bits) + 2
+        if self.slot_width < need:
+            raise ValueError(f"slot_width {self.slot_width} is too small: one round of these scales needs {need} bits")
+        if self.weight_bits + self.weight_bound_bits > 36:
+            raise ValueError("weight_bits + weight_bound_bits must not pass 36, or the judge's integers overflow")
+        return self
+
+
+class Rounds(_Strict):
+    """How gradients are taken and judged together; the contract enforces all but `noise`, the judge all."""
+
+    round_size: Annotated[int, Field(ge=1, le=64)] = 8
+    round_seconds: Annotated[int, Field(ge=1, le=30 * 86400)] = 300
+    settlement_seconds: Annotated[int, Field(ge=600, le=365 * 86400)] = 86400
+    max_rounds: Annotated[int, Field(ge=1, le=65535)] = 20
+    min_mines: Annotated[int, Field(ge=1, le=64)] = 2
+    min_gain: Annotated[int, Field(ge=1, le=PPM)] = 1_000
+    noise: Annotated[float, Field(ge=0, le=10)] = 2.0
+    """Credit starts above this many standard errors of a gradient's Shapley value on the validation set."""
+
+    @model_validator(mode="after")
+    def _size_covers_mines(self) -> Self:
+        if self.min_mines > self.round_size:
+            raise ValueError(
+                f"min_mines {self.min_mines} is above round_size {self.round_size}: no round could advance"
+            )
+        return self
+
+
+class Payout(_Strict):
+    """What the bounty is paid for: ppm of score; bond in wei."""
+
+    target: Annotated[int, Field(ge=1, le=PPM)]
+    base: Literal["target", "gain"] = "target"
+    bond: Annotated[int, Field(ge=0, lt=1 << 96)] = 10**15
+    slash: Annotated[int, Field(ge=0, le=PPM)] = 100_000
+
+
+class Spec(_Strict):
+    """A campaign's public description. `parse` reads untrusted bytes, `to_bytes` writes the canonical ones."""
+
+    format: Literal[1] = 1
+    name: Name
+    description: Annotated[str, Field(max_length=10_000)] = ""
+    mode: Literal["encrypted-linear"] = "encrypted-linear"
+    metric: Literal["accuracy"] = "accuracy"
+    target_column: Name = "target"
+    features: Annotated[tuple[Feature, ...], Field(min_length=1, max_length=MAX_FEATURES)]
+    classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=MAX_CLASSES)]
+    feature_map: Literal["identity"] = "identity"
+    min_records: Annotated[int, Field(ge=2)] = 100
+    training: Training = Training()
+    encoding: Encoding = Encoding()
+    rounds: Rounds = Rounds()
+    payout: Payout
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, names in (("feature", [f.name for f in self.features]), ("class", list(self.classes))):
+            seen: set[str] = set()
+            for name in names:
+                if name in seen:
+                    raise ValueError(f"{what} {name!r} appears twice")
+                seen.add(name)
+        if self.target_column in {f.name for f in self.features}:
+            raise ValueError(f"target column {self.target_column!r} is also a feature")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The weights' shape: (features + 1 for the bias, classes)."""
+        return len(self.features) + 1, len(self.classes)
+
+    def to_bytes(self) -> bytes:
+        """The canonical bytes, whose SHA-256 is committed to on chain."""
+        return canonical.dumps(self.model_dump(mode="json"))
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """The spec in untrusted bytes; raises SpecError for anything but the canonical bytes of a valid spec."""
+        if len(data) > MAX_SPEC_BYTES:
+            raise SpecError(f"a spec of {len(data)} bytes is above the limit of {MAX_SPEC_BYTES}")
+        try:
+            canonical.loads(data)
+            spec = cls.model_validate_json(data)
+        except ValidationError as error:
+            raise SpecError(f"the campaign spec is not valid: {_first(error)}") from error
+        except ValueError as error:
+            raise SpecError(f"the campaign spec cannot be read: {error}") from error
+        if spec.to_bytes() != data:
+            raise SpecError("the campaign spec is not in canonical form: every field written out, none in another type")
+        return spec
+
+    @classmethod
+    def build(cls, **values: object) -> Self:
+        """A spec from Python values; raises SpecError that names the first field in error."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SpecError(f"the campaign spec is not valid: {_first(error)}") from error
+
+    def terms(self, *, bounty: Wei, deadline: int, oracle: Address, token: Address = NATIVE) -> Terms:
+        """The on-chain terms that this spec promises, for a bounty, a deadline (Unix seconds) and a Capsule."""
+        return Terms(
+            token=token,
+            bounty=bounty,
+            oracle=oracle,
+            bond=Wei(self.payout.bond),
+            slash=Ppm(self.payout.slash),
+            target=Ppm(self.payout.target),
+            payout_base=PayoutBase.GAIN if self.payout.base == "gain" else PayoutBase.TARGET,
+            min_gain=Ppm(self.rounds.min_gain),
+            min_mines=self.rounds.min_mines,
+            round_size=self.rounds.round_size,
+            max_rounds=self.rounds.max_rounds,
+            round_seconds=self.rounds.round_seconds,
+            settlement_seconds=self.rounds.settlement_seconds,
+            deadline=deadline,
+        )
+
+    def check_terms(self, terms: Terms) -> None:
+        """Raises SpecError unless the contract's terms are the ones that this spec promises."""
+        promised = self.terms(bounty=terms.bounty, deadline=terms.deadline, oracle=terms.oracle, token=terms.token)
+        for field in Terms.__dataclass_fields__:
+            says, holds = getattr(promised, field), getattr(terms, field)
+            if says != holds:
+                raise SpecError(f"the spec promises {field} = {says}, but the contract holds {holds}: do not take part")
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "spec"
+    value = repr(problem.get("input"))
+    return f"{place}: {problem['msg']} (got {value if len(value) <= 80 else value[:77] + '...'})"
