@@ -1,0 +1,37 @@
+"""What the three commands share: errors to exit codes, results on stdout, talk on stderr."""
+
+import json
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from sonar.errors import SonarError
+
+__all__ = ["SonarGroup", "echo_json", "talk"]
+
+
+class SonarGroup(click.Group):
+    """A command group that ends with a Sonar error's own sentence and exit code, never with a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; a SonarError becomes one line on stderr."""
+        try:
+            return super().invoke(ctx)
+        except SonarError as error:
+            _fail(error)
+
+
+def echo_json(value: Any) -> None:
+    """A result for machines: one JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, sort_keys=False))
+
+
+def talk(text: str, **style: Any) -> None:
+    """Anything that is not a result: stderr, plain where it is not a terminal or NO_COLOR is set."""
+    click.secho(text, err=True, **style)
+
+
+def _fail(error: SonarError) -> NoReturn:
+    talk(f"Error: {error}")
+    sys.exit(error.exit_code)
