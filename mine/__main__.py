@@ -1,0 +1,5 @@
+"""`python -m mine`: the `mine` command."""
+
+from mine.cli import main
+
+main(prog_name="mine")

@@ -1,0 +1,149 @@
+"""The `sonar` command: what belongs to no single actor. Deploy, run a development network, look at campaigns."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sonar import __version__
+from sonar.cli_support import SonarGroup, echo_json, talk
+
+if TYPE_CHECKING:
+    from sonar.chain.client import SonarClient
+
+__all__ = ["main"]
+
+_network = click.option(
+    "--network", type=click.Path(dir_okay=False, path_type=Path), help="The network file (default: SONAR_NETWORK)."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+@click.group(cls=SonarGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sonar")
+def main() -> None:
+    """Sonar: a blockchain-backed marketplace for federated learning."""
+
+
+@main.command()
+@click.option("--home", type=click.Path(file_okay=False, path_type=Path), help="Default: SONAR_HOME.")
+@click.option("--chain", type=click.Choice(["ganache", "anvil", "embedded"]), help="Default: Ganache where installed.")
+@click.option("--store", type=click.Choice(["kubo", "directory"]), help="Default: embedded Kubo where installed.")
+@click.option("--accounts", default=4, show_default=True, type=click.IntRange(0, 64), help="How many mine accounts.")
+@click.option("--rpc-port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="0: any free.")
+@click.option("--capsule-port", default=8700, show_default=True, type=click.IntRange(0, 65535), help="0: any free.")
+@click.option("--key-bits", default=3072, show_default=True, type=click.IntRange(2048, 8192), help="Paillier modulus.")
+@_json
+def devnet(
+    home: Path | None, chain: str | None, store: str | None, accounts: int, rpc_port: int, capsule_port: int,
+    key_bits: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Run chain, IPFS, Capsule and contract on this machine until Ctrl-C."""
+    from sonar import config
+    from sonar import devnet as network
+
+    if chain is None:
+        chain, why = network.default_chain()
+        talk(f"chain: {why}")
+    if store is None:
+        store, why = network.default_store()
+        talk(f"store: {why}")
+    names = ("owner", *(f"mine{number}" for number in range(1, accounts + 1)))
+    options = network.DevnetOptions(
+        home=(home or config.home()).resolve(),
+        chain=chain,
+        store=store,
+        accounts=names,
+        rpc_port=rpc_port,
+        capsule_port=capsule_port,
+        key_bits=key_bits,
+    )
+    network.run_until_stopped(options, talk, echo_json if as_json else _print_devnet)
+
+
+def _print_devnet(summary: dict[str, Any]) -> None:
+    for name in ("rpc_url", "chain_id", "contract", "store", "capsule_url", "capsule", "network_file", "logs"):
+        click.echo(f"{name:<13} {summary[name]}")
+    for name, path in summary["accounts"].items():
+        click.echo(f"{'account':<13} {name}  {path}")
+    talk("ready; Ctrl-C stops all of it", fg="green")
+
+
+@main.command()
+@click.option("--repo", type=click.Path(file_okay=False, path_type=Path), help="The node's repository.")
+@click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65535), help="0: any free.")
+@click.option("--public", is_flag=True, help="Join the public IPFS network; without it the node talks to nobody.")
+def ipfs(repo: Path | None, port: int, public: bool) -> None:
+    """Run the embedded Kubo node and answer the Kubo RPC verbs that Sonar uses."""
+    from sonar import config
+    from sonar.storage.ipfs_node import run_node
+
+    run_node(repo or config.home() / "ipfs", port=port, public=public)
+
+
+@main.command()
+@click.option("--rpc-url", required=True, help="The chain's JSON-RPC endpoint.")
+@click.option("--account", required=True, type=click.Path(path_type=Path), help="Who pays: a keystore or key file.")
+@click.option("--store", required=True, help="directory:PATH or kubo:URL.")
+@click.option("--capsule", help="The address that the Capsule signs with.")
+@click.option("--capsule-url", help="Where the Capsule answers.")
+@_network
+@_json
+def deploy(
+    rpc_url: str, account: Path, store: str, capsule: str | None, capsule_url: str | None, network: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Deploy the contract to a chain and write its network file."""
+    from sonar.deployment import deploy_network
+
+    result, path = deploy_network(
+        rpc_url=rpc_url, account_file=account, store=store, capsule=capsule, capsule_url=capsule_url, path=network
+    )
+    if as_json:
+        echo_json({"network_file": str(path), **result.model_dump(mode="json")})
+    else:
+        click.echo(f"contract      {result.contract}\nnetwork_file  {path}")
+
+
+@main.command()
+@_network
+@_json
+def campaigns(network: Path | None, as_json: bool) -> None:
+    """List every campaign on the network's contract."""
+    from sonar.overview import campaign_rows
+    from sonar.units import format_ether, format_ppm
+
+    rows = campaign_rows(*_connect(network))
+    if as_json:
+        echo_json(rows)
+        return
+    if not rows:
+        talk("no campaigns yet")
+    for row in rows:
+        click.echo(
+            f"{row['id']}  {row['status']:<8}  {format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}  "
+            f"bounty {format_ether(row['bounty_wei'])}  paid {format_ether(row['paid_wei'])}"
+        )
+
+
+@main.command()
+@_network
+@_json
+def stats(network: Path | None, as_json: bool) -> None:
+    """Sum up the network: campaigns, rounds, gradients by verdict, bounties and payouts."""
+    from sonar.overview import totals
+
+    values = totals(*_connect(network))
+    if as_json:
+        echo_json(values)
+        return
+    for name, value in values.items():
+        click.echo(f"{name:<20} {value}")
+
+
+def _connect(path: Path | None) -> "tuple[SonarClient, int]":
+    from sonar.chain.client import SonarClient
+    from sonar.config import Network
+
+    network = Network.load(path)
+    return SonarClient.from_network(network), network.start_block

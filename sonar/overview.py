@@ -1,0 +1,51 @@
+"""What the chain says about all campaigns together: for `sonar campaigns` and `sonar stats`."""
+
+from collections import Counter
+from typing import Any
+
+from sonar.chain.client import SonarClient
+from sonar.chain.events import CampaignCreated, EventCursor, GradientJudged, GradientSubmitted, RoundSettled
+
+__all__ = ["campaign_rows", "totals"]
+
+
+def campaign_rows(client: SonarClient, start_block: int) -> list[dict[str, Any]]:
+    """One row a campaign in order of creation; amounts in wei, scores in ppm."""
+    rows = []
+    for event in EventCursor(client, start_block).read():
+        if isinstance(event, CampaignCreated):
+            record = client.campaign(event.id)
+            rows.append({
+                "id": "0x" + event.id.hex(),
+                "owner": record.owner,
+                "status": record.status.name.lower(),
+                "start_score_ppm": record.start_score,
+                "score_ppm": record.score,
+                "target_ppm": record.terms.target,
+                "bounty_wei": record.terms.bounty,
+                "paid_wei": record.paid,
+                "deadline": record.terms.deadline,
+                "version": record.version,
+            })  # fmt: skip
+    return rows
+
+
+def totals(client: SonarClient, start_block: int) -> dict[str, int]:
+    """Counts over all campaigns, and wei over those that pay native coin."""
+    counts: Counter[str] = Counter()
+    for event in EventCursor(client, start_block).read():
+        match event:
+            case CampaignCreated():
+                counts["campaigns"] += 1
+                counts["bounty_wei"] += event.terms.bounty
+            case GradientSubmitted():
+                counts["gradients"] += 1
+            case GradientJudged():
+                counts[event.verdict.name.lower()] += 1
+            case RoundSettled():
+                counts["rounds"] += 1
+                counts["rounds_advanced"] += int(event.advances)
+                counts["paid_wei"] += event.payout
+    verdicts = ("kept", "left_out", "unavailable", "invalid", "copy")
+    names = ("campaigns", "rounds", "rounds_advanced", "gradients", *verdicts, "bounty_wei", "paid_wei")
+    return {name: counts[name] for name in names}
