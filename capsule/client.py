@@ -1,0 +1,250 @@
+"""The Capsule's API from outside: what data scientists, mines and auditors ask of it.
+
+Requests that matter are signed by the caller's Ethereum account over the action and the body, with a nonce and an
+expiry. Answers are parsed strictly; whoever uses an admission or a settlement verifies its signature.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from eth_account.signers.local import LocalAccount
+from pydantic import BaseModel, ValidationError
+
+from capsule.errors import CapsuleRefusedError, CapsuleReplyError, CapsuleUnavailableError
+from capsule.wire import (
+    ACCOUNT_HEADER,
+    EXPIRY_HEADER,
+    NONCE_HEADER,
+    SIGNATURE_HEADER,
+    AdmissionReply,
+    AdmissionRequest,
+    ArtifactBody,
+    DeliveryReply,
+    DeliveryRequest,
+    ErrorReply,
+    InfoReply,
+    KeyReply,
+    KeyRequest,
+    RoundReply,
+    hexadecimal,
+)
+from sonar.chain.records import Admission, Settlement
+from sonar.protocol.messages import Domain, request_for, sign_request
+from sonar.storage.base import Artifact
+from sonar.units import Address, CampaignId, KeyId, digest_of
+
+__all__ = ["CapsuleClient", "CapsuleInfo", "KeyGrant", "RoundReport", "SignedAdmission"]
+
+MAX_REPLY_BYTES = 16 << 20
+"""Enough for the largest model's sealed weights in hex."""
+
+Reply = TypeVar("Reply", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class CapsuleInfo:
+    """Who a Capsule is: its attesting account, the X25519 key to seal to, the chain it works for."""
+
+    address: Address
+    sealing_key: bytes
+    chain_id: int
+    contract: Address
+    key_bits: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyGrant:
+    """A Paillier public key (its modulus) that was made for the asking account, good for one admission."""
+
+    n: int
+    key_id: KeyId
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAdmission:
+    """An admission with the Capsule's 65-byte signature."""
+
+    admission: Admission
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """A signed settlement; per gradient the judge's sentence and, once final, where a kept one was published."""
+
+    settlement: Settlement
+    signature: bytes
+    reasons: tuple[str, ...]
+    published: tuple[Artifact | None, ...]
+
+
+class CapsuleClient:
+    """One Capsule at one URL. Without an account only the public questions can be asked.
+
+    Raises CapsuleUnavailableError (nobody answers, or it is too busy), CapsuleRefusedError (with its code) and
+    CapsuleReplyError (not this protocol). `transport` and `clock` are for tests and embedding.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        domain: Domain,
+        account: LocalAccount | None = None,
+        *,
+        timeout: float = 60,
+        transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._domain = domain
+        self._account = account
+        self._clock = clock
+        self._http = httpx.Client(
+            base_url=self._url,
+            timeout=timeout,
+            transport=transport,
+            trust_env=False,
+            headers={"Accept-Encoding": "identity"},
+        )
+
+    def __enter__(self) -> Self:
+        """The client itself, closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the client."""
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def info(self) -> CapsuleInfo:
+        """Who this Capsule is."""
+        reply = self._get("/v1/info", InfoReply)
+        return CapsuleInfo(
+            address=Address(reply.address),
+            sealing_key=bytes.fromhex(reply.sealing_key[2:]),
+            chain_id=reply.chain_id,
+            contract=Address(reply.contract),
+            key_bits=reply.key_bits,
+            version=reply.version,
+        )
+
+    def new_key(self) -> KeyGrant:
+        """A fresh Paillier public key, bound to this account."""
+        reply = self._post("keys", KeyRequest(), KeyReply)
+        modulus = bytes.fromhex(reply.n[2:])
+        key_id = KeyId(bytes.fromhex(reply.key_id[2:]))
+        if bytes(digest_of(modulus)) != key_id:
+            raise CapsuleReplyError(
+                f"the Capsule at {self._url} gave a key that its fingerprint {key_id.hex()} does not fit"
+            )
+        return KeyGrant(int.from_bytes(modulus, "big"), key_id)
+
+    def admit(self, *, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
+        """The Capsule's admission of a start model; the model's key is used up, also by a refusal."""
+        body = AdmissionRequest(
+            spec=ArtifactBody.of(spec), model=ArtifactBody.of(model), validation=ArtifactBody.of(validation)
+        )
+        admission, signature = self._post("admissions", body, AdmissionReply).admission()
+        return SignedAdmission(admission, signature)
+
+    def admission(self, campaign: CampaignId) -> SignedAdmission:
+        """An admission that was given before, for who lost the answer."""
+        admission, signature = self._get(f"/v1/admissions/{hexadecimal(campaign)}", AdmissionReply).admission()
+        return SignedAdmission(admission, signature)
+
+    def deliver(self, campaign: CampaignId, sealing_key: bytes) -> bytes:
+        """The campaign's last weights in a box sealed to `sealing_key` (32 bytes, X25519); for its owner, at its end.
+
+        The box's context is (DELIVERY, chain, contract, owner, campaign in hex, model version).
+        """
+        body = DeliveryRequest(campaign=hexadecimal(campaign), sealing_key=hexadecimal(sealing_key))
+        return self._post("deliveries", body, DeliveryReply).data()
+
+    def round(self, campaign: CampaignId, number: int) -> RoundReport:
+        """The signed settlement of a round, which anyone may relay to the contract."""
+        reply = self._get(f"/v1/campaigns/{hexadecimal(campaign)}/rounds/{number}", RoundReply)
+        settlement, signature = reply.settlement()
+        return RoundReport(settlement, signature, reply.reasons(), reply.published())
+
+    def health(self) -> dict[str, Any]:
+        """What the Capsule says of its own state."""
+        content = self._send("GET", "/v1/health")
+        try:
+            value: dict[str, Any] = json.loads(content)
+        except ValueError as error:
+            raise self._unknown("/v1/health") from error
+        return value
+
+    def _get(self, path: str, kind: type[Reply]) -> Reply:
+        return self._parse(path, self._send("GET", path), kind)
+
+    def _post(self, action: str, body: BaseModel, kind: type[Reply]) -> Reply:
+        if self._account is None:
+            raise CapsuleRefusedError("no_account", f"asking for {action!r} needs an account to sign with: give one")
+        content = body.model_dump_json().encode()
+        request = request_for(Address(self._account.address), action, content, int(self._clock()))
+        headers = {
+            "Content-Type": "application/json",
+            ACCOUNT_HEADER: request.account,
+            NONCE_HEADER: hexadecimal(request.nonce),
+            EXPIRY_HEADER: str(request.expiry),
+            SIGNATURE_HEADER: hexadecimal(sign_request(self._domain, request, self._account)),
+        }
+        path = f"/v1/{action}"
+        return self._parse(path, self._send("POST", path, content, headers), kind)
+
+    def _send(
+        self, method: str, path: str, content: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> bytes:
+        try:
+            with self._http.stream(method, path, content=content, headers=headers) as response:
+                data = bytearray()
+                for part in response.iter_bytes():
+                    data += part
+                    if len(data) > MAX_REPLY_BYTES:
+                        raise CapsuleReplyError(
+                            f"the Capsule at {self._url} answers {path} with more than {MAX_REPLY_BYTES} bytes"
+                        )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise CapsuleUnavailableError(
+                f"the Capsule at {self._url} does not answer ({type(error).__name__}): "
+                "check its address and that `capsule serve` runs"
+            ) from error
+        if response.is_success:
+            return bytes(data)
+        raise self._failure(path, response.status_code, bytes(data))
+
+    def _parse(self, path: str, content: bytes, kind: type[Reply]) -> Reply:
+        try:
+            return kind.model_validate_json(content)
+        except ValidationError as error:
+            raise self._unknown(path) from error
+
+    def _failure(self, path: str, status: int, content: bytes) -> Exception:
+        try:
+            reply = ErrorReply.model_validate_json(content)
+        except ValidationError:
+            if status >= 500:
+                return CapsuleUnavailableError(
+                    f"the Capsule at {self._url} answers {path} with status {status}: try later"
+                )
+            return self._unknown(path)
+        if status >= 500:
+            return CapsuleUnavailableError(reply.message)
+        return CapsuleRefusedError(reply.code, reply.message)
+
+    def _unknown(self, path: str) -> CapsuleReplyError:
+        return CapsuleReplyError(
+            f"the answer of {self._url} to {path} is not a Capsule's: check its address and that versions match"
+        )

@@ -1,0 +1,46 @@
+"""Errors of the Capsule and of those who ask it.
+
+CapsuleError
+|-- CapsuleUnavailableError  it cannot be reached, or is too busy: try again later
+|-- CapsuleReplyError        it answered something that the protocol does not know
+|-- CapsuleRefusedError      it refused the request; `code` says why, for programs
+|-- CapsuleHomeError         the Capsule's own directory, database or passphrase cannot be used
+`-- CapsuleSecretError       a secret key or its encrypted storage cannot be used (raised by `capsule.secret`)
+"""
+
+from sonar.errors import SonarError
+
+__all__ = [
+    "CapsuleError", "CapsuleHomeError", "CapsuleRefusedError", "CapsuleReplyError", "CapsuleSecretError",
+    "CapsuleUnavailableError",
+]  # fmt: skip
+
+
+class CapsuleError(SonarError):
+    """The Capsule refused, cannot be reached, or cannot run."""
+
+    exit_code = 8
+
+
+class CapsuleUnavailableError(CapsuleError):
+    """The Capsule cannot be reached or is too busy; the same request may succeed later."""
+
+
+class CapsuleReplyError(CapsuleError):
+    """The Capsule's answer is not one that the protocol knows."""
+
+
+class CapsuleRefusedError(CapsuleError):
+    """The Capsule refused the request. `code` is stable and meant for programs, the message for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class CapsuleHomeError(CapsuleError):
+    """The Capsule's own directory, database or passphrase cannot be used."""
+
+
+class CapsuleSecretError(CapsuleError):
+    """A secret key, or its encrypted storage, cannot be used."""

@@ -1,0 +1,245 @@
+"""What the Capsule and its clients say over HTTP, as strict JSON: binary as 0x hex, artifacts as CID and digest."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sonar.chain.records import Admission, Outcome, Settlement, Verdict
+from sonar.storage.base import Artifact
+from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm
+
+__all__ = [
+    "ACCOUNT_HEADER", "EXPIRY_HEADER", "MAX_REQUEST_BYTES", "NONCE_HEADER", "SIGNATURE_HEADER", "AdmissionReply",
+    "AdmissionRequest", "ArtifactBody", "DeliveryReply", "DeliveryRequest", "ErrorReply", "InfoReply", "KeyReply",
+    "KeyRequest", "RoundReply", "hexadecimal",
+]  # fmt: skip
+
+ACCOUNT_HEADER = "Sonar-Account"
+NONCE_HEADER = "Sonar-Nonce"
+EXPIRY_HEADER = "Sonar-Expiry"
+SIGNATURE_HEADER = "Sonar-Signature"
+MAX_REQUEST_BYTES = 64 << 10
+
+Hex32 = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+HexBytes = Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$")]
+AddressText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
+CidText = Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,100}$")]
+PpmNumber = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+def hexadecimal(data: bytes) -> str:
+    """Bytes as they are written in this API."""
+    return "0x" + data.hex()
+
+
+def _bytes(text: str) -> bytes:
+    return bytes.fromhex(text[2:])
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class ArtifactBody(_Strict):
+    """An artifact: where it is and what it must hash to."""
+
+    cid: CidText
+    digest: Hex32
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Self:
+        """The body of an artifact."""
+        return cls(cid=artifact.cid, digest=hexadecimal(artifact.digest))
+
+    def artifact(self) -> Artifact:
+        """The artifact that this body names."""
+        return Artifact(Cid(self.cid), Digest(_bytes(self.digest)))
+
+
+class ErrorReply(_Strict):
+    """Why a request failed: a stable code for programs, a sentence for people."""
+
+    code: str
+    message: str
+
+
+class InfoReply(_Strict):
+    """Who this Capsule is and what it works for."""
+
+    address: AddressText
+    sealing_key: Hex32
+    chain_id: int
+    contract: AddressText
+    key_bits: int
+    version: str
+
+
+class KeyRequest(_Strict):
+    """Asks for a fresh Paillier public key."""
+
+
+class KeyReply(_Strict):
+    """A Paillier modulus and its fingerprint."""
+
+    n: HexBytes
+    key_id: Hex32
+
+
+class AdmissionRequest(_Strict):
+    """Asks for the admission of a start model."""
+
+    spec: ArtifactBody
+    model: ArtifactBody
+    validation: ArtifactBody
+
+
+class AdmissionReply(_Strict):
+    """A signed admission, with the contract's field names in snake case."""
+
+    campaign: Hex32
+    spec: Hex32
+    model: Hex32
+    key: Hex32
+    sealing_key: Hex32
+    start_score: PpmNumber
+    owner: AddressText
+    valid_until: int
+    signature: HexBytes
+
+    @classmethod
+    def of(cls, campaign: CampaignId, admission: Admission, signature: bytes) -> Self:
+        """The reply for a signed admission."""
+        return cls(
+            campaign=hexadecimal(campaign),
+            spec=hexadecimal(admission.spec),
+            model=hexadecimal(admission.model),
+            key=hexadecimal(admission.key),
+            sealing_key=hexadecimal(admission.sealing_key),
+            start_score=admission.start_score,
+            owner=admission.owner,
+            valid_until=admission.valid_until,
+            signature=hexadecimal(signature),
+        )
+
+    def admission(self) -> tuple[Admission, bytes]:
+        """The admission and its signature."""
+        admission = Admission(
+            spec=Digest(_bytes(self.spec)),
+            model=Digest(_bytes(self.model)),
+            key=KeyId(_bytes(self.key)),
+            sealing_key=_bytes(self.sealing_key),
+            start_score=Ppm(self.start_score),
+            owner=Address(self.owner),
+            valid_until=self.valid_until,
+        )
+        return admission, _bytes(self.signature)
+
+
+class DeliveryRequest(_Strict):
+    """Asks for a finished campaign's weights, sealed to the caller's X25519 key."""
+
+    campaign: Hex32
+    sealing_key: Hex32
+
+    def campaign_id(self) -> CampaignId:
+        """The campaign that is asked for."""
+        return CampaignId(_bytes(self.campaign))
+
+    def sealing_key_bytes(self) -> bytes:
+        """The X25519 public key to which the answer is sealed."""
+        return _bytes(self.sealing_key)
+
+
+class DeliveryReply(_Strict):
+    """The sealed weights."""
+
+    box: HexBytes
+
+    def data(self) -> bytes:
+        """The sealed box."""
+        return _bytes(self.box)
+
+
+class OutcomeBody(_Strict):
+    """One gradient's outcome, why, and where it was published if it was kept and the round is final."""
+
+    verdict: Literal["left_out", "kept", "unavailable", "invalid", "copy"]
+    weight: int
+    share: PpmNumber
+    reason: str
+    published: ArtifactBody | None
+
+
+class RoundReply(_Strict):
+    """A signed settlement with the judge's reasons."""
+
+    campaign: Hex32
+    round: int
+    head: Hex32
+    score: PpmNumber
+    exponent: int
+    model: Hex32
+    key: Hex32
+    product: Hex32
+    model_cid: str
+    product_cid: str
+    outcomes: tuple[OutcomeBody, ...]
+    signature: HexBytes
+
+    @classmethod
+    def of(
+        cls,
+        settlement: Settlement,
+        signature: bytes,
+        reasons: tuple[str, ...],
+        published: tuple[Artifact | None, ...],
+    ) -> Self:
+        """The reply for a signed settlement."""
+        return cls(
+            campaign=hexadecimal(settlement.campaign),
+            round=settlement.round,
+            head=hexadecimal(settlement.head),
+            score=settlement.score,
+            exponent=settlement.exponent,
+            model=hexadecimal(settlement.model),
+            key=hexadecimal(settlement.key),
+            product=hexadecimal(settlement.product),
+            model_cid=settlement.model_cid,
+            product_cid=settlement.product_cid,
+            outcomes=tuple(
+                OutcomeBody.model_validate({
+                    "verdict": outcome.verdict.name.lower(),
+                    "weight": outcome.weight,
+                    "share": outcome.share,
+                    "reason": reason,
+                    "published": None if artifact is None else ArtifactBody.of(artifact),
+                })
+                for outcome, reason, artifact in zip(settlement.outcomes, reasons, published, strict=True)
+            ),
+            signature=hexadecimal(signature),
+        )  # fmt: skip
+
+    def settlement(self) -> tuple[Settlement, bytes]:
+        """The settlement and its signature."""
+        settlement = Settlement(
+            campaign=CampaignId(_bytes(self.campaign)),
+            round=self.round,
+            head=_bytes(self.head),
+            score=Ppm(self.score),
+            exponent=self.exponent,
+            model=Digest(_bytes(self.model)),
+            key=KeyId(_bytes(self.key)),
+            product=Digest(_bytes(self.product)),
+            model_cid=Cid(self.model_cid),
+            product_cid=Cid(self.product_cid),
+            outcomes=tuple(Outcome(Verdict[o.verdict.upper()], o.weight, Ppm(o.share)) for o in self.outcomes),
+        )
+        return settlement, _bytes(self.signature)
+
+    def reasons(self) -> tuple[str, ...]:
+        """The judge's sentence on each gradient."""
+        return tuple(outcome.reason for outcome in self.outcomes)
+
+    def published(self) -> tuple[Artifact | None, ...]:
+        """Where the kept gradients are, once the round is final."""
+        return tuple(None if o.published is None else o.published.artifact() for o in self.outcomes)
