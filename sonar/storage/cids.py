@@ -1,0 +1,65 @@
+"""CIDs as Sonar writes them: version 1, base32, SHA-256, one text per content.
+
+A CID comes from an event, so it is a stranger's text that becomes a file name or an RPC argument: it is parsed
+completely, and anything but the one spelling of an allowed CID is refused.
+"""
+
+import base64
+import binascii
+
+from sonar.storage.errors import InvalidCidError
+from sonar.units import Cid, Digest, digest_of
+
+__all__ = ["RAW_BLOCK", "check_cid", "dag_cid", "raw_cid", "raw_digest"]
+
+RAW_BLOCK = 256 * 1024
+"""The largest content, in bytes, that IPFS keeps in one raw block; its CID holds the content's own SHA-256."""
+
+_LONGEST = 100
+_RAW, _DAG_PB = b"\x01\x55\x12\x20", b"\x01\x70\x12\x20"  # version, codec, sha2-256, 32 bytes
+_LENGTH = len(_RAW) + 32
+
+
+def raw_cid(data: bytes) -> Cid:
+    """The CID of `data` as one raw block."""
+    return _encode(_RAW + digest_of(data))
+
+
+def dag_cid(multihash_digest: bytes) -> Cid:
+    """The CID of the UnixFS node with this SHA-256."""
+    return _encode(_DAG_PB + multihash_digest)
+
+
+def check_cid(text: str) -> Cid:
+    """The text as a CID; raises InvalidCidError unless it is a base32 CIDv1 of a raw or UnixFS block."""
+    _decode(text)
+    return Cid(text)
+
+
+def raw_digest(cid: Cid) -> Digest | None:
+    """The SHA-256 of the content that a raw CID promises, None for a UnixFS node; raises InvalidCidError."""
+    data = _decode(cid)
+    return Digest(data[len(_RAW) :]) if data.startswith(_RAW) else None
+
+
+def _encode(data: bytes) -> Cid:
+    return Cid("b" + base64.b32encode(data).decode().rstrip("=").lower())
+
+
+def _decode(text: str) -> bytes:
+    if len(text) > _LONGEST:
+        raise InvalidCidError(f"a CID of {len(text)} characters is too long: Sonar's have 59")
+    # Upper case and padding are other spellings of the same content.
+    if text.startswith("b") and text.isascii() and text == text.lower():
+        body = text[1:].upper()
+        try:
+            data = base64.b32decode(body + "=" * (-len(body) % 8))
+        except binascii.Error as error:
+            raise _refusal(text) from error
+        if len(data) == _LENGTH and data.startswith((_RAW, _DAG_PB)) and _encode(data) == text:
+            return data
+    raise _refusal(text)
+
+
+def _refusal(text: str) -> InvalidCidError:
+    return InvalidCidError(f"{text!r} is not a CID of Sonar: it must be a base32 CIDv1 of a SHA-256, raw or UnixFS")
