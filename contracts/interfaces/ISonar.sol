@@ -287,6 +287,8 @@ interface ISonar {
     error Sonar_WrongShareSum(uint256 sum, uint256 required);
     /// @notice A gradient that was not kept carries a weight or a share, or a kept one has no weight.
     error Sonar_InconsistentOutcome(uint256 index);
+    /// @notice A round that advances lacks its key or product, or one that does not names any, an exponent or a CID.
+    error Sonar_InconsistentSettlement(bytes32 id, uint32 round);
     error Sonar_RoundPending(bytes32 id, uint32 round, uint8 count);
     /// @notice The owner cannot close yet: neither finished, nor past the deadline, nor without any paid round.
     error Sonar_NotClosable(bytes32 id, uint40 deadline);
@@ -337,8 +339,8 @@ interface ISonar {
     /// @param entries the round's gradients in order, as their events carried them
     /// @param signature the oracle's signature of the settlement
     /// @dev Reverts: Sonar_CampaignUnknown, Sonar_WrongStatus, Sonar_WrongRound, Sonar_RoundEmpty, Sonar_RoundOpen,
-    /// Sonar_WrongHead, Sonar_WrongOutcomeCount, Sonar_BadSignature, Sonar_ScoreOutOfRange, Sonar_InconsistentOutcome,
-    /// Sonar_TooFewKept, Sonar_WrongShareSum.
+    /// Sonar_WrongHead, Sonar_WrongOutcomeCount, Sonar_BadSignature, Sonar_InconsistentSettlement,
+    /// Sonar_ScoreOutOfRange, Sonar_InconsistentOutcome, Sonar_TooFewKept, Sonar_WrongShareSum.
     function settleRound(Settlement calldata settlement, Entry[] calldata entries, bytes calldata signature) external;
 
     /// @notice Gives up a closed round whose settlement window has passed: bonds are credited back and the next round

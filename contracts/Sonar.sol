@@ -1,0 +1,763 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+
+import {ISonar} from "./interfaces/ISonar.sol";
+
+/// @title Sonar
+/// @notice See the documentation in {ISonar}.
+/// @dev What a campaign has paid is a function of its score alone (`_paidAt`), so a campaign's escrow needs no counter:
+/// it is the bounty less `_paidAt(score)`, and rounding can neither lose nor make a unit of it. Only `withdraw` sends
+/// value; only `createCampaign` and `withdraw` call out, apart from the static call to an EIP-1271 oracle.
+contract Sonar is ISonar, EIP712, ReentrancyGuard {
+    using SafeERC20 for IERC20;
+
+    /*//////////////////////////////////////////////////////////////////////////
+                                      CONSTANTS
+    //////////////////////////////////////////////////////////////////////////*/
+
+    /// @inheritdoc ISonar
+    uint32 public constant override MIN_SETTLEMENT_SECONDS = 10 minutes;
+
+    /// @dev Every window has an upper bound, so that every state has an exit within a lifetime.
+    uint32 internal constant MAX_SETTLEMENT_SECONDS = 365 days;
+    uint32 internal constant MAX_ROUND_SECONDS = 30 days;
+    uint256 internal constant MAX_CAMPAIGN_SECONDS = 5 * 365 days;
+
+    /// @dev Bounds the loops of `settleRound` and `expireRound`.
+    uint8 internal constant MAX_ROUND_SIZE = 64;
+
+    /// @dev 100% in parts per million.
+    uint256 internal constant ONE = 1e6;
+
+    /// @dev Stands for the native coin.
+    address internal constant NATIVE = address(0);
+
+    bytes32 internal constant ADMISSION_TYPEHASH = keccak256(
+        "Admission(bytes32 spec,bytes32 model,bytes32 key,bytes32 sealingKey,uint32 startScore,address owner,uint40 validUntil)"
+    );
+
+    bytes32 internal constant OUTCOME_TYPEHASH = keccak256("Outcome(uint8 verdict,uint32 weight,uint32 share)");
+
+    bytes32 internal constant SETTLEMENT_TYPEHASH = keccak256(
+        "Settlement(bytes32 campaign,uint32 round,bytes32 head,uint32 score,uint8 exponent,bytes32 model,bytes32 key,bytes32 product,string modelCid,string productCid,Outcome[] outcomes)Outcome(uint8 verdict,uint32 weight,uint32 share)"
+    );
+
+    /*//////////////////////////////////////////////////////////////////////////
+                                       STORAGE
+    //////////////////////////////////////////////////////////////////////////*/
+
+    /// @dev A campaign's moving part and the terms that `submitGradient` compares it with: one slot, all 32 bytes.
+    struct Progress {
+        uint32 round; // ─────────────┐ rounds settled or expired: the number of the present round
+        uint16 settled; //            │ rounds settled
+        uint16 version; //            │ rounds that advanced the model
+        uint8 count; //               │ gradients in the present round
+        uint40 openedAt; //           │ when its first gradient came; 0 when empty
+        Status status; //             │
+        uint40 deadline; //           │
+        uint32 roundSeconds; //       │
+        uint32 settlementSeconds; //  │
+        uint16 maxRounds; //          │
+        uint8 roundSize; //           │
+        uint8 minMines; // ───────────┘
+    }
+
+    /// @dev Seven slots; `submitGradient` reads slots 0, 4, 5 and one of slot 6's, and writes the last three of them.
+    struct Record {
+        // slot 0
+        address oracle; // ───────────┐
+        uint96 bond; // ──────────────┘
+        // slot 1
+        address owner; // ────────────┐
+        uint32 slash; //              │
+        PayoutBase payoutBase; // ────┘
+        // slot 2, alone because it stays zero, and so costs nothing, for the native coin
+        address token;
+        // slot 3: everything that a payout depends on
+        uint128 bounty; // ───────────┐
+        uint32 startScore; //         │
+        uint32 score; //              │
+        uint32 target; //             │
+        uint32 minGain; // ───────────┘
+        // slot 4
+        Progress progress;
+        // slot 5: the hash chain over the present round's entries, never zero once the campaign exists
+        bytes32 head;
+        // slot 6: the round of each mine's last gradient, plus one
+        mapping(address mine => uint32 roundPlusOne) lastSubmission;
+    }
+
+    mapping(bytes32 id => Record record) internal _records;
+
+    /// @inheritdoc ISonar
+    mapping(address token => mapping(address account => uint256 amount)) public override credit;
+
+    /*//////////////////////////////////////////////////////////////////////////
+                                     CONSTRUCTOR
+    //////////////////////////////////////////////////////////////////////////*/
+
+    constructor() EIP712("Sonar", "1") {}
+
+    /*//////////////////////////////////////////////////////////////////////////
+                           USER-FACING READ-ONLY FUNCTIONS
+    //////////////////////////////////////////////////////////////////////////*/
+
+    /// @inheritdoc ISonar
+    function getCampaign(bytes32 id) external view override returns (Campaign memory campaign) {
+        Record storage record = _existing(id);
+        Progress memory progress = record.progress;
+        campaign.owner = record.owner;
+        campaign.status = progress.status;
+        campaign.terms = Terms({
+            token: record.token,
+            bounty: record.bounty,
+            oracle: record.oracle,
+            bond: record.bond,
+            slash: record.slash,
+            target: record.target,
+            payoutBase: record.payoutBase,
+            minGain: record.minGain,
+            minMines: progress.minMines,
+            roundSize: progress.roundSize,
+            maxRounds: progress.maxRounds,
+            roundSeconds: progress.roundSeconds,
+            settlementSeconds: progress.settlementSeconds,
+            deadline: progress.deadline
+        });
+        campaign.startScore = record.startScore;
+        campaign.score = record.score;
+        campaign.base = _base(record);
+        campaign.version = progress.version;
+        campaign.paid = _paidAt(record, record.score);
+    }
+
+    /// @inheritdoc ISonar
+    function getRound(bytes32 id) external view override returns (Round memory round) {
+        Record storage record = _existing(id);
+        Progress memory progress = record.progress;
+        round.number = progress.round;
+        round.settled = progress.settled;
+        round.count = progress.count;
+        round.head = record.head;
+        if (progress.count > 0) {
+            round.openedAt = progress.openedAt;
+            round.closesAt = _closesAt(progress);
+            round.expiresAt = _expiresAt(progress);
+        }
+        round.open =
+            progress.status == Status.Running && block.timestamp < progress.deadline && !_isRoundClosed(progress);
+    }
+
+    /// @inheritdoc ISonar
+    function lastSubmission(bytes32 id, address mine) external view override returns (uint32) {
+        return _existing(id).lastSubmission[mine];
+    }
+
+    /// @inheritdoc ISonar
+    function quote(bytes32 id, uint32 score) external view override returns (uint256 payout) {
+        Record storage record = _existing(id);
+        uint32 current = record.score;
+        if (record.progress.status == Status.Running && score > current) {
+            payout = _paidAt(record, score) - _paidAt(record, current);
+        }
+    }
+
+    /// @inheritdoc ISonar
+    function hashAdmission(Admission calldata admission) public view override returns (bytes32) {
+        // All fields are atomic and static, so the ABI encoding of the struct is its EIP-712 encoding.
+        return _hashTypedDataV4(keccak256(abi.encode(ADMISSION_TYPEHASH, admission)));
+    }
+
+    /// @inheritdoc ISonar
+    function hashSettlement(Settlement calldata settlement) public view override returns (bytes32) {
+        return _hashTypedDataV4(
+            keccak256(
+                abi.encode(
+                    SETTLEMENT_TYPEHASH,
+                    settlement.campaign,
+                    settlement.round,
+                    settlement.head,
+                    settlement.score,
+                    settlement.exponent,
+                    settlement.model,
+                    settlement.key,
+                    settlement.product,
+                    keccak256(bytes(settlement.modelCid)),
+                    keccak256(bytes(settlement.productCid)),
+                    _hashOutcomes(settlement.outcomes)
+                )
+            )
+        );
+    }
+
+    /*//////////////////////////////////////////////////////////////////////////
+                         USER-FACING STATE-CHANGING FUNCTIONS
+    //////////////////////////////////////////////////////////////////////////*/
+
+    /// @inheritdoc ISonar
+    function createCampaign(
+        Terms calldata terms,
+        Admission calldata admission,
+        bytes calldata signature,
+        string calldata specCid,
+        string calldata modelCid
+    ) external payable override nonReentrant returns (bytes32 id) {
+        id = hashAdmission(admission);
+
+        // Check: the oracle admitted this caller's model, still does, and did not before.
+        _checkAdmission(id, terms.oracle, admission, signature);
+
+        // Check: the terms are ones that can be kept.
+        _checkTerms(terms, admission.startScore);
+
+        // Check: a native bounty came with the call, and nothing came that would be stuck.
+        uint256 value = terms.token == NATIVE ? terms.bounty : 0;
+        if (msg.value != value) {
+            revert Sonar_WrongValue(msg.value, value);
+        }
+
+        // Effect: the campaign runs.
+        _store(id, terms, admission);
+
+        // Interaction: escrow an ERC-20 bounty.
+        if (terms.token != NATIVE) {
+            _pull(IERC20(terms.token), terms.bounty);
+        }
+
+        emit CampaignCreated(id, msg.sender, terms.oracle, terms, admission, specCid, modelCid);
+    }
+
+    /// @inheritdoc ISonar
+    function submitGradient(bytes32 id, uint32 round, bytes32 artifact, bytes32 gradient, string calldata cid)
+        external
+        payable
+        override
+        returns (uint8 index)
+    {
+        Record storage record = _records[id];
+        Progress memory progress = record.progress;
+
+        // Check: the gradient was trained for the present round of a running campaign.
+        _checkPresent(id, progress, round);
+
+        // Check: the campaign and the round still take gradients.
+        if (block.timestamp >= progress.deadline) {
+            revert Sonar_DeadlinePassed(id, progress.deadline, block.timestamp);
+        }
+        if (_isRoundClosed(progress)) {
+            revert Sonar_RoundClosed(id, round);
+        }
+
+        // Check: it is the caller's first one in this round.
+        if (record.lastSubmission[msg.sender] == round + 1) {
+            revert Sonar_AlreadySubmitted(id, round, msg.sender);
+        }
+
+        // Check: it carries the bond.
+        if (msg.value != record.bond) {
+            revert Sonar_WrongValue(msg.value, record.bond);
+        }
+
+        // Effect: the gradient is the round's next entry.
+        index = progress.count;
+        record.progress.count = index + 1;
+        if (index == 0) {
+            record.progress.openedAt = uint40(block.timestamp);
+        }
+        record.head = _chain(record.head, msg.sender, artifact, gradient);
+        record.lastSubmission[msg.sender] = round + 1;
+
+        emit GradientSubmitted(id, round, msg.sender, index, artifact, gradient, cid);
+    }
+
+    /// @inheritdoc ISonar
+    function settleRound(Settlement calldata settlement, Entry[] calldata entries, bytes calldata signature)
+        external
+        override
+    {
+        bytes32 id = settlement.campaign;
+        Record storage record = _records[id];
+        Progress memory progress = record.progress;
+
+        // Check: it is the present round of a running campaign, and the round takes no more gradients.
+        _checkPending(id, progress, settlement.round);
+        if (!_isRoundClosed(progress)) {
+            revert Sonar_RoundOpen(id, progress.round, _closesAt(progress));
+        }
+
+        // Check: the entries are the round's, and the settlement is about them.
+        bytes32 head = _checkEntries(id, record, progress.round, entries);
+        if (settlement.head != head) {
+            revert Sonar_WrongHead(id, settlement.head, head);
+        }
+        if (settlement.outcomes.length != entries.length) {
+            revert Sonar_WrongOutcomeCount(settlement.outcomes.length, entries.length);
+        }
+
+        // Check: the oracle signed it.
+        _checkSignature(record.oracle, hashSettlement(settlement), signature);
+
+        // Check: it is a result that the terms allow.
+        bool advances = settlement.model != bytes32(0);
+        uint256 lastPaid = _checkResult(record, progress, settlement, advances);
+
+        // Effect: the score rises, and with it what the campaign has paid.
+        uint256 payout = 0;
+        if (advances) {
+            payout = _paidAt(record, settlement.score) - _paidAt(record, record.score);
+            record.score = settlement.score;
+            progress.version += 1;
+        }
+
+        // Effect: the next round opens, or the campaign is finished.
+        progress.settled += 1;
+        bool finished = settlement.score >= record.target || progress.settled == progress.maxRounds;
+        if (finished) {
+            progress.status = Status.Finished;
+        }
+        _openNextRound(id, record, progress);
+
+        // Effect: everyone is credited.
+        _creditRound(record, settlement, entries, payout, lastPaid);
+
+        _emitSettled(settlement, payout);
+        if (finished) {
+            emit CampaignFinished(id, settlement.score);
+        }
+    }
+
+    /// @inheritdoc ISonar
+    function expireRound(bytes32 id, uint32 round, Entry[] calldata entries) external override {
+        Record storage record = _records[id];
+        Progress memory progress = record.progress;
+
+        // Check: it is the present round of a running campaign, and the oracle had its time.
+        _checkPending(id, progress, round);
+        uint40 expiresAt = _expiresAt(progress);
+        if (block.timestamp < expiresAt) {
+            revert Sonar_RoundNotExpired(id, round, expiresAt);
+        }
+
+        // Check: the entries are the round's.
+        _checkEntries(id, record, round, entries);
+
+        // Effect: the next round opens on the same model.
+        _openNextRound(id, record, progress);
+
+        // Effect: every bond is credited back.
+        uint256 bond = record.bond;
+        for (uint256 i = 0; i < entries.length; ++i) {
+            _credit(NATIVE, entries[i].mine, bond);
+        }
+
+        emit RoundExpired(id, round);
+    }
+
+    /// @inheritdoc ISonar
+    function close(bytes32 id) external override {
+        Record storage record = _existing(id);
+        Progress memory progress = record.progress;
+
+        // Check: the caller owns the campaign.
+        address owner = record.owner;
+        if (msg.sender != owner) {
+            revert Sonar_NotOwner(id, msg.sender, owner);
+        }
+
+        // Check: it is not closed yet, nobody waits for a verdict, and nobody can still count on the bounty.
+        if (progress.status == Status.Closed) {
+            revert Sonar_WrongStatus(id, progress.status);
+        }
+        if (progress.count > 0) {
+            revert Sonar_RoundPending(id, progress.round, progress.count);
+        }
+        if (progress.status == Status.Running && block.timestamp < progress.deadline && progress.version > 0) {
+            revert Sonar_NotClosable(id, progress.deadline);
+        }
+
+        // Effect: the campaign is over, and the owner is credited what was not paid.
+        record.progress.status = Status.Closed;
+        uint256 refund = record.bounty - _paidAt(record, record.score);
+        _credit(record.token, owner, refund);
+
+        emit CampaignClosed(id, owner, refund);
+    }
+
+    /// @inheritdoc ISonar
+    function withdraw(address token, address to) external override nonReentrant returns (uint256 amount) {
+        // Check: there is somebody to pay, and something to pay with.
+        if (to == address(0)) {
+            revert Sonar_ToZero();
+        }
+        amount = credit[token][msg.sender];
+        if (amount == 0) {
+            revert Sonar_NothingOwed(token, msg.sender);
+        }
+
+        // Effect: nothing is owed any more.
+        credit[token][msg.sender] = 0;
+        emit Withdrawn(token, msg.sender, to, amount);
+
+        // Interaction: pay.
+        if (token == NATIVE) {
+            (bool sent,) = to.call{value: amount}("");
+            if (!sent) {
+                revert Sonar_TransferFailed(to, amount);
+            }
+        } else {
+            IERC20(token).safeTransfer(to, amount);
+        }
+    }
+
+    /*//////////////////////////////////////////////////////////////////////////
+                             INTERNAL READ-ONLY FUNCTIONS
+    //////////////////////////////////////////////////////////////////////////*/
+
+    /// @dev The record of a campaign that exists.
+    function _existing(bytes32 id) internal view returns (Record storage record) {
+        record = _records[id];
+        if (record.progress.status == Status.None) {
+            revert Sonar_CampaignUnknown(id);
+        }
+    }
+
+    /// @dev The denominator of the payout formula; never zero, because the target is above the start score.
+    function _base(Record storage record) internal view returns (uint32) {
+        return record.payoutBase == PayoutBase.Target ? record.target : record.target - record.startScore;
+    }
+
+    /// @dev What a campaign has paid in all once it is at `score`, which is not below its start score:
+    /// bounty x (min(score, target) - start) / base. It grows with the score, from zero to at most the bounty. A round's
+    /// payout is the difference of two values, so the payouts of any sequence of rounds telescope.
+    function _paidAt(Record storage record, uint32 score) internal view returns (uint256) {
+        uint32 target = record.target;
+        uint256 rise = (score < target ? score : target) - record.startScore;
+        return record.bounty * rise / _base(record);
+    }
+
+    /// @dev What a verdict takes of a bond.
+    function _lost(Verdict verdict, uint256 bond, uint256 slash) internal pure returns (uint256) {
+        if (verdict == Verdict.Kept) {
+            return 0;
+        }
+        return verdict == Verdict.LeftOut || verdict == Verdict.Unavailable ? bond * slash / ONE : bond;
+    }
+
+    /// @dev When a round with at least one gradient stops to take gradients even if it is not full.
+    function _closesAt(Progress memory progress) internal pure returns (uint40) {
+        uint40 closesAt = progress.openedAt + progress.roundSeconds;
+        return closesAt < progress.deadline ? closesAt : progress.deadline;
+    }
+
+    /// @dev From when a round with at least one gradient may be expired.
+    function _expiresAt(Progress memory progress) internal pure returns (uint40) {
+        return _closesAt(progress) + progress.settlementSeconds;
+    }
+
+    /// @dev Whether the present round is full or its time is over; an empty round waits for its first gradient.
+    function _isRoundClosed(Progress memory progress) internal view returns (bool) {
+        return progress.count > 0 && (progress.count == progress.roundSize || block.timestamp >= _closesAt(progress));
+    }
+
+    /// @dev The head of a round that has no entry yet.
+    function _seed(bytes32 id, uint32 round) internal pure returns (bytes32) {
+        return keccak256(abi.encode(id, round));
+    }
+
+    /// @dev The head after one more entry.
+    function _chain(bytes32 head, address mine, bytes32 artifact, bytes32 gradient) internal pure returns (bytes32) {
+        return keccak256(abi.encode(head, mine, artifact, gradient));
+    }
+
+    function _hashOutcomes(Outcome[] calldata outcomes) internal pure returns (bytes32) {
+        bytes32[] memory hashes = new bytes32[](outcomes.length);
+        for (uint256 i = 0; i < outcomes.length; ++i) {
+            hashes[i] = keccak256(abi.encode(OUTCOME_TYPEHASH, outcomes[i]));
+        }
+        return keccak256(abi.encodePacked(hashes));
+    }
+
+    function _checkSignature(address oracle, bytes32 digest, bytes calldata signature) internal view {
+        if (!SignatureChecker.isValidSignatureNow(oracle, digest, signature)) {
+            revert Sonar_BadSignature(oracle, digest);
+        }
+    }
+
+    function _checkAdmission(bytes32 id, address oracle, Admission calldata admission, bytes calldata signature)
+        internal
+        view
+    {
+        if (admission.owner != msg.sender) {
+            revert Sonar_AdmissionNotForCaller(msg.sender, admission.owner);
+        }
+        if (block.timestamp > admission.validUntil) {
+            revert Sonar_AdmissionExpired(admission.validUntil, block.timestamp);
+        }
+        if (oracle == address(0)) {
+            revert Sonar_OracleZero();
+        }
+        _checkSignature(oracle, id, signature);
+        if (_records[id].progress.status != Status.None) {
+            revert Sonar_CampaignExists(id);
+        }
+    }
+
+    function _checkTerms(Terms calldata terms, uint32 startScore) internal view {
+        if (terms.bounty == 0) {
+            revert Sonar_BountyZero();
+        }
+        if (terms.slash > ONE) {
+            revert Sonar_SlashAboveOne(terms.slash);
+        }
+        if (terms.target > ONE || terms.target <= startScore) {
+            revert Sonar_TargetOutOfRange(terms.target, startScore);
+        }
+        if (terms.roundSize == 0 || terms.roundSize > MAX_ROUND_SIZE) {
+            revert Sonar_RoundSizeOutOfRange(terms.roundSize, MAX_ROUND_SIZE);
+        }
+        if (terms.minMines == 0 || terms.minMines > terms.roundSize) {
+            revert Sonar_MinMinesOutOfRange(terms.minMines, terms.roundSize);
+        }
+        if (terms.minGain == 0) {
+            revert Sonar_MinGainZero();
+        }
+        if (terms.maxRounds == 0) {
+            revert Sonar_MaxRoundsZero();
+        }
+        if (terms.roundSeconds == 0 || terms.roundSeconds > MAX_ROUND_SECONDS) {
+            revert Sonar_RoundSecondsOutOfRange(terms.roundSeconds, MAX_ROUND_SECONDS);
+        }
+        if (terms.settlementSeconds < MIN_SETTLEMENT_SECONDS || terms.settlementSeconds > MAX_SETTLEMENT_SECONDS) {
+            revert Sonar_SettlementSecondsOutOfRange(
+                terms.settlementSeconds, MIN_SETTLEMENT_SECONDS, MAX_SETTLEMENT_SECONDS
+            );
+        }
+        uint256 latest = block.timestamp + MAX_CAMPAIGN_SECONDS;
+        if (terms.deadline <= block.timestamp || terms.deadline > latest) {
+            revert Sonar_DeadlineOutOfRange(terms.deadline, block.timestamp, latest);
+        }
+    }
+
+    /// @dev Checks that the campaign runs and that `round` is its present round.
+    function _checkPresent(bytes32 id, Progress memory progress, uint32 round) internal pure {
+        if (progress.status != Status.Running) {
+            if (progress.status == Status.None) {
+                revert Sonar_CampaignUnknown(id);
+            }
+            revert Sonar_WrongStatus(id, progress.status);
+        }
+        if (progress.round != round) {
+            revert Sonar_WrongRound(id, round, progress.round);
+        }
+    }
+
+    /// @dev Checks that the campaign runs and that `round` is its present round and holds a gradient.
+    function _checkPending(bytes32 id, Progress memory progress, uint32 round) internal pure {
+        _checkPresent(id, progress, round);
+        if (progress.count == 0) {
+            revert Sonar_RoundEmpty(id, round);
+        }
+    }
+
+    /// @dev Checks that the entries are exactly those of the present round; answers its head. The hash chain binds their
+    /// number as well, so the loops over `entries` run at most `MAX_ROUND_SIZE` times once this has passed.
+    function _checkEntries(bytes32 id, Record storage record, uint32 round, Entry[] calldata entries)
+        internal
+        view
+        returns (bytes32 head)
+    {
+        head = record.head;
+        bytes32 given = _seed(id, round);
+        for (uint256 i = 0; i < entries.length; ++i) {
+            Entry calldata entry = entries[i];
+            given = _chain(given, entry.mine, entry.artifact, entry.gradient);
+        }
+        if (given != head) {
+            revert Sonar_WrongHead(id, given, head);
+        }
+    }
+
+    /// @dev Checks that a signed settlement is one that the terms allow: even the oracle cannot go beyond them.
+    /// @return lastPaid the last index with a share; meaningless if the round does not advance
+    function _checkResult(
+        Record storage record,
+        Progress memory progress,
+        Settlement calldata settlement,
+        bool advances
+    ) internal view returns (uint256 lastPaid) {
+        // A round that does not advance names no artifacts; one that does names all of them by digest.
+        bool named = settlement.key != bytes32(0) && settlement.product != bytes32(0);
+        bool bare = settlement.key == bytes32(0) && settlement.product == bytes32(0) && settlement.exponent == 0
+            && bytes(settlement.modelCid).length == 0 && bytes(settlement.productCid).length == 0;
+        if (advances ? !named : !bare) {
+            revert Sonar_InconsistentSettlement(settlement.campaign, settlement.round);
+        }
+
+        uint256 score = settlement.score;
+        uint256 current = record.score;
+        uint256 minGain = record.minGain;
+        if (advances ? score < current + minGain || score > ONE : score != current) {
+            revert Sonar_ScoreOutOfRange(settlement.score, uint32(current), uint32(minGain));
+        }
+
+        uint256 kept = 0;
+        uint256 sum = 0;
+        for (uint256 i = 0; i < settlement.outcomes.length; ++i) {
+            Outcome calldata outcome = settlement.outcomes[i];
+            bool isKept = outcome.verdict == Verdict.Kept;
+            // Kept if and only if it has a weight; only what was kept may have a share; none is kept without an advance.
+            if (isKept != (outcome.weight > 0) || (!isKept && outcome.share > 0) || (isKept && !advances)) {
+                revert Sonar_InconsistentOutcome(i);
+            }
+            if (isKept) {
+                kept += 1;
+            }
+            if (outcome.share > 0) {
+                sum += outcome.share;
+                lastPaid = i;
+            }
+        }
+        if (advances && kept < progress.minMines) {
+            revert Sonar_TooFewKept(kept, progress.minMines);
+        }
+        if (advances && sum != ONE) {
+            revert Sonar_WrongShareSum(sum, ONE);
+        }
+    }
+
+    /*//////////////////////////////////////////////////////////////////////////
+                           INTERNAL STATE-CHANGING FUNCTIONS
+    //////////////////////////////////////////////////////////////////////////*/
+
+    /// @dev Writes a new campaign, whose terms were checked.
+    function _store(bytes32 id, Terms calldata terms, Admission calldata admission) internal {
+        Record storage record = _records[id];
+        record.oracle = terms.oracle;
+        record.bond = terms.bond;
+        record.owner = admission.owner;
+        record.slash = terms.slash;
+        record.payoutBase = terms.payoutBase;
+        record.token = terms.token;
+        record.bounty = terms.bounty;
+        record.startScore = admission.startScore;
+        record.score = admission.startScore;
+        record.target = terms.target;
+        record.minGain = terms.minGain;
+        record.progress = Progress({
+            round: 0,
+            settled: 0,
+            version: 0,
+            count: 0,
+            openedAt: 0,
+            status: Status.Running,
+            deadline: terms.deadline,
+            roundSeconds: terms.roundSeconds,
+            settlementSeconds: terms.settlementSeconds,
+            maxRounds: terms.maxRounds,
+            roundSize: terms.roundSize,
+            minMines: terms.minMines
+        });
+        record.head = _seed(id, 0);
+    }
+
+    /// @dev Takes an ERC-20 bounty from the caller, and refuses a token that delivers another amount than asked.
+    function _pull(IERC20 token, uint256 amount) internal {
+        uint256 before = token.balanceOf(address(this));
+        token.safeTransferFrom(msg.sender, address(this), amount);
+        uint256 received = token.balanceOf(address(this)) - before;
+        if (received != amount) {
+            revert Sonar_TokenDeliveredOtherAmount(address(token), received, amount);
+        }
+    }
+
+    /// @dev Empties the round and writes `progress`, with whatever else the caller changed in it.
+    function _openNextRound(bytes32 id, Record storage record, Progress memory progress) internal {
+        progress.round += 1;
+        progress.count = 0;
+        progress.openedAt = 0;
+        record.progress = progress;
+        record.head = _seed(id, progress.round);
+    }
+
+    /// @dev Credits a settled round. The last mine with a share takes what rounding down left over, less than one unit
+    /// per gradient.
+    function _creditRound(
+        Record storage record,
+        Settlement calldata settlement,
+        Entry[] calldata entries,
+        uint256 payout,
+        uint256 lastPaid
+    ) internal {
+        uint256 unpaid = payout;
+        uint256 lost = 0;
+        for (uint256 i = 0; i < entries.length; ++i) {
+            uint256 earned = i == lastPaid ? unpaid : payout * settlement.outcomes[i].share / ONE;
+            unpaid -= earned;
+            lost += _creditGradient(record, settlement, i, entries[i].mine, earned);
+        }
+        _credit(NATIVE, record.owner, lost);
+    }
+
+    /// @dev Credits a mine what its gradient earned and what comes back of its bond; answers what the bond lost.
+    function _creditGradient(
+        Record storage record,
+        Settlement calldata settlement,
+        uint256 index,
+        address mine,
+        uint256 earned
+    ) internal returns (uint256 lost) {
+        Outcome calldata outcome = settlement.outcomes[index];
+        uint256 bond = record.bond;
+        lost = _lost(outcome.verdict, bond, record.slash);
+        uint256 returned = bond - lost;
+
+        address token = record.token;
+        if (token == NATIVE) {
+            _credit(NATIVE, mine, earned + returned);
+        } else {
+            _credit(token, mine, earned);
+            _credit(NATIVE, mine, returned);
+        }
+
+        emit GradientJudged(
+            settlement.campaign,
+            settlement.round,
+            mine,
+            uint8(index),
+            outcome.verdict,
+            outcome.weight,
+            outcome.share,
+            earned,
+            returned
+        );
+    }
+
+    /// @dev Apart from its caller for the sake of the stack.
+    function _emitSettled(Settlement calldata settlement, uint256 payout) internal {
+        emit RoundSettled(
+            settlement.campaign,
+            settlement.round,
+            settlement.score,
+            settlement.exponent,
+            settlement.model,
+            settlement.key,
+            settlement.product,
+            settlement.modelCid,
+            settlement.productCid,
+            payout
+        );
+    }
+
+    /// @dev The only way in which money changes hands: the receiver withdraws it.
+    function _credit(address token, address account, uint256 amount) internal {
+        if (amount > 0) {
+            credit[token][account] += amount;
+        }
+    }
+}
