@@ -1,0 +1,215 @@
+"""The JSON-RPC connection: one place where web3's and requests' exceptions become Sonar's, and where gas is priced."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import requests
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from hexbytes import HexBytes
+from web3 import HTTPProvider, Web3
+from web3.exceptions import (
+    BadResponseFormat,
+    ContractLogicError,
+    TransactionNotFound,
+    Web3Exception,
+    Web3RPCError,
+)
+from web3.types import TxParams, TxReceipt
+
+from sonar.chain._artifact import decode_revert
+from sonar.chain.errors import (
+    ContractRevertError,
+    RpcUnavailableError,
+    TransactionFailedError,
+    TransactionTimeoutError,
+    UnfundedAccountError,
+)
+from sonar.units import Wei, format_ether
+
+__all__ = ["SignedTransaction", "await_receipt", "connect_web3", "find_receipt", "rpc", "send_raw", "sign_transaction"]
+
+_T = TypeVar("_T")
+_FIRST_POLL, _LAST_POLL = 0.02, 0.5
+_TRANSFER_GAS = 21_000
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """A transaction ready to send; sending it twice does nothing more than sending it once."""
+
+    raw: bytes
+    hash: bytes
+    nonce: int
+
+
+def connect_web3(url: str, timeout: float) -> Web3:
+    """A connection whose every request ends within `timeout` seconds."""
+    return Web3(HTTPProvider(url, request_kwargs={"timeout": timeout}))
+
+
+@contextmanager
+def rpc(web3: Web3) -> Iterator[None]:
+    """Turns whatever a request raises into RpcUnavailableError, ContractRevertError or TransactionFailedError."""
+    try:
+        yield
+    except (requests.RequestException, BadResponseFormat, UnicodeDecodeError, ConnectionError) as error:
+        raise RpcUnavailableError(f"{_endpoint(web3)} {_problem(error)}") from error
+    except ContractLogicError as error:
+        raise _revert(error) from error
+    except Web3RPCError as error:
+        if _revert_data(error) is not None:
+            raise _revert(error) from error
+        raise TransactionFailedError(f"the node at {_endpoint(web3)} refused: {_node_message(error)}") from error
+    except Web3Exception as error:
+        raise RpcUnavailableError(f"{_endpoint(web3)} gave an unusable answer: {str(error)[:200]}") from error
+
+
+def sign_transaction(web3: Web3, account: LocalAccount, call: Mapping[str, Any], nonce: int) -> SignedTransaction:
+    """Estimates, prices and signs a transaction of {to, data, value}; a call that would revert raises here.
+
+    Raises UnfundedAccountError if the balance does not cover the value and the gas at the price offered.
+    """
+    value = int(call.get("value", 0))
+    with rpc(web3):
+        block = web3.eth.get_block("latest")
+        balance = web3.eth.get_balance(account.address)
+        price = _price(web3, block)
+        highest = price.get("maxFeePerGas") or price["gasPrice"]
+        _require_funds(account, balance, value, _TRANSFER_GAS * highest)
+        estimate = web3.eth.estimate_gas(cast(TxParams, {**call, "from": account.address}))
+        # What it costs may change until it is mined, e.g. when another gradient enters the round first.
+        gas = min(estimate * 5 // 4 + 25_000, block["gasLimit"])
+        _require_funds(account, balance, value, gas * highest)
+        chain_id = web3.eth.chain_id
+    signed = account.sign_transaction({**call, **price, "gas": gas, "nonce": nonce, "chainId": chain_id})
+    return SignedTransaction(bytes(signed.raw_transaction), bytes(signed.hash), nonce)
+
+
+def send_raw(web3: Web3, signed: SignedTransaction) -> None:
+    """Sends a signed transaction unless the chain knows it already.
+
+    The look-up comes first because some nodes (Ganache 7) run a repeated transaction again. Raises
+    TransactionFailedError if another transaction took its nonce or the node refuses it.
+    """
+    if _is_known(web3, signed.hash):
+        return
+    sender = Account.recover_transaction(signed.raw)
+    with rpc(web3):
+        used = web3.eth.get_transaction_count(sender)
+    if used > signed.nonce:
+        if _is_known(web3, signed.hash):
+            return
+        raise TransactionFailedError(
+            f"transaction 0x{signed.hash.hex()} can no longer be mined: {sender} used its nonce {signed.nonce} for "
+            "another one, so sign it again"
+        )
+    try:
+        with rpc(web3):
+            web3.eth.send_raw_transaction(signed.raw)
+    except TransactionFailedError as error:
+        if _is_known(web3, signed.hash):
+            return  # known by now, or mined and reverted: the receipt tells how it ended
+        if "insufficient funds" in str(error).lower():
+            raise UnfundedAccountError(f"account {sender} cannot pay for its transaction: fund it ({error})") from error
+        raise
+
+
+def find_receipt(web3: Web3, transaction: bytes) -> TxReceipt | None:
+    """The receipt of a mined transaction, or None."""
+    with rpc(web3):
+        try:
+            receipt = web3.eth.get_transaction_receipt(HexBytes(transaction))
+        except TransactionNotFound:
+            return None
+    return receipt if receipt and receipt.get("blockNumber") is not None else None
+
+
+def await_receipt(look: Callable[[], _T | None], transaction: bytes, timeout: float) -> _T:
+    """Polls `look` until it answers; raises TransactionTimeoutError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    pause = _FIRST_POLL
+    while (found := look()) is None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TransactionTimeoutError(
+                f"transaction 0x{transaction.hex()} is in no block after {timeout:g} s: it may yet be, look again"
+            )
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, _LAST_POLL)
+    return found
+
+
+def _is_known(web3: Web3, transaction: bytes) -> bool:
+    with rpc(web3):
+        try:
+            web3.eth.get_transaction(HexBytes(transaction))
+        except TransactionNotFound:
+            return False
+    return True
+
+
+def _price(web3: Web3, block: Mapping[str, Any]) -> dict[str, int]:
+    """EIP-1559 fees where the chain has a base fee (twice the present one, so it may double six times), else legacy."""
+    base = block.get("baseFeePerGas")
+    if base is None:
+        return {"gasPrice": web3.eth.gas_price}
+    tip = web3.eth.max_priority_fee
+    return {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
+
+
+def _require_funds(account: LocalAccount, balance: Wei | int, value: int, gas: int) -> None:
+    if balance < value + gas:
+        raise UnfundedAccountError(
+            f"account {account.address} has {format_ether(balance)} ether, but needs {format_ether(value)} and up to "
+            f"{format_ether(gas)} for gas: fund it"
+        )
+
+
+def _revert(error: Web3Exception) -> ContractRevertError:
+    data = _revert_data(error)
+    if data:
+        return decode_revert(data)
+    return ContractRevertError("", {"message": str(error)[:200]})
+
+
+def _revert_data(error: Web3Exception) -> bytes | None:
+    """The revert bytes: in `data` as hex, or inside it under `result` (Ganache) or `data`; None if it is no revert."""
+    found: Any = getattr(error, "data", None)
+    response = getattr(error, "rpc_response", None)
+    if found is None and isinstance(response, Mapping):
+        found = (response.get("error") or {}).get("data")
+    while isinstance(found, Mapping):
+        found = found.get("result", found.get("data"))
+    if not isinstance(found, str) or not found.startswith("0x"):
+        return None
+    try:
+        return bytes.fromhex(found[2:])
+    except ValueError:
+        return None
+
+
+def _node_message(error: Web3RPCError) -> str:
+    response = error.rpc_response
+    detail = response.get("error") if response else None
+    return str(detail["message"] if isinstance(detail, Mapping) and "message" in detail else error)[:300]
+
+
+def _endpoint(web3: Web3) -> str:
+    """Scheme, host and port: the rest of an RPC address may hold an access key."""
+    parts = urlsplit(str(getattr(web3.provider, "endpoint_uri", "")))
+    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, requests.Timeout):
+        return "did not answer in time: is the node overloaded?"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"answered HTTP {error.response.status_code}: is this the RPC address of an Ethereum node?"
+    if isinstance(error, requests.ConnectionError | ConnectionError):
+        return "does not answer: is the node running, and is the RPC address right?"
+    return f"gave an unusable answer ({type(error).__name__}): is this the RPC address of an Ethereum node?"

@@ -1,0 +1,288 @@
+"""The typed client of one deployed contract: views as records, transactions signed, sent once and awaited."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from eth_abi import abi as codec
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import is_address, to_checksum_address
+from eth_utils.crypto import keccak
+from web3 import Web3
+from web3.exceptions import BadFunctionCallOutput
+from web3.types import TxReceipt
+
+from sonar.chain._artifact import artifact
+from sonar.chain._rpc import (
+    SignedTransaction,
+    await_receipt,
+    connect_web3,
+    find_receipt,
+    rpc,
+    send_raw,
+    sign_transaction,
+)
+from sonar.chain.calls import Call
+from sonar.chain.errors import ChainError, ContractRevertError, WrongChainError
+from sonar.chain.events import Event, decode_log
+from sonar.chain.records import NATIVE, CampaignRecord, Entry, PayoutBase, RoundRecord, Status, Terms
+from sonar.config import Network
+from sonar.errors import ConfigError
+from sonar.units import Address, CampaignId, Ppm, Wei
+
+__all__ = ["Receipt", "SignedTransaction", "SonarClient", "entries_head"]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How a mined transaction ended, with the contract's events in it."""
+
+    hash: bytes
+    block: int
+    gas_used: int
+    succeeded: bool
+    events: tuple[Event, ...]
+
+
+class SonarClient:
+    """One contract on one chain, seen by one account (None: reading only)."""
+
+    def __init__(self, web3: Web3, contract: Address, chain_id: int, account: LocalAccount | None = None) -> None:
+        self.web3 = web3
+        self.address = contract
+        self.chain_id = chain_id
+        self.account = account
+        self._contract = web3.eth.contract(address=to_checksum_address(contract), abi=artifact()["abi"])
+        self._sending = threading.Lock()
+
+    @classmethod
+    def connect(
+        cls,
+        rpc_url: str,
+        contract: str,
+        account: LocalAccount | None = None,
+        *,
+        chain_id: int | None = None,
+        timeout: float = 10.0,
+    ) -> Self:
+        """A client of the contract at `contract`, for at most `timeout` seconds a request.
+
+        Raises RpcUnavailableError if nothing answers, WrongChainError if the chain's id is not `chain_id` (None: any)
+        or no contract is at the address.
+        """
+        if not is_address(contract):
+            raise ConfigError(f"{contract!r} is not a contract address: give 0x and 40 hexadecimal digits")
+        address = Address(to_checksum_address(contract))
+        web3 = connect_web3(rpc_url, timeout)
+        with rpc(web3):
+            found = web3.eth.chain_id
+            code = web3.eth.get_code(to_checksum_address(address))
+        if chain_id is not None and found != chain_id:
+            raise WrongChainError(f"the node serves chain {found}, not {chain_id}: check the RPC address")
+        if not code:
+            raise WrongChainError(
+                f"no contract is at {address} on chain {found}: was it restarted? Deploy again, or check the address"
+            )
+        return cls(web3, address, found, account)
+
+    @classmethod
+    def from_network(cls, network: Network, account: LocalAccount | None = None, *, timeout: float = 10.0) -> Self:
+        """A client of the contract that the network file names."""
+        return cls.connect(network.rpc_url, network.contract, account, chain_id=network.chain_id, timeout=timeout)
+
+    # ---- the chain
+
+    def now(self) -> int:
+        """The chain's time: of the block that is being made where the node tells, else of the latest one."""
+        with rpc(self.web3):
+            latest = int(self.web3.eth.get_block("latest")["timestamp"])
+            pending = self.web3.eth.get_block("pending")
+        return max(latest, int((pending or {}).get("timestamp") or 0))
+
+    def block_number(self) -> int:
+        """The number of the latest block."""
+        with rpc(self.web3):
+            return int(self.web3.eth.block_number)
+
+    def balance(self, address: Address) -> Wei:
+        """The native coin that an account holds."""
+        with rpc(self.web3):
+            return Wei(int(self.web3.eth.get_balance(to_checksum_address(address))))
+
+    # ---- the contract's views
+
+    def campaign(self, campaign: CampaignId) -> CampaignRecord:
+        """The campaign's terms and state; raises ContractRevertError (Sonar_CampaignUnknown) for another id."""
+        got = self._view("getCampaign", campaign)
+        terms = _terms(got["terms"])
+        return CampaignRecord(
+            campaign,
+            Address(to_checksum_address(got["owner"])),
+            Status(got["status"]),
+            terms,
+            Ppm(got["startScore"]),
+            Ppm(got["score"]),
+            Ppm(got["base"]),
+            got["version"],
+            Wei(got["paid"]),
+        )
+
+    def round(self, campaign: CampaignId) -> RoundRecord:
+        """The campaign's present round."""
+        got = self._view("getRound", campaign)
+        return RoundRecord(
+            got["number"],
+            got["settled"],
+            got["count"],
+            bytes(got["head"]),
+            got["openedAt"],
+            got["closesAt"],
+            got["expiresAt"],
+            got["open"],
+        )
+
+    def last_submission(self, campaign: CampaignId, mine: Address) -> int | None:
+        """The round in which the mine last submitted, or None if it never did."""
+        found = int(self._view("lastSubmission", campaign, to_checksum_address(mine)))
+        return found - 1 if found else None
+
+    def quote(self, campaign: CampaignId, score: Ppm) -> Wei:
+        """What a round that lifts the present score to `score` would pay."""
+        return Wei(int(self._view("quote", campaign, score)))
+
+    def credit(self, account: Address, token: Address = NATIVE) -> Wei:
+        """What the account can withdraw."""
+        return Wei(int(self._view("credit", to_checksum_address(token), to_checksum_address(account))))
+
+    # ---- transactions
+
+    def next_nonce(self) -> int:
+        """The nonce for the account's next transaction, after those that wait to be mined."""
+        with rpc(self.web3):
+            return int(self.web3.eth.get_transaction_count(self._signer().address, "pending"))
+
+    def used_nonce(self) -> int:
+        """How many of the account's transactions are mined: a lower nonce is used up."""
+        with rpc(self.web3):
+            return int(self.web3.eth.get_transaction_count(self._signer().address, "latest"))
+
+    def sign(self, call: Call, *, nonce: int | None = None) -> SignedTransaction:
+        """Signs a call without sending it.
+
+        Raises ContractRevertError if it would revert now, UnfundedAccountError if the account cannot pay for it.
+        """
+        transaction = {"to": self.address, "data": self._data(call), "value": call.value}
+        return sign_transaction(self.web3, self._signer(), transaction, self.next_nonce() if nonce is None else nonce)
+
+    def send(self, signed: SignedTransaction) -> None:
+        """Sends a signed transaction; one that the chain knows already is left alone.
+
+        Raises TransactionFailedError if it can never be mined any more (its nonce was used) or the node refuses it.
+        """
+        send_raw(self.web3, signed)
+
+    def receipt(self, transaction: bytes) -> Receipt | None:
+        """The receipt of a mined transaction, or None while there is none."""
+        found = find_receipt(self.web3, transaction)
+        return None if found is None else self._receipt(found)
+
+    def wait(self, transaction: bytes, timeout: float = 60) -> Receipt:
+        """The receipt once the transaction is mined; raises TransactionTimeoutError after `timeout` seconds."""
+        return await_receipt(lambda: self.receipt(transaction), transaction, timeout)
+
+    def transact(self, call: Call, timeout: float = 60) -> Receipt:
+        """Signs, sends and awaits a call; raises ContractRevertError if the contract refuses it."""
+        with self._sending:
+            signed = self.sign(call)
+            self.send(signed)
+        receipt = self.wait(signed.hash, timeout)
+        if not receipt.succeeded:
+            raise self._reason(call, receipt)
+        return receipt
+
+    def _signer(self) -> LocalAccount:
+        if self.account is None:
+            raise ChainError("this connection has no account and can only read: connect with the account that acts")
+        return self.account
+
+    def _data(self, call: Call) -> str:
+        return str(self._contract.encode_abi(call.function, args=list(call.arguments)))
+
+    def _view(self, function: str, *arguments: Any) -> Any:
+        with rpc(self.web3):
+            try:
+                got = self._contract.functions[function](*arguments).call()
+            except BadFunctionCallOutput as error:
+                raise WrongChainError(
+                    f"what is at {self.address} on chain {self.chain_id} does not answer {function} like Sonar's "
+                    "contract: was the chain restarted? Deploy again or check the address"
+                ) from error
+        entry = next(e for e in artifact()["abi"] if e["type"] == "function" and e["name"] == function)
+        output = entry["outputs"][0]
+        return _named(output["components"], got) if output["type"] == "tuple" else got
+
+    def _receipt(self, found: TxReceipt) -> Receipt:
+        logs = (log for log in found["logs"] if str(log["address"]) == self.address)
+        return Receipt(
+            bytes(found["transactionHash"]),
+            int(found["blockNumber"]),
+            int(found["gasUsed"]),
+            found["status"] == 1,
+            tuple(event for log in logs if (event := decode_log(log)) is not None),
+        )
+
+    def _reason(self, call: Call, receipt: Receipt) -> ContractRevertError:
+        """Why a mined call reverted: a receipt does not say, so the call is replayed on its own block."""
+        try:
+            with rpc(self.web3):
+                self.web3.eth.call(
+                    {
+                        "from": self._signer().address,
+                        "to": to_checksum_address(self.address),
+                        "data": self._data(call),  # type: ignore[typeddict-item]  # web3 wants HexStr, a str
+                        "value": call.value,  # type: ignore[typeddict-item]  # web3's Wei is another NewType
+                    },
+                    receipt.block,
+                )
+        except ContractRevertError as error:
+            return error
+        except ChainError as error:
+            return ContractRevertError("", {"transaction": receipt.hash, "problem": str(error)})
+        return ContractRevertError("", {"transaction": receipt.hash})
+
+
+def entries_head(campaign: CampaignId, round: int, entries: Iterable[Entry]) -> bytes:  # noqa: A002
+    """The head of a round's hash chain over its entries, as the contract computes it."""
+    head = keccak(codec.encode(["bytes32", "uint32"], [campaign, round]))
+    for entry in entries:
+        values = [head, entry.mine, entry.artifact, entry.gradient]
+        head = keccak(codec.encode(["bytes32", "address", "bytes32", "bytes32"], values))
+    return head
+
+
+def _named(components: list[dict[str, Any]], values: Any) -> dict[str, Any]:
+    """A struct's tuple as a dictionary, nested structs too."""
+    return {
+        item["name"]: _named(item["components"], value) if item["type"] == "tuple" else value
+        for item, value in zip(components, values, strict=True)
+    }
+
+
+def _terms(got: Mapping[str, Any]) -> Terms:
+    return Terms(
+        Address(to_checksum_address(got["token"])),
+        Wei(got["bounty"]),
+        Address(to_checksum_address(got["oracle"])),
+        Wei(got["bond"]),
+        Ppm(got["slash"]),
+        Ppm(got["target"]),
+        PayoutBase(got["payoutBase"]),
+        Ppm(got["minGain"]),
+        got["minMines"],
+        got["roundSize"],
+        got["maxRounds"],
+        got["roundSeconds"],
+        got["settlementSeconds"],
+        got["deadline"],
+    )

@@ -1,0 +1,323 @@
+"""The contract's events as frozen values, and a cursor that reads them in order and can be resumed.
+
+Strings in events are written by strangers: a CID that is too long or not printable ASCII arrives as an empty one, so
+that nobody can stop a reader with it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from eth_abi import abi as codec
+from eth_utils.address import to_checksum_address
+from web3.types import FilterParams, LogReceipt
+
+from sonar.chain._artifact import arguments_type, artifact, event_topic
+from sonar.chain._rpc import rpc
+from sonar.chain.errors import TransactionFailedError
+from sonar.chain.records import Admission, PayoutBase, Terms, Verdict
+from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei
+
+if TYPE_CHECKING:
+    from sonar.chain.client import SonarClient
+
+__all__ = [
+    "CampaignClosed", "CampaignCreated", "CampaignFinished", "Event", "EventCursor", "GradientJudged",
+    "GradientSubmitted", "RoundExpired", "RoundSettled", "Withdrawn", "campaign_events", "decode_log",
+]  # fmt: skip
+
+_LONGEST_CID = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    block: int
+    log_index: int
+    transaction: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignCreated(_Event):
+    """A campaign was created and its bounty escrowed."""
+
+    id: CampaignId
+    owner: Address
+    oracle: Address
+    terms: Terms
+    admission: Admission
+    spec_cid: Cid
+    model_cid: Cid
+
+
+@dataclass(frozen=True, slots=True)
+class GradientSubmitted(_Event):
+    """A gradient entered a round at position `index`."""
+
+    id: CampaignId
+    round: int
+    mine: Address
+    index: int
+    artifact: Digest
+    gradient: Digest
+    cid: Cid
+
+
+@dataclass(frozen=True, slots=True)
+class GradientJudged(_Event):
+    """One gradient of a settled round: its verdict, weight, share of the payout, credit and returned bond."""
+
+    id: CampaignId
+    round: int
+    mine: Address
+    index: int
+    verdict: Verdict
+    weight: int
+    share: Ppm
+    payout: Wei
+    bond_returned: Wei
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSettled(_Event):
+    """A round was settled; digests are zero and CIDs empty when it did not advance the model."""
+
+    id: CampaignId
+    round: int
+    score: Ppm
+    exponent: int
+    model: Digest
+    key: KeyId
+    product: Digest
+    model_cid: Cid
+    product_cid: Cid
+    payout: Wei
+
+    @property
+    def advances(self) -> bool:
+        """Whether this round made a new model version."""
+        return any(self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundExpired(_Event):
+    """A round was given up: bonds were credited back, the model stays."""
+
+    id: CampaignId
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignFinished(_Event):
+    """A campaign reached its target or its last round."""
+
+    id: CampaignId
+    score: Ppm
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignClosed(_Event):
+    """A campaign was closed and its remainder credited to the owner."""
+
+    id: CampaignId
+    owner: Address
+    refund: Wei
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn(_Event):
+    """`account` withdrew `amount` of `token` to `to`."""
+
+    token: Address
+    account: Address
+    to: Address
+    amount: Wei
+
+
+Event = (
+    CampaignCreated
+    | GradientSubmitted
+    | GradientJudged
+    | RoundSettled
+    | RoundExpired
+    | CampaignFinished
+    | CampaignClosed
+    | Withdrawn
+)
+
+
+class EventCursor:
+    """Reads the contract's events from `next_block` on, each once, in the chain's order.
+
+    `next_block` moves only after a complete read, so whoever stores it after acting on the events repeats at most the
+    last read. With `campaign` only that campaign's events come (no withdrawals). `confirmations` leaves out that many
+    of the newest blocks. `page` is how many blocks are asked for at once; a node that finds this too much is asked
+    for less.
+    """
+
+    def __init__(
+        self,
+        client: "SonarClient",
+        next_block: int,
+        *,
+        campaign: CampaignId | None = None,
+        confirmations: int = 0,
+        page: int = 2000,
+    ) -> None:
+        self.next_block = next_block
+        self._client = client
+        self._topics: list[Any] = [["0x" + topic.hex() for topic in _decoders()]]
+        if campaign is not None:
+            self._topics.append("0x" + campaign.hex())
+        self._confirmations = confirmations
+        self._page = page
+
+    def read(self) -> list[Event]:
+        """The events that came since the last read; empty if there is no new block."""
+        # Never past the head: Ganache answers nothing there, Anvil and others raise.
+        head = self._client.block_number() - self._confirmations
+        events: list[Event] = []
+        start = self.next_block
+        while start <= head:
+            end = min(start + self._page - 1, head)
+            events += [event for log in self._logs(start, end) if (event := decode_log(log)) is not None]
+            start = end + 1
+        self.next_block = max(self.next_block, head + 1)
+        return sorted(events, key=lambda event: (event.block, event.log_index))
+
+    def _logs(self, start: int, end: int) -> list[LogReceipt]:
+        wanted: dict[str, Any] = {
+            "address": self._client.address,
+            "fromBlock": start,
+            "toBlock": end,
+            "topics": self._topics,
+        }
+        try:
+            with rpc(self._client.web3):
+                return list(self._client.web3.eth.get_logs(FilterParams(**wanted)))  # type: ignore[typeddict-item]
+        except TransactionFailedError:
+            if start == end:
+                raise
+            middle = (start + end) // 2
+            self._page = middle - start + 1
+            return self._logs(start, middle) + self._logs(middle + 1, end)
+
+
+def campaign_events(client: "SonarClient", campaign: CampaignId, start_block: int) -> list[Event]:
+    """All events of one campaign from `start_block` to the latest block."""
+    return EventCursor(client, start_block, campaign=campaign).read()
+
+
+def decode_log(log: LogReceipt) -> Event | None:
+    """The event that a log of the contract stands for; None for a log that is none of Sonar's."""
+    topics = [bytes(topic) for topic in log["topics"]]
+    found = _decoders().get(topics[0]) if topics else None
+    if found is None:
+        return None
+    entry, build = found
+    indexed = [item for item in entry["inputs"] if item["indexed"]]
+    plain = [item for item in entry["inputs"] if not item["indexed"]]
+    values = dict(zip((item["name"] for item in plain), codec.decode(_types(plain), bytes(log["data"])), strict=True))
+    for item, topic in zip(indexed, topics[1:], strict=True):
+        values[item["name"]] = codec.decode(_types([item]), topic)[0]
+    return build((int(log["blockNumber"]), int(log["logIndex"]), bytes(log["transactionHash"])), values)
+
+
+_Place = tuple[int, int, bytes]
+_Builder = Callable[[_Place, Mapping[str, Any]], Event]
+
+
+@cache
+def _decoders() -> dict[bytes, tuple[Mapping[str, Any], _Builder]]:
+    entries = {entry["name"]: entry for entry in artifact()["abi"] if entry["type"] == "event"}
+    return {event_topic(entries[name]): (entries[name], build) for name, build in _BUILDERS.items()}
+
+
+def _types(inputs: list[Mapping[str, Any]]) -> list[str]:
+    # As bytes, because a string that is not UTF-8 would make the decoder raise.
+    return ["bytes" if kind == "string" else kind for kind in arguments_type({"inputs": inputs})]
+
+
+def _address(text: str) -> Address:
+    return Address(to_checksum_address(text))
+
+
+def _cid(data: bytes) -> Cid:
+    fit = len(data) <= _LONGEST_CID and all(0x21 <= byte <= 0x7E for byte in data)
+    return Cid(data.decode("ascii") if fit else "")
+
+
+def _created(place: _Place, v: Mapping[str, Any]) -> Event:
+    terms, admission = list(v["terms"]), list(v["admission"])
+    terms[0], terms[2], terms[6] = _address(terms[0]), _address(terms[2]), PayoutBase(terms[6])
+    admission[5] = _address(admission[5])
+    return CampaignCreated(
+        *place,
+        CampaignId(v["id"]),
+        _address(v["owner"]),
+        _address(v["oracle"]),
+        Terms(*terms),
+        Admission(*admission),
+        _cid(v["specCid"]),
+        _cid(v["modelCid"]),
+    )
+
+
+def _submitted(place: _Place, v: Mapping[str, Any]) -> Event:
+    return GradientSubmitted(
+        *place,
+        CampaignId(v["id"]),
+        v["round"],
+        _address(v["mine"]),
+        v["index"],
+        Digest(v["artifact"]),
+        Digest(v["gradient"]),
+        _cid(v["cid"]),
+    )
+
+
+def _judged(place: _Place, v: Mapping[str, Any]) -> Event:
+    return GradientJudged(
+        *place,
+        CampaignId(v["id"]),
+        v["round"],
+        _address(v["mine"]),
+        v["index"],
+        Verdict(v["verdict"]),
+        v["weight"],
+        Ppm(v["share"]),
+        Wei(v["payout"]),
+        Wei(v["bondReturned"]),
+    )
+
+
+def _settled(place: _Place, v: Mapping[str, Any]) -> Event:
+    return RoundSettled(
+        *place,
+        CampaignId(v["id"]),
+        v["round"],
+        Ppm(v["score"]),
+        v["exponent"],
+        Digest(v["model"]),
+        KeyId(v["key"]),
+        Digest(v["product"]),
+        _cid(v["modelCid"]),
+        _cid(v["productCid"]),
+        Wei(v["payout"]),
+    )
+
+
+_BUILDERS: dict[str, _Builder] = {
+    "CampaignCreated": _created,
+    "GradientSubmitted": _submitted,
+    "GradientJudged": _judged,
+    "RoundSettled": _settled,
+    "RoundExpired": lambda place, v: RoundExpired(*place, CampaignId(v["id"]), v["round"]),
+    "CampaignFinished": lambda place, v: CampaignFinished(*place, CampaignId(v["id"]), Ppm(v["score"])),
+    "CampaignClosed": lambda place, v: CampaignClosed(
+        *place, CampaignId(v["id"]), _address(v["owner"]), Wei(v["refund"])
+    ),
+    "Withdrawn": lambda place, v: Withdrawn(
+        *place, _address(v["token"]), _address(v["account"]), _address(v["to"]), Wei(v["amount"])
+    ),
+}

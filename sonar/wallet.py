@@ -1,0 +1,138 @@
+"""Accounts on disk: Ethereum keystore files (encrypted) and raw key files that only their owner can read."""
+
+import json
+import os
+import secrets
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from sonar.errors import ConfigError
+
+__all__ = ["create_key_file", "create_keystore", "load_account"]
+
+_LARGEST_FILE = 64 * 1024
+_PASSPHRASE_VARIABLE = "SONAR_PASSPHRASE"  # noqa: S105  (a name)
+
+
+def create_keystore(path: Path | str, passphrase: str) -> LocalAccount:
+    """Makes an account and writes it as Ethereum keystore JSON (version 3, scrypt), mode 0600.
+
+    Raises ConfigError for an empty passphrase or a path that is taken: a key is never overwritten.
+    """
+    if not passphrase:
+        raise ConfigError(f"an empty passphrase does not protect {path}: give one")
+    file = _free(path)
+    key = secrets.token_bytes(32)
+    _write(file, json.dumps(Account.encrypt(key, passphrase)) + "\n")
+    return _account(key)
+
+
+def create_key_file(path: Path | str) -> LocalAccount:
+    """Makes an account and writes its bare key in hexadecimal, mode 0600: for development networks and machines.
+
+    Raises ConfigError for a path that is taken: a key is never overwritten.
+    """
+    file = _free(path)
+    key = secrets.token_bytes(32)
+    _write(file, f"0x{key.hex()}\n")
+    return _account(key)
+
+
+def load_account(path: Path | str, passphrase: str | None = None) -> LocalAccount:
+    """The account in a keystore file or a raw key file.
+
+    A keystore's passphrase is the argument, else SONAR_PASSPHRASE, else asked for on a terminal. A raw key file must
+    be readable by its owner only. Raises ConfigError; no message ever holds a secret.
+    """
+    file = Path(path)
+    text = _read(file)
+    if text.lstrip().startswith("{"):
+        return _decrypt(file, text, passphrase)
+    if file.stat().st_mode & 0o077 and os.name == "posix":
+        raise ConfigError(f"others can read the key file {file}: run chmod 600 on it, and move its funds if they did")
+    digits = text.strip().removeprefix("0x")
+    try:
+        key = bytes.fromhex(digits)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        # `from None` above all: a traceback must not quote the file.
+        raise ConfigError(f"{file} is neither a keystore nor a key of 64 hexadecimal digits") from None
+    return _account(key, file)
+
+
+def _free(path: Path | str) -> Path:
+    file = Path(path)
+    if file.exists() or file.is_symlink():
+        raise ConfigError(f"{file} exists: a key is never overwritten, move it away or choose another path")
+    return file
+
+
+def _write(file: Path, text: str) -> None:
+    """Writes a new file in one step: complete or not at all, and never over another one."""
+    part = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(part, file)
+        finally:
+            part.unlink()
+    except FileExistsError as error:
+        raise ConfigError(f"{file} exists: a key is never overwritten, choose another path") from error
+    except OSError as error:
+        raise ConfigError(f"the key file {file} cannot be written: {error.strerror}") from error
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_LARGEST_FILE + 1)
+    except FileNotFoundError as error:
+        raise ConfigError(f"no account file at {file}: create one, or give the path of yours") from error
+    except OSError as error:
+        raise ConfigError(f"the account file {file} cannot be read: {error.strerror}") from error
+    try:
+        if len(data) <= _LARGEST_FILE:
+            return data.decode("ascii")
+    except UnicodeDecodeError:
+        pass
+    raise ConfigError(f"{file} is neither a keystore nor a key of 64 hexadecimal digits")
+
+
+def _decrypt(file: Path, text: str, passphrase: str | None) -> LocalAccount:
+    try:
+        keystore: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"the keystore {file} is not valid JSON") from error
+    words = passphrase if passphrase is not None else os.environ.get(_PASSPHRASE_VARIABLE)
+    if words is None:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"the keystore {file} needs its passphrase: set {_PASSPHRASE_VARIABLE}")
+        words = getpass(f"Passphrase of {file}: ")
+    try:
+        key = bytes(Account.decrypt(keystore, words))
+    except ValueError as error:
+        if "MAC mismatch" in str(error):
+            raise ConfigError(f"the passphrase does not open the keystore {file}: try again") from None
+        raise ConfigError(f"the keystore {file} cannot be read: it is not of version 3") from error
+    except (KeyError, TypeError, NotImplementedError) as error:
+        raise ConfigError(f"the keystore {file} is incomplete or of an unknown kind") from error
+    return _account(key, file)
+
+
+def _account(key: bytes, file: Path | None = None) -> LocalAccount:
+    try:
+        account: LocalAccount = Account.from_key(key)
+    except ValueError:
+        raise ConfigError(f"{file} holds a number that is no private key") from None
+    return account
