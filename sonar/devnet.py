@@ -1,7 +1,8 @@
 """`sonar devnet`: a chain, IPFS, a Capsule, the deployed contract and funded accounts, all on this machine.
 
-Every service is a real process that listens on loopback. Each start makes a new chain and keeps its files in a new directory below the home; the
-accounts' keys stay. Leaving the context (Ctrl-C, SIGTERM, an error) stops every process by its own handle.
+Every service is a real process that listens on loopback. Each start makes a new chain and keeps its files in a new
+directory below the home; the accounts' keys stay. Leaving the context (Ctrl-C, SIGTERM, an error) stops every process
+by its own handle.
 """
 
 import json

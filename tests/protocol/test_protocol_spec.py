@@ -1,0 +1,113 @@
+"""The campaign spec: canonical bytes, strict reading, terms that match the contract's."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sonar import canonical
+from sonar.protocol.errors import SpecError
+from sonar.protocol.spec import MAX_SPEC_BYTES, Encoding, Feature, Payout, Rounds, Spec
+from sonar.units import Address, Wei
+
+ORACLE = Address("0x" + "11" * 20)
+
+
+def make_spec(**changes: object) -> Spec:
+    values = {
+        "name": "digits",
+        "features": (Feature(name="a", scale=16.0), Feature(name="b", offset=-1.5)),
+        "classes": ("no", "yes"),
+        "payout": Payout(target=900_000),
+    }
+    return Spec.build(**{**values, **changes})
+
+
+def test_a_spec_survives_its_own_bytes():
+    spec = make_spec()
+    assert Spec.parse(spec.to_bytes()) == spec
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(min_value=1e-300, max_value=1e300))
+def test_every_finite_constant_survives_exactly(offset, scale):
+    spec = make_spec(features=(Feature(name="a", offset=offset, scale=scale),))
+    assert Spec.parse(spec.to_bytes()).features == spec.features
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_but_a_spec_error(data):
+    with pytest.raises(SpecError):
+        Spec.parse(data)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)
+    )
+)
+def test_no_json_value_raises_anything_but_a_spec_error(value):
+    with pytest.raises(SpecError):
+        Spec.parse(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ("no", "no")}, "class 'no' appears twice"),
+        ({"classes": ("no",)}, "at least 2 items"),
+        ({"features": ()}, "at least 1 item"),
+        ({"features": (Feature(name="a"), Feature(name="a"))}, "feature 'a' appears twice"),
+        ({"target_column": "a"}, "target column 'a' is also a feature"),
+        ({"name": " digits"}, "without white space at its ends"),
+        ({"name": "dig\nits"}, "must be printable"),
+        ({"mode": "plaintext"}, "encrypted-linear"),
+        ({"unknown": 1}, "Extra inputs are not permitted"),
+    ],
+)
+def test_a_spec_that_contradicts_itself_is_refused_with_its_reason(change, message):
+    with pytest.raises(SpecError, match=message):
+        make_spec(**change)
+
+
+def test_slots_too_small_for_a_round_are_refused():
+    with pytest.raises(ValueError, match="slot_width 64 is too small: one round of these scales needs 65 bits"):
+        Encoding(slot_width=64)
+
+
+def test_rounds_that_could_never_advance_are_refused():
+    with pytest.raises(ValueError, match="min_mines 3 is above round_size 2"):
+        Rounds(min_mines=3, round_size=2)
+
+
+def test_an_oversized_spec_is_refused_before_it_is_read():
+    with pytest.raises(SpecError, match="above the limit"):
+        Spec.parse(b" " * (MAX_SPEC_BYTES + 1))
+
+
+def test_bytes_that_are_not_canonical_are_refused():
+    pretty = json.dumps(json.loads(make_spec().to_bytes()), indent=1).encode()
+    with pytest.raises(SpecError, match="not canonical"):
+        Spec.parse(pretty)
+
+
+def test_a_default_left_out_is_refused_so_that_one_spec_has_one_digest():
+    fields = json.loads(make_spec().to_bytes())
+    del fields["training"]
+    with pytest.raises(SpecError, match="every field written out"):
+        Spec.parse(canonical.dumps(fields))
+
+
+def test_terms_from_the_spec_pass_its_own_check():
+    spec = make_spec()
+    spec.check_terms(spec.terms(bounty=Wei(5), deadline=100, oracle=ORACLE))
+
+
+@pytest.mark.parametrize("field", ["bond", "slash", "target", "min_gain", "min_mines", "round_size", "max_rounds",
+                                   "round_seconds", "settlement_seconds"])  # fmt: skip
+def test_terms_that_break_the_specs_promise_are_named(field):
+    spec = make_spec()
+    terms = spec.terms(bounty=Wei(5), deadline=100, oracle=ORACLE)
+    with pytest.raises(SpecError, match=f"the spec promises {field} = "):
+        spec.check_terms(replace(terms, **{field: getattr(terms, field) + 1}))
