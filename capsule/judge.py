@@ -1,0 +1,240 @@
+"""The judge: scores models and picks, in plain integers, what a round's gradients are worth.
+
+Pure functions of plaintexts; they know no key, no chain and no store. A model is scored exactly (int64, ties go to the
+lower class), so the same bytes have the same score everywhere. DESIGN section 3, step 6.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from capsule.credit import EXACT, Scores, Value, coalitions, split, values
+from sonar.protocol.payloads import design_matrix
+from sonar.protocol.spec import Spec
+from sonar.units import PPM, Ppm
+
+__all__ = ["COPY_COSINE", "Judged", "Judgement", "ValidationSet", "find_copies", "judge_round", "next_weights", "score"]
+
+Ints = npt.NDArray[np.int64]
+BigInts = npt.NDArray[Any]
+"""Python integers in an object array: gradients and products outgrow 64 bits."""
+
+STEPS = (1, 2, 4)
+"""The kept gradients' mean is tried whole, halved and quartered."""
+COPY_COSINE = 0.9999
+"""Two gradients of different accounts in one round whose directions agree more than this are one work."""
+_INPUT_BITS = 16
+_CLIP_BITS = 4
+_TRIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationSet:
+    """Scaled integer inputs (records, features + 1) with their labels (records,)."""
+
+    inputs: Ints
+    labels: Ints
+
+    @classmethod
+    def of(cls, spec: Spec, features: npt.NDArray[np.float64], labels: Ints) -> "ValidationSet":
+        """The set in the spec's public scaling, at as many fractional bits as leave every class score below 2^62."""
+        encoding = spec.encoding
+        spare = 62 - _CLIP_BITS - encoding.weight_bits - encoding.weight_bound_bits - spec.shape[0].bit_length()
+        scaled = np.rint(design_matrix(spec, features) * float(1 << min(_INPUT_BITS, spare)))
+        return cls(scaled.astype(np.int64), np.asarray(labels, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The result for one gradient: its integer a_i and its share in ppm (0 unless kept), and why in one sentence."""
+
+    kept: bool
+    weight: int
+    share: Ppm
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The result of one round: `weights` is the next model, None if the round does not advance."""
+
+    score: Ppm
+    exponent: int
+    weights: Ints | None
+    results: tuple[Judged, ...]
+
+
+def score(validation: ValidationSet, weights: Ints) -> Ppm:
+    """The accuracy of weights (features + 1, classes) in ppm, rounded down."""
+    return _ppm(int(_right(validation, validation.inputs @ weights).sum()), validation)
+
+
+def next_weights(
+    spec: Spec, weights: Ints, gradients: Sequence[BigInts], multipliers: Sequence[int], exponent: int
+) -> Ints | None:
+    """weights + sum of a_i * g_i / 2^exponent at the weights' scale, halves rounded up; None outside the bound."""
+    shift = spec.encoding.map_bits + exponent
+    total = weights.astype(object) * (1 << shift)
+    for gradient, multiplier in zip(gradients, multipliers, strict=True):
+        total = total + gradient.astype(object) * multiplier
+    rounded = _rounded_shift(total, shift)
+    if np.abs(rounded).max() > spec.encoding.weight_bound:
+        return None
+    return rounded.astype(np.int64)
+
+
+def find_copies(gradients: Sequence[BigInts]) -> dict[int, int]:
+    """Which gradients repeat the direction of an earlier one, which is not a copy itself: index to original.
+
+    A gradient of zeros has no direction, and is nobody's copy.
+    """
+    directions: dict[int, npt.NDArray[np.float64]] = {}
+    copies: dict[int, int] = {}
+    for index, gradient in enumerate(gradients):
+        flat = gradient.astype(np.float64).ravel()
+        norm = float(np.linalg.norm(flat))
+        if norm == 0:
+            continue
+        flat = flat / norm
+        original = next((i for i, other in directions.items() if float(flat @ other) > COPY_COSINE), None)
+        if original is None:
+            directions[index] = flat
+        else:
+            copies[index] = original
+    return copies
+
+
+def judge_round(
+    spec: Spec, validation: ValidationSet, weights: Ints, current: Ppm, gradients: Sequence[BigInts], seed: bytes
+) -> Judgement:
+    """The verdict on a round's valid gradients, each (features + 1, classes) at the spec's gradient scale.
+
+    Candidates are gradients whose Shapley value is above the noise. Of all sets of at least `min_mines` candidates and
+    all steps, the one with the best score, then the most members, then the largest step is kept, if it raises the
+    score by `min_gain`; the rise is split by the values of the kept. `seed` decides the orders of large rounds.
+    """
+    usable = [i for i, gradient in enumerate(gradients) if _usable(spec, gradient)]
+    base = (validation.inputs @ weights).astype(np.float64)
+    pushes = [_push(spec, validation, gradients[i]) for i in usable]
+    worth = dict(zip(usable, values(pushes, _Correct(validation, base), seed), strict=True))
+    candidates = [i for i in usable if worth[i].above_noise(spec.rounds.noise)]
+    chosen = _choose(
+        spec, validation, weights, current, gradients, {i: pushes[usable.index(i)] for i in candidates}, worth
+    )
+    if chosen is None:
+        why = f"the round does not raise the score by {_percent(spec.rounds.min_gain)}, so the model stays"
+        return Judgement(current, 0, None, tuple(_left_out(worth.get(i), spec, why) for i in range(len(gradients))))
+    kept, multiplier, new_score, new_weights = chosen
+    shares = dict(zip(kept, split([worth[i].total for i in kept]), strict=True))
+    why = "the best set of this round does better without it"
+    results = tuple(
+        Judged(True, multiplier, shares[i], f"kept: {_worth(worth[i])}")
+        if i in shares
+        else _left_out(worth.get(i), spec, why)
+        for i in range(len(gradients))
+    )
+    return Judgement(new_score, spec.encoding.step_bits, new_weights, results)
+
+
+class _Correct:
+    """Which records are right after a coalition's mean is added to the model's class scores."""
+
+    def __init__(self, validation: ValidationSet, base: Scores) -> None:
+        self._validation = validation
+        self._base = base
+
+    def __call__(self, total: Scores, size: int, step: int = 1) -> Ints:
+        scores = self._base + total / (size * step) if size else self._base
+        return _right(self._validation, scores)
+
+
+def _choose(
+    spec: Spec,
+    validation: ValidationSet,
+    weights: Ints,
+    current: Ppm,
+    gradients: Sequence[BigInts],
+    candidates: dict[int, Scores],
+    worth: dict[int, Value],
+) -> tuple[tuple[int, ...], int, Ppm, Ints] | None:
+    """The kept set with its common multiplier, new score and weights; None if no set advances the round."""
+    names = list(candidates)
+    correct = _Correct(validation, (validation.inputs @ weights).astype(np.float64))
+    exponent = spec.encoding.step_bits
+    ranked: list[tuple[int, int, int, tuple[int, ...]]] = []
+    for places, total in _sets(names, candidates, worth, correct):
+        for step in STEPS if len(places) >= spec.rounds.min_mines else ():
+            if (1 << exponent) // (step * len(places)):
+                right = int(correct(total, len(places), step).sum())
+                ranked.append((-right, -len(places), step, tuple(names[place] for place in places)))
+    for _, size, step, kept in sorted(ranked)[:_TRIES]:
+        multiplier = (1 << exponent) // (step * -size)
+        new = next_weights(spec, weights, [gradients[i] for i in kept], [multiplier] * len(kept), exponent)
+        if new is not None and (new_score := score(validation, new)) >= current + spec.rounds.min_gain:
+            return kept, multiplier, new_score, new
+    return None
+
+
+def _sets(
+    names: list[int], candidates: dict[int, Scores], worth: dict[int, Value], correct: _Correct
+) -> Iterator[tuple[tuple[int, ...], Scores]]:
+    """The sets that are tried: all of them, or for many candidates those of a greedy climb from the most valuable."""
+    scores = list(candidates.values())
+    if len(names) <= EXACT:
+        yield from coalitions(scores)
+        return
+    left = sorted(range(len(names)), key=lambda place: (-worth[names[place]].total, place))
+    members: tuple[int, ...] = ()
+    total = np.zeros_like(scores[0])
+    while left:
+        grown = {place: int(correct(total + scores[place], len(members) + 1).sum()) for place in left}
+        best = max(left, key=lambda place: grown[place])
+        left.remove(best)
+        members, total = tuple(sorted((*members, best))), total + scores[best]
+        yield members, total
+
+
+def _usable(spec: Spec, gradient: BigInts) -> bool:
+    """Whether the gradient is small enough to leave room for a valid model, and for exact 64-bit scores."""
+    return bool(np.abs(gradient).max() >> spec.encoding.map_bits <= 2 * spec.encoding.weight_bound)
+
+
+def _push(spec: Spec, validation: ValidationSet, gradient: BigInts) -> Scores:
+    """What the whole gradient adds to every record's class scores."""
+    rounded = _rounded_shift(gradient.astype(object), spec.encoding.map_bits).astype(np.int64)
+    return (validation.inputs @ rounded).astype(np.float64)
+
+
+def _rounded_shift(numbers: BigInts, bits: int) -> BigInts:
+    shifted: BigInts = (numbers + ((1 << bits) >> 1)) >> bits
+    return shifted
+
+
+def _right(validation: ValidationSet, scores: npt.NDArray[Any]) -> Ints:
+    right: Ints = (scores.argmax(axis=1) == validation.labels).astype(np.int64)
+    return right
+
+
+def _ppm(right: int, validation: ValidationSet) -> Ppm:
+    return Ppm(right * PPM // len(validation.labels))
+
+
+def _left_out(value: Value | None, spec: Spec, why: str) -> Judged:
+    if value is None:
+        reason = "left out: it would push the model beyond the spec's weight bound"
+    elif not value.above_noise(spec.rounds.noise):
+        reason = f"left out: {_worth(value)}, which is not above {spec.rounds.noise:g} standard errors"
+    else:
+        reason = f"left out: {_worth(value)}, but {why}"
+    return Judged(False, 0, Ppm(0), reason)
+
+
+def _worth(value: Value) -> str:
+    return f"worth {100 * value.mean:+.2f}% of score (standard error {100 * value.standard_error:.2f}%)"
+
+
+def _percent(ppm: int) -> str:
+    return f"{ppm / 10_000:.2f}%"

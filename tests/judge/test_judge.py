@@ -1,0 +1,268 @@
+"""The judge on plaintexts: exact scores, Shapley credit, the kept set."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+
+from capsule.credit import EXACT, Value, split, values
+from capsule.judge import Judgement, ValidationSet, find_copies, judge_round, next_weights, score
+from sonar.protocol.spec import Encoding, Feature, Payout, Rounds, Spec
+from sonar.units import PPM, Ppm
+
+
+def spec_of(features: int, classes: int, **rounds: Any) -> Spec:
+    return Spec(
+        name="test",
+        features=tuple(Feature(name=f"f{i}", scale=16.0) for i in range(features)),
+        classes=tuple(f"c{i}" for i in range(classes)),
+        rounds=Rounds(**rounds),
+        payout=Payout(target=950_000),
+    )
+
+
+class Digits:
+    """Four honest shares of digits, a poisoner with shuffled labels, and the judge's validation set."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.spec = spec_of(64, 10)
+        X, y = load_digits(return_X_y=True)
+        order = np.random.default_rng(seed).permutation(len(X))
+        X, y = X[order], y[order].astype(np.int64)
+        self.validation = ValidationSet.of(self.spec, X[:360], y[:360])
+        rest, labels = np.c_[X[360:] / 16.0, np.ones(len(X) - 360)], y[360:]
+        self.shares = [(rest[i::5], labels[i::5].copy()) for i in range(5)]
+        np.random.default_rng(seed).shuffle(self.shares[4][1])
+        self.start = np.zeros((65, 10), dtype=np.int64)
+
+    def gradient(self, index: int, weights: Any, epochs: int = 5) -> Any:
+        X, y = self.shares[index]
+        encoding = self.spec.encoding
+        now = weights / 2.0**encoding.weight_bits
+        gram = X.T @ X / len(X) + 1e-3 * np.eye(65)
+        moment = X.T @ np.eye(10)[y] / len(X)
+        eigen, vectors = np.linalg.eigh(gram)
+        decay = (1 - eigen / eigen[-1]) ** epochs
+        trained = vectors @ (decay[:, None] * (vectors.T @ now)) + vectors @ (
+            ((1 - decay) / eigen)[:, None] * (vectors.T @ moment)
+        )
+        return np.rint((trained - now) * 2.0**encoding.gradient_scale).astype(np.int64).astype(object)
+
+    def judge(self, gradients: list[Any], weights: Any = None, current: int | None = None) -> Judgement:
+        weights = self.start if weights is None else weights
+        now = score(self.validation, weights) if current is None else Ppm(current)
+        return judge_round(self.spec, self.validation, weights, now, gradients, b"seed")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Digits:
+    return Digits()
+
+
+def slow_shapley(gradients: list[Any], correct: Any) -> list[float]:
+    count = len(gradients)
+    zero = np.zeros_like(gradients[0])
+    result = []
+    for i in range(count):
+        total = 0.0
+        others = [j for j in range(count) if j != i]
+        for size in range(count):
+            factor = math.factorial(size) * math.factorial(count - size - 1) / math.factorial(count)
+            for members in itertools.combinations(others, size):
+                without = correct(sum((gradients[j] for j in members), zero), size)
+                joined = correct(sum((gradients[j] for j in (*members, i)), zero), size + 1)
+                total += factor * float((joined - without).mean())
+        result.append(total)
+    return result
+
+
+def random_game(count: int, seed: int) -> tuple[list[Any], Any]:
+    rng = np.random.default_rng(seed)
+    gradients = [rng.normal(size=(40, 3)) for _ in range(count)]
+    base, labels = rng.normal(size=(40, 3)), rng.integers(0, 3, 40)
+
+    def correct(total: Any, size: int) -> Any:
+        return ((base + total / max(size, 1)).argmax(axis=1) == labels).astype(np.int64)
+
+    return gradients, correct
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_exact_values_are_those_of_the_textbook_formula(count: int) -> None:
+    gradients, correct = random_game(count, count)
+    found = values(gradients, correct, b"")
+    assert [value.mean for value in found] == pytest.approx(slow_shapley(gradients, correct), abs=1e-12)
+
+
+def test_values_sum_to_the_worth_of_everyone_together() -> None:
+    for count in (6, EXACT + 2):
+        gradients, correct = random_game(count, 7)
+        found = values(gradients, correct, b"head")
+        rise = correct(sum(gradients), count).mean() - correct(0 * gradients[0], 0).mean()
+        assert sum(value.mean for value in found) == pytest.approx(rise, abs=1e-12)
+
+
+def test_sampled_values_depend_on_nothing_but_the_seed_and_come_near_the_exact_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gradients, correct = random_game(8, 3)
+    exact = values(gradients, correct, b"")
+    monkeypatch.setattr("capsule.credit.EXACT", 4)
+    first = values(gradients, correct, b"head")
+    assert first == values(gradients, correct, b"head")
+    assert first != values(gradients, correct, b"other head")
+    assert [value.mean for value in first] == pytest.approx([value.mean for value in exact], abs=0.03)
+
+
+def test_noise_is_compared_without_rounding() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        row = rng.integers(-2, 4, 30)
+        value = Value(int(row.sum()), int((row**2).sum()), len(row), 2)
+        error = row.std() / 2 / math.sqrt(len(row))
+        assert value.standard_error == pytest.approx(error)
+        assert value.mean == pytest.approx(row.mean() / 2)
+        assert value.above_noise(2.0) == (value.mean > 2 * error)
+    assert not Value(0, 0, 30, 1).above_noise(0)
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=64))
+def test_shares_sum_to_one_million_and_nobody_kept_gets_nothing(weights: list[int]) -> None:
+    shares = split(weights)
+    assert sum(shares) == PPM
+    assert min(shares) >= 1
+    assert all(
+        abs(share - weight * PPM / sum(weights)) <= len(weights) + 1
+        for share, weight in zip(shares, weights, strict=True)
+    )
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_the_next_model_is_the_exact_rational_rounded_half_up(data: st.DataObject) -> None:
+    spec = spec_of(2, 2)
+    bound, big = spec.encoding.weight_bound // 4, spec.encoding.gradient_bound // 2**12
+    draw = lambda limit: np.array(data.draw(st.lists(st.integers(-limit, limit), min_size=6, max_size=6)), dtype=object)  # noqa: E731
+    weights = draw(bound).reshape(3, 2).astype(np.int64)
+    gradients = [draw(big).reshape(3, 2) for _ in range(3)]
+    found = next_weights(spec, weights, gradients, [341, 341, 341], 10)
+    assert found is not None
+    for place in np.ndindex(3, 2):
+        exact = int(weights[place]) * 2**25 + sum(341 * int(g[place]) for g in gradients)
+        assert int(found[place]) == (2 * exact + 2**25) // 2**26
+
+
+def test_a_model_beyond_the_weight_bound_is_no_model() -> None:
+    spec = spec_of(1, 2)
+    weights = np.full((2, 2), spec.encoding.weight_bound, dtype=np.int64)
+    push = np.full((2, 2), 1 << spec.encoding.gradient_scale, dtype=object)
+    assert next_weights(spec, weights, [push], [1024], 10) is None
+
+
+def test_scores_are_exact_at_every_bound_of_the_encoding() -> None:
+    encoding = Encoding(weight_bits=30, weight_bound_bits=6, map_bits=24, gradient_bound_bits=6, slot_width=128)
+    spec = spec_of(2047, 2).model_copy(update={"encoding": encoding})
+    inputs = np.full((3, 2047), 1e9)
+    validation = ValidationSet.of(spec, inputs, np.array([0, 1, 1]))
+    weights = np.full((2048, 2), encoding.weight_bound, dtype=np.int64)
+    weights[-1, 0] -= 1
+    assert score(validation, weights) == 666_666
+    product = validation.inputs.astype(object) @ weights.astype(object)
+    assert (product == validation.inputs @ weights).all()
+
+
+def test_ties_go_to_the_lower_class(digits: Digits) -> None:
+    zeros = np.zeros((65, 10), dtype=np.int64)
+    assert score(digits.validation, zeros) == int((digits.validation.labels == 0).sum()) * PPM // 360
+
+
+def test_kept_mines_of_a_first_round_are_all_paid_and_a_poisoner_is_not(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(5)]
+    judged = digits.judge(gradients)
+    assert judged.score > 800_000
+    assert sum(result.kept for result in judged.results) >= 3
+    assert not judged.results[4].kept
+    assert all((result.share > 0) == (result.weight > 0) == result.kept for result in judged.results)
+    assert sum(result.share for result in judged.results) == PPM
+    assert max(result.share for result in judged.results) < 500_000
+    assert judged.results[4].reason.startswith("left out")
+    assert judged.weights is not None
+    assert score(digits.validation, judged.weights) == judged.score
+    multipliers = [result.weight for result in judged.results]
+    assert (next_weights(digits.spec, digits.start, gradients, multipliers, judged.exponent) == judged.weights).all()
+
+
+def test_the_same_round_is_judged_the_same_way_twice(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(5)]
+    first, again = digits.judge(gradients), digits.judge(gradients)
+    assert first.results == again.results
+    assert (first.weights == again.weights).all()
+
+
+def test_a_round_without_enough_gain_leaves_the_model_and_pays_nobody(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(4)]
+    judged = digits.judge(gradients, current=999_000)
+    assert judged.weights is None
+    assert judged.score == 999_000
+    assert judged.exponent == 0
+    assert all(result.weight == 0 and result.share == 0 and not result.kept for result in judged.results)
+
+
+def test_one_gradient_alone_cannot_advance_a_round_that_needs_two(digits: Digits) -> None:
+    assert digits.judge([digits.gradient(0, digits.start)]).weights is None
+
+
+def test_one_gradient_advances_a_round_of_the_original_rule(digits: Digits) -> None:
+    spec = spec_of(64, 10, round_size=1, min_mines=1)
+    start = score(digits.validation, digits.start)
+    judged = judge_round(spec, digits.validation, digits.start, start, [digits.gradient(0, digits.start)], b"")
+    assert judged.weights is not None
+    assert judged.results[0].share == PPM
+
+
+def test_gradients_that_change_nothing_or_far_too_much_are_left_out(digits: Digits) -> None:
+    nothing = np.zeros((65, 10), dtype=object)
+    far = np.full((65, 10), digits.spec.encoding.gradient_bound, dtype=object)
+    far[:, 0] *= -1
+    gradients = [nothing, digits.gradient(0, digits.start), far, digits.gradient(1, digits.start)]
+    judged = digits.judge(gradients)
+    assert [result.kept for result in judged.results] == [False, True, False, True]
+    assert "weight bound" in judged.results[2].reason
+
+
+def test_an_empty_round_of_valid_gradients_stays(digits: Digits) -> None:
+    assert digits.judge([]).weights is None
+
+
+def test_a_large_round_is_judged_by_sampled_orders(digits: Digits) -> None:
+    X, y = np.concatenate([s[0] for s in digits.shares[:4]]), np.concatenate([s[1] for s in digits.shares[:4]])
+    many = Digits()
+    many.shares = [(X[i::12], y[i::12]) for i in range(12)]
+    judged = many.judge([many.gradient(i, many.start) for i in range(12)])
+    assert judged.weights is not None
+    assert judged.score > 800_000
+    assert sum(result.kept for result in judged.results) >= 8
+
+
+def test_a_copy_is_found_when_it_is_scaled_or_slightly_noised(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(4)]
+    rng = np.random.default_rng(0)
+    original = gradients[1]
+    spread = float(np.abs(original.astype(float)).mean())
+    noised = (original.astype(float) + rng.normal(scale=spread / 1000, size=original.shape)).astype(np.int64)
+    copies = find_copies([*gradients, original // 3, noised.astype(object), original])
+    assert copies == {4: 1, 5: 1, 6: 1}
+
+
+def test_honest_mines_with_alike_data_are_not_copies(digits: Digits) -> None:
+    assert find_copies([digits.gradient(i, digits.start, epochs) for i in range(4) for epochs in (5,)]) == {}
+
+
+def test_gradients_of_zeros_are_nobodys_copies() -> None:
+    zeros = np.zeros((3, 2), dtype=object)
+    assert find_copies([zeros, zeros]) == {}
