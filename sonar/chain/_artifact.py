@@ -9,6 +9,7 @@ from typing import Any
 from eth_abi import abi as codec
 from eth_abi.exceptions import DecodingError
 from eth_utils.abi import collapse_if_tuple, function_abi_to_4byte_selector
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from sonar.chain.errors import ChainError, ContractRevertError
@@ -62,7 +63,11 @@ def decode_revert(data: bytes) -> ContractRevertError:
         values = codec.decode(arguments_type(entry), data[4:])
     except (DecodingError, UnicodeDecodeError):
         return ContractRevertError(entry["name"], {"data": data[:68]})
-    return ContractRevertError(entry["name"], dict(zip((i["name"] for i in entry["inputs"]), values, strict=True)))
+    arguments = {
+        item["name"]: to_checksum_address(value) if item["type"] == "address" else value
+        for item, value in zip(entry["inputs"], values, strict=True)
+    }
+    return ContractRevertError(entry["name"], arguments)
 
 
 def runtime_matches(code: bytes) -> bool:

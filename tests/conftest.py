@@ -1,0 +1,86 @@
+"""Fixtures that every test directory shares: an embedded chain, funded accounts, a freshly deployed contract."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+
+from sonar.chain.client import SonarClient
+from sonar.chain.deploy import Deployment, deploy
+from sonar.chain.embedded import EmbeddedServer
+from sonar.units import Address, Wei, ether
+
+
+@pytest.fixture(scope="module")
+def chain_url() -> Iterator[str]:
+    """The RPC address of an embedded chain; one for each test module, because time on it only goes forward."""
+    with EmbeddedServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield server.url
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def chain_web3(chain_url: str) -> Web3:
+    """A bare connection to the chain."""
+    return Web3(Web3.HTTPProvider(chain_url, request_kwargs={"timeout": 30}))
+
+
+@pytest.fixture(scope="module")
+def funder(chain_web3: Web3) -> Callable[[Address | str, int], None]:
+    """Gives an address native coin."""
+    bank = chain_web3.eth.accounts[0]
+
+    def fund(address: Address | str, wei: int) -> None:
+        sent = chain_web3.eth.send_transaction(
+            {"from": bank, "to": Web3.to_checksum_address(address), "value": Web3.to_wei(wei, "wei")}
+        )
+        assert chain_web3.eth.wait_for_transaction_receipt(sent)["status"] == 1
+
+    return fund
+
+
+@pytest.fixture(scope="module")
+def new_account(funder: Callable[[Address | str, int], None]) -> Callable[..., LocalAccount]:
+    """Makes accounts that hold 100 ether, or what is asked for."""
+
+    def make(wei: Wei | int = ether(100)) -> LocalAccount:
+        account: LocalAccount = Account.create()
+        if wei:
+            funder(account.address, wei)
+        return account
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def advance_time(chain_web3: Web3) -> Callable[[int], None]:
+    """Lets seconds pass on the chain, and a block with them."""
+
+    def advance(seconds: int) -> None:
+        for method, parameters in (("evm_increaseTime", [seconds]), ("evm_mine", [])):
+            answer = chain_web3.provider.make_request(method, parameters)  # type: ignore[arg-type]
+            assert "error" not in answer, answer
+
+    return advance
+
+
+@pytest.fixture
+def deployed(chain_web3: Web3, new_account: Callable[..., LocalAccount]) -> Deployment:
+    """A fresh contract."""
+    return deploy(chain_web3, new_account())
+
+
+@pytest.fixture
+def client_for(chain_url: str, deployed: Deployment) -> Callable[[LocalAccount | None], SonarClient]:
+    """Makes clients of the fresh contract."""
+
+    def connect(account: LocalAccount | None = None) -> SonarClient:
+        return SonarClient.connect(chain_url, deployed.address, account, timeout=30)
+
+    return connect
