@@ -11,7 +11,7 @@ from web3 import Web3
 from sonar.chain.client import SonarClient
 from sonar.chain.deploy import Deployment, deploy
 from sonar.chain.embedded import EmbeddedServer
-from sonar.units import Address, Wei, ether
+from sonar.units import Address, Wei
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def funder(chain_web3: Web3) -> Callable[[Address | str, int], None]:
 def new_account(funder: Callable[[Address | str, int], None]) -> Callable[..., LocalAccount]:
     """Makes accounts that hold 100 ether, or what is asked for."""
 
-    def make(wei: Wei | int = ether(100)) -> LocalAccount:
+    def make(wei: Wei | int = 100 * 10**18) -> LocalAccount:
         account: LocalAccount = Account.create()
         if wei:
             funder(account.address, wei)

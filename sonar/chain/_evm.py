@@ -63,7 +63,7 @@ class _DevelopmentVM(ShanghaiVM):
 
 class _DevelopmentChain(MiningChain):
     chain_id = CHAIN_ID
-    vm_configuration = ((BlockNumber(0), _DevelopmentVM),)  # type: ignore[assignment]  # declared with one entry
+    vm_configuration = ((BlockNumber(0), _DevelopmentVM),)
 
     def create_header_from_parent(self, parent_header: BlockHeaderAPI, **header_params: Any) -> BlockHeaderAPI:
         return super().create_header_from_parent(parent_header, **{"gas_limit": GAS_LIMIT, **header_params})
@@ -76,8 +76,10 @@ class EmbeddedChain:
         keys = [PrivateKey(secrets.token_bytes(32)) for _ in range(accounts)]
         self._keys = {key.public_key.to_canonical_address(): key for key in keys}
         self._ahead = 0
-        state = {address: {"balance": _DEV_BALANCE, "storage": {}, "code": b"", "nonce": 0} for address in self._keys}
-        genesis = {
+        state: Any = {
+            address: {"balance": _DEV_BALANCE, "storage": {}, "code": b"", "nonce": 0} for address in self._keys
+        }
+        genesis: Any = {
             "difficulty": POST_MERGE_DIFFICULTY,
             "mix_hash": POST_MERGE_MIX_HASH,
             "nonce": POST_MERGE_NONCE,
