@@ -1,0 +1,184 @@
+"""Paillier secret keys: generation, decryption, and their encryption at rest. Only the Capsule imports this module.
+
+    CapsuleSecretError   a secret key or vault that cannot be made or opened
+
+Decryption is by CRT (Paillier 1999, section 7). The primes are 3 mod 4 with gcd(p - 1, q - 1) = 2, so that -x^2 has
+Jacobi symbol 1 and the obfuscators of Damgard, Jurik and Nielsen (2010) work. Python integers cannot be wiped from
+memory: who reads this process's memory has the keys.
+"""
+
+import secrets
+from math import gcd
+from threading import Lock
+from typing import Final, NoReturn
+
+from gmpy2 import invert, is_prime, mpz, powmod_sec
+from nacl import pwhash
+from nacl.exceptions import CryptoError
+from nacl.secret import SecretBox
+
+from sonar.errors import SonarError
+from sonar.syft import CiphertextError, EncryptedTensor, PublicKey, check_ciphertexts, raw_unpack
+from sonar.syft.packing import Integers, largest_magnitude
+
+__all__ = ["CapsuleSecretError", "SecretKey", "Vault", "decrypt", "generate_key"]
+
+_PRIMALITY_ROUNDS: Final = 64
+"""BPSW and 40 Miller-Rabin rounds: an error below 2^-80 even for adversarial numbers."""
+
+
+class CapsuleSecretError(SonarError):
+    """A secret key or a vault cannot be made or opened."""
+
+    exit_code = 8
+
+
+class SecretKey:
+    """The primes of a Paillier key; raises CapsuleSecretError where p and q are not the primes of a valid key.
+
+    It never shows in a repr, and cannot be pickled or copied by accident: `to_bytes` is for the vault only.
+    """
+
+    __slots__ = ("_hp", "_hq", "_p", "_p_squared", "_q", "_q_inverse", "_q_squared", "public")
+
+    def __init__(self, p: int, q: int, *, allow_insecure_small_key: bool = False) -> None:
+        if not _fit(p, q):
+            raise CapsuleSecretError("p and q are not two distinct primes, 3 mod 4, with gcd(p - 1, q - 1) = 2")
+        self.public = PublicKey(p * q, allow_insecure_small_key=allow_insecure_small_key)
+        self._p, self._q = mpz(p), mpz(q)
+        self._p_squared, self._q_squared = self._p**2, self._q**2
+        # L_p((1 + n)^(p-1) mod p^2) = (p - 1) q = -q mod p, and its inverse is what decryption multiplies with.
+        self._hp, self._hq = invert(-self._q, self._p), invert(-self._p, self._q)
+        self._q_inverse = invert(self._q, self._p)
+
+    def __repr__(self) -> str:
+        return f"SecretKey(of {self.public!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a SecretKey is not pickled or copied: seal its to_bytes() in a Vault")
+
+    def to_bytes(self) -> bytes:
+        """Both primes, big-endian, in equal halves. For a `Vault` only."""
+        size = (max(self._p.bit_length(), self._q.bit_length()) + 7) // 8
+        return int(self._p).to_bytes(size, "big") + int(self._q).to_bytes(size, "big")
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, allow_insecure_small_key: bool = False) -> "SecretKey":
+        """The key of `to_bytes`; raises CapsuleSecretError for anything else."""
+        half = len(data) // 2
+        p, q = int.from_bytes(data[:half], "big"), int.from_bytes(data[half:], "big")
+        key = cls(p, q, allow_insecure_small_key=allow_insecure_small_key)
+        if key.to_bytes() != data:
+            raise CapsuleSecretError(f"{len(data)} bytes are not a secret key as the vault keeps it")
+        return key
+
+    def raw_decrypt(self, ciphertext: int) -> int:
+        """The signed plaintext, in (-n/2, n/2), of a ciphertext that has been checked."""
+        mp = self._half(ciphertext, self._p, self._p_squared, self._hp)
+        mq = self._half(ciphertext, self._q, self._q_squared, self._hq)
+        plaintext = int(mq + self._q * ((mp - mq) * self._q_inverse % self._p))
+        return plaintext if 2 * plaintext < self.public.n else plaintext - self.public.n
+
+    @staticmethod
+    def _half(ciphertext: int, prime: mpz, square: mpz, h: mpz) -> mpz:
+        # powmod_sec: the time and memory accesses of the power do not depend on the secret exponent.
+        return (powmod_sec(ciphertext % square, prime - 1, square) - 1) // prime * h % prime
+
+
+def generate_key(bits: int = 3072, *, allow_insecure_small_key: bool = False) -> SecretKey:
+    """A fresh key whose modulus has exactly `bits` bits, an even number; raises PublicKeyError for an unsafe size."""
+    if bits % 2 or bits < 16:
+        raise CapsuleSecretError(f"a key of {bits} bits cannot be made: give an even number, 3072 by default")
+    # The largest modulus of this size stands for all: an unsafe size is refused before the primes are searched.
+    PublicKey((1 << bits) - 1, allow_insecure_small_key=allow_insecure_small_key)
+    while True:
+        p, q = _prime(bits // 2), _prime(bits // 2)
+        if p != q and gcd(p - 1, q - 1) == 2:
+            return SecretKey(p, q, allow_insecure_small_key=allow_insecure_small_key)
+
+
+def decrypt(secret: SecretKey, tensor: EncryptedTensor) -> Integers:
+    """The integers (rows, outputs), as objects, of an encrypted tensor.
+
+    Raises CiphertextError for a tensor under another key, an element outside the group, bits outside the slots, and a
+    value above the tensor's bound; the message never tells a plaintext.
+    """
+    if tensor.key != secret.public:
+        raise CiphertextError(f"the tensor is under {tensor.key!r}, not {secret.public!r}: use the key it was made for")
+    check_ciphertexts(tensor)
+    plaintexts = [secret.raw_decrypt(ciphertext) for ciphertext in tensor.ciphertexts]
+    values = raw_unpack(plaintexts, tensor.layout)
+    if largest_magnitude(values) > tensor.bound:
+        raise CiphertextError(f"a value is above the tensor's bound of {tensor.bound.bit_length()} bits: refuse it")
+    return values
+
+
+class Vault:
+    """Encrypts small secrets under a passphrase: Argon2id (RFC 9106), then XSalsa20-Poly1305.
+
+    A sealed secret is magic || salt || nonce and box. The passphrase is stretched once per salt (about half a second
+    and 256 MiB); a process seals under the salt that it used last, with a random 24-byte nonce each. Safe in threads.
+    """
+
+    _MAGIC: Final = b"sonar vault 1\n"
+
+    __slots__ = ("_boxes", "_lock", "_passphrase", "_salt")
+
+    def __init__(self, passphrase: str) -> None:
+        if not passphrase:
+            raise CapsuleSecretError("the passphrase is empty: set SONAR_CAPSULE_PASSPHRASE or give a passphrase file")
+        self._passphrase = passphrase.encode()
+        self._boxes: dict[bytes, SecretBox] = {}
+        self._salt: bytes | None = None
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return "Vault()"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Vault is not pickled or copied: give its passphrase to another one")
+
+    def seal(self, secret: bytes) -> bytes:
+        """The secret, encrypted and authenticated."""
+        salt = self._salt or secrets.token_bytes(pwhash.argon2id.SALTBYTES)
+        return self._MAGIC + salt + bytes(self._box(salt).encrypt(secret))
+
+    def open(self, sealed: bytes) -> bytes:
+        """The secret in what `seal` made; raises CapsuleSecretError for a wrong passphrase or damaged bytes."""
+        start, end = len(self._MAGIC), len(self._MAGIC) + pwhash.argon2id.SALTBYTES
+        if not sealed.startswith(self._MAGIC) or len(sealed) < end:
+            raise CapsuleSecretError(f"{len(sealed)} bytes were not sealed by a vault: restore them from a backup")
+        try:
+            return self._box(sealed[start:end]).decrypt(sealed[end:])
+        except (CryptoError, ValueError) as error:
+            raise CapsuleSecretError(
+                "a sealed secret does not open: the passphrase is wrong or the bytes are damaged"
+            ) from error
+
+    def _box(self, salt: bytes) -> SecretBox:
+        with self._lock:
+            if salt not in self._boxes:
+                self._boxes[salt] = SecretBox(
+                    pwhash.argon2id.kdf(
+                        SecretBox.KEY_SIZE,
+                        self._passphrase,
+                        salt,
+                        opslimit=pwhash.argon2id.OPSLIMIT_MODERATE,
+                        memlimit=pwhash.argon2id.MEMLIMIT_MODERATE,
+                    )
+                )
+            self._salt = salt
+            return self._boxes[salt]
+
+
+def _prime(bits: int) -> int:
+    """A random prime of exactly `bits` bits, 3 mod 4, with its two top bits set."""
+    top = 3 << (bits - 2)
+    while True:
+        candidate = mpz(secrets.randbits(bits) | top | 3)
+        if is_prime(candidate) and is_prime(candidate, _PRIMALITY_ROUNDS):
+            return int(candidate)
+
+
+def _fit(p: int, q: int) -> bool:
+    return p != q and all(x > 3 and x % 4 == 3 and is_prime(mpz(x)) for x in (p, q)) and gcd(p - 1, q - 1) == 2

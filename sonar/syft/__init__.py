@@ -1,0 +1,53 @@
+"""Encrypted linear models: Paillier, fixed point, packed tensors, training as one affine map, and their wire format.
+
+Below, integers (`raw_*`); above, floats and tensors. Nothing here holds or needs a secret key, and nothing here knows
+a chain, a content store or HTTP.
+
+    weights (features, outputs) --encode--> integers --raw_pack--> plaintexts --encrypt--> EncryptedTensor
+    a mine's records --Statistics--> training_map --apply_map--> EncryptedTensor, the gradient
+    a round's gradients --product--> EncryptedTensor, the next model
+
+Errors:
+
+    SyftError
+    |-- PublicKeyError         a modulus that is too small, too big, even, or not the one that was meant
+    |-- EncodingOverflowError  a value or a result that would not fit its slot, raised before anything is computed
+    |-- CiphertextError        ciphertexts that are not in the group, do not match, or decrypt to stray bits
+    |-- WireFormatError        bytes that are not a canonical artifact
+    `-- TrainingError          records or a schedule from which no map can be made
+
+References: Paillier, EUROCRYPT 1999; Damgard, Jurik, Nielsen, Int. J. Inf. Secur. 9 (2010); Lim, Lee, CRYPTO 1994.
+"""
+
+from sonar.syft.encoding import decode, encode
+from sonar.syft.engine import apply_map
+from sonar.syft.errors import (
+    CiphertextError,
+    EncodingOverflowError,
+    PublicKeyError,
+    SyftError,
+    TrainingError,
+    WireFormatError,
+)
+from sonar.syft.keys import MAX_KEY_BITS, MIN_KEY_BITS, Obfuscator, PublicKey
+from sonar.syft.packing import Layout, raw_pack, raw_unpack
+from sonar.syft.product import product
+from sonar.syft.tensor import EncryptedTensor, check_ciphertexts, encrypt, rerandomise
+from sonar.syft.training import AffineMap, Statistics, training_map
+from sonar.syft.wire import (
+    dump_gradient,
+    dump_model,
+    dump_product,
+    load_gradient,
+    load_model,
+    load_product,
+    model_size_limit,
+)
+
+__all__ = [
+    "MAX_KEY_BITS", "MIN_KEY_BITS", "AffineMap", "CiphertextError", "EncodingOverflowError", "EncryptedTensor",
+    "Layout", "Obfuscator", "PublicKey", "PublicKeyError", "Statistics", "SyftError", "TrainingError",
+    "WireFormatError", "apply_map", "check_ciphertexts", "decode", "dump_gradient", "dump_model", "dump_product",
+    "encode", "encrypt", "load_gradient", "load_model", "load_product", "model_size_limit", "product", "raw_pack",
+    "raw_unpack", "rerandomise", "training_map",
+]  # fmt: skip

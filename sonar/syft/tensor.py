@@ -1,0 +1,113 @@
+"""Encrypted tensors: packed Paillier ciphertexts of a (rows, outputs) integer matrix with a public scale and bound.
+
+The bound is the largest magnitude that any slot can hold. Every operation tracks it and raises before it computes
+anything that could overflow a slot.
+"""
+
+from dataclasses import dataclass, replace
+
+from gmpy2 import gcd, mpz
+
+from sonar.syft.errors import CiphertextError, EncodingOverflowError, PublicKeyError
+from sonar.syft.keys import Obfuscator, PublicKey
+from sonar.syft.packing import Integers, Layout, largest_magnitude, raw_pack
+
+__all__ = ["EncryptedTensor", "check_ciphertexts", "encrypt", "rerandomise"]
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedTensor:
+    """Ciphertexts of shape[0] * layout.blocks packed plaintexts, row after row.
+
+    `scale` is the number of fractional bits, `bound` the largest magnitude of an encoded value. Raises
+    EncodingOverflowError where the bound does not fit a slot and CiphertextError for a wrong number of ciphertexts;
+    whether they are ciphertexts at all is for `check_ciphertexts`.
+    """
+
+    key: PublicKey
+    ciphertexts: tuple[int, ...]
+    shape: tuple[int, int]
+    slot_width: int
+    scale: int
+    bound: int
+
+    def __post_init__(self) -> None:
+        rows, layout = self.shape[0], self.layout
+        if rows < 1 or len(self.ciphertexts) != rows * layout.blocks:
+            raise CiphertextError(
+                f"a tensor of shape {self.shape} needs {rows * layout.blocks} ciphertexts, not {len(self.ciphertexts)}"
+            )
+        if self.scale < 0 or self.bound < 0:
+            raise EncodingOverflowError(f"scale {self.scale} and bound {self.bound} must not be negative")
+        check_bound(self.bound, self.slot_width)
+
+    def __repr__(self) -> str:
+        return (
+            f"EncryptedTensor({self.key!r}, shape={self.shape}, slot_width={self.slot_width}, scale={self.scale}, "
+            f"bound={self.bound})"
+        )
+
+    @property
+    def layout(self) -> Layout:
+        """How the outputs are packed."""
+        return Layout(self.key.bits, self.slot_width, self.shape[1])
+
+
+def check_bound(bound: int, slot_width: int) -> None:
+    """Raises EncodingOverflowError unless signed values up to `bound` fit slots of this width."""
+    if bound >= 1 << (slot_width - 1):
+        raise EncodingOverflowError(
+            f"values up to {bound.bit_length()} bits and a sign do not fit slots of {slot_width} bits: use a larger "
+            "slot_width or smaller scales"
+        )
+
+
+def check_obfuscator(obfuscator: Obfuscator, key: PublicKey) -> None:
+    """Raises PublicKeyError unless the obfuscator was made for this key."""
+    if obfuscator.key != key:
+        raise PublicKeyError(f"the obfuscator is for {obfuscator.key!r}, not {key!r}: make one for this key")
+
+
+def encrypt(
+    values: Integers, key: PublicKey, obfuscator: Obfuscator, *, slot_width: int, scale: int, bound: int
+) -> EncryptedTensor:
+    """Encrypts integers (rows, outputs) of magnitude up to `bound`, which are numbers times 2^scale.
+
+    Raises EncodingOverflowError for a value above the bound, or a bound that does not fit a slot.
+    """
+    if values.ndim != 2 or not values.size:
+        raise CiphertextError(f"values of shape {values.shape} are not (rows, outputs) with at least one of each")
+    check_obfuscator(obfuscator, key)
+    check_bound(bound, slot_width)
+    if largest_magnitude(values) > bound:
+        raise EncodingOverflowError(
+            f"a value of {largest_magnitude(values).bit_length()} bits is above the bound of {bound.bit_length()} "
+            "bits: scale the values or raise the bound"
+        )
+    rows, outputs = values.shape
+    plaintexts = raw_pack(values, Layout(key.bits, slot_width, outputs))
+    ciphertexts = tuple(obfuscator.raw_encrypt(plaintext) for plaintext in plaintexts)
+    return EncryptedTensor(key, ciphertexts, (rows, outputs), slot_width, scale, bound)
+
+
+def rerandomise(tensor: EncryptedTensor, obfuscator: Obfuscator) -> EncryptedTensor:
+    """The same values in fresh ciphertexts that cannot be linked to the old ones without the secret key."""
+    check_obfuscator(obfuscator, tensor.key)
+    n_squared = mpz(tensor.key.n_squared)
+    ciphertexts = tuple(int(ciphertext * obfuscator.sample() % n_squared) for ciphertext in tensor.ciphertexts)
+    return replace(tensor, ciphertexts=ciphertexts)
+
+
+def check_ciphertexts(tensor: EncryptedTensor) -> None:
+    """Raises CiphertextError unless every ciphertext c has 0 < c < n^2 and is coprime to n.
+
+    One gcd serves all: a product is coprime to n exactly if every factor is.
+    """
+    n, n_squared = mpz(tensor.key.n), tensor.key.n_squared
+    product = mpz(1)
+    for index, ciphertext in enumerate(tensor.ciphertexts):
+        if not 0 < ciphertext < n_squared:
+            raise CiphertextError(f"ciphertext {index} is outside 1 to n^2 - 1: refuse the artifact it came in")
+        product = product * ciphertext % n
+    if gcd(product, n) != 1:
+        raise CiphertextError("a ciphertext is not coprime to the modulus: refuse the artifact it came in")
