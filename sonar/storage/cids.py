@@ -6,11 +6,12 @@ completely, and anything but the one spelling of an allowed CID is refused.
 
 import base64
 import binascii
+import re
 
 from sonar.storage.errors import InvalidCidError
 from sonar.units import Cid, Digest, digest_of
 
-__all__ = ["RAW_BLOCK", "check_cid", "dag_cid", "raw_cid", "raw_digest"]
+__all__ = ["RAW_BLOCK", "check_cid", "raw_cid", "raw_digest", "upgraded_cid"]
 
 RAW_BLOCK = 256 * 1024
 """The largest content, in bytes, that IPFS keeps in one raw block; its CID holds the content's own SHA-256."""
@@ -18,6 +19,8 @@ RAW_BLOCK = 256 * 1024
 _LONGEST = 100
 _RAW, _DAG_PB = b"\x01\x55\x12\x20", b"\x01\x70\x12\x20"  # version, codec, sha2-256, 32 bytes
 _LENGTH = len(_RAW) + 32
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_VERSION_0 = re.compile(f"Qm[{_BASE58}]{{44}}")
 
 
 def raw_cid(data: bytes) -> Cid:
@@ -25,9 +28,17 @@ def raw_cid(data: bytes) -> Cid:
     return _encode(_RAW + digest_of(data))
 
 
-def dag_cid(multihash_digest: bytes) -> Cid:
-    """The CID of the UnixFS node with this SHA-256."""
-    return _encode(_DAG_PB + multihash_digest)
+def upgraded_cid(text: str) -> Cid:
+    """The version 1 of a version 0 CID, 'Qm...' in base 58; raises InvalidCidError."""
+    if not _VERSION_0.fullmatch(text):
+        raise InvalidCidError(f"{text[:_LONGEST]!r} is not a CID of version 0")
+    number = 0
+    for letter in text:
+        number = number * 58 + _BASE58.index(letter)
+    data = number.to_bytes(34, "big")
+    if not data.startswith(_DAG_PB[2:]):
+        raise InvalidCidError(f"{text!r} is not the CID of a SHA-256")
+    return _encode(_DAG_PB[:2] + data)
 
 
 def check_cid(text: str) -> Cid:
