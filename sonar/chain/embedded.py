@@ -1,6 +1,6 @@
 """The embedded chain as a JSON-RPC server: a development network without Node, for one machine.
 
-    python -m sonar.chain.embedded --port 0      prints one line of JSON: {"rpc_url", "chain_id", "accounts"}
+    python -m sonar.chain.embedded --port 0      prints one line of JSON: {"rpc_url", "port", "chain_id", "accounts"}
 
 It answers the methods that web3 and Sonar use, on the loopback address unless told otherwise; its development accounts
 are unlocked for everyone who can reach it. Nothing is stored: the chain ends with the process.
@@ -56,7 +56,17 @@ def serve(host: str = "127.0.0.1", port: int = 0, *, accounts: int = 10) -> None
     server = EmbeddedServer(host, port, accounts=accounts)
     signal.signal(signal.SIGTERM, _stop)
     with server:
-        sys.stdout.write(json.dumps({"rpc_url": server.url, "chain_id": CHAIN_ID, "accounts": server.accounts}) + "\n")
+        sys.stdout.write(
+            json.dumps(
+                {
+                    "rpc_url": server.url,
+                    "port": server.server_address[1],
+                    "chain_id": CHAIN_ID,
+                    "accounts": server.accounts,
+                }
+            )
+            + "\n"
+        )
         sys.stdout.flush()
         try:
             server.serve_forever(poll_interval=0.1)
