@@ -1,0 +1,169 @@
+"""The models that a campaign can train: what the data scientist describes, and what the campaign's spec says of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pysonar._inputs import class_indices, feature_table, plain_array
+from pysonar.errors import ModelError, ValidationSetError
+from sonar.protocol.payloads import CLIP
+from sonar.protocol.spec import MAX_CLASSES, MAX_FEATURES, Encoding, Feature
+
+__all__ = ["LinearClassifier"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_MAX_CLIPPED = 0.05
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False)
+class LinearClassifier:
+    """A linear classifier on named features: logits = [clip((x - offset) / scale), 1] W.
+
+    `features` and `classes` are names, or how many there are: 3 features are then x0, x1, x2 and 3 classes 0, 1, 2.
+    Mines match the names to the columns and labels of their own data. `offset` and `scale` are public constants, one
+    for all features or one each; scaled values are clipped to +-16. `weights` is where training starts: an array
+    (features + 1, classes) on scaled features with the bias last, or the result of an earlier campaign on the same
+    features with the same offset and scale; all zero unless given.
+
+    Raises ModelError for names that appear twice, wrong shapes, and numbers that are not finite.
+    """
+
+    features: tuple[str, ...]
+    classes: tuple[str, ...]
+    offset: Floats = field(repr=False)
+    scale: Floats = field(repr=False)
+    weights: Floats = field(repr=False)
+
+    def __init__(
+        self,
+        features: int | Iterable[str],
+        classes: int | Iterable[Any],
+        *,
+        offset: Any = None,
+        scale: Any = None,
+        weights: Any = None,
+    ) -> None:
+        names = _names(features, "x", "features", 1, MAX_FEATURES)
+        labels = _names(classes, "", "classes", 2, MAX_CLASSES)
+        put = object.__setattr__  # frozen: this is the only place that sets a field
+        put(self, "features", names)
+        put(self, "classes", labels)
+        put(self, "offset", _constants(offset, 0.0, names, "offset"))
+        put(self, "scale", _constants(scale, 1.0, names, "scale"))
+        put(self, "weights", _weights(weights, (len(names) + 1, len(labels))))
+        if (self.scale <= 0).any():
+            at = int(np.argmax(self.scale <= 0))
+            raise ModelError(f"the scale of feature {names[at]!r} is {self.scale[at]}: give a number above 0")
+
+    @classmethod
+    def standardised(
+        cls, features: int | Iterable[str], classes: int | Iterable[Any], like: Any, *, weights: Any = None
+    ) -> Self:
+        """A classifier whose public offset and scale are the mean and standard deviation of the features in `like`.
+
+        Everybody can read those constants in the spec: take a table whose column averages may be known.
+        """
+        names = _names(features, "x", "features", 1, MAX_FEATURES)
+        table = feature_table(like, names)
+        if len(table) < 2:
+            raise ValidationSetError(f"{len(table)} records have no standard deviation: give at least 2")
+        spread = table.std(axis=0)
+        return cls(names, classes, offset=table.mean(axis=0), scale=np.where(spread > 0, spread, 1.0), weights=weights)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The weights' shape: (features + 1 for the bias, classes)."""
+        return len(self.features) + 1, len(self.classes)
+
+    def spec_features(self) -> tuple[Feature, ...]:
+        """The features as the spec publishes them."""
+        constants = zip(self.features, self.offset.tolist(), self.scale.tolist(), strict=True)
+        return tuple(Feature(name=name, offset=offset, scale=scale) for name, offset, scale in constants)
+
+    def check_weights(self, encoding: Encoding) -> None:
+        """Raises ModelError when a start weight does not fit the encoding's bound."""
+        limit = encoding.weight_bound / 2**encoding.weight_bits
+        largest = float(np.abs(self.weights).max())
+        if largest > limit:
+            raise ModelError(
+                f"the largest start weight is {largest:.6g}, above the encoding's bound of {limit:.6g}: "
+                "scale the features so that weights are smaller, or raise weight_bound_bits"
+            )
+
+    def check_validation(self, validation: Any) -> tuple[Floats, Ints]:
+        """Features (records, features) in raw units and class indices (records,) of a pair (X, y).
+
+        Raises ValidationSetError when they do not fit this model, or when clipping would blind it.
+        """
+        if not isinstance(validation, tuple | list) or len(validation) != 2:
+            raise ValidationSetError("the validation set must be a pair (X, y): features and labels")
+        table = feature_table(validation[0], self.features)
+        labels = class_indices(validation[1], self.classes, len(table))
+        if len(labels) < 2:
+            raise ValidationSetError(f"the validation set has {len(labels)} records: give at least 2, better hundreds")
+        if len(np.unique(labels)) < 2:
+            raise ValidationSetError(
+                f"every validation record is of class {self.classes[labels[0]]!r}: give records of several classes"
+            )
+        clipped = (np.abs((table - self.offset) / self.scale) > CLIP).mean(axis=0)
+        if clipped.max() > _MAX_CLIPPED:
+            at = int(clipped.argmax())
+            raise ValidationSetError(
+                f"feature {self.features[at]!r} lies beyond {CLIP:g} scales on {clipped[at]:.0%} of the validation "
+                "records and would be clipped: give offset and scale, or use LinearClassifier.standardised"
+            )
+        return table, labels
+
+
+def _names(given: int | Iterable[Any], prefix: str, what: str, least: int, most: int) -> tuple[str, ...]:
+    if isinstance(given, str | bytes | bool) or not isinstance(given, int | np.integer | Iterable):
+        raise ModelError(f"{what} {given!r} must be a number or a list of names")
+    listed = None if isinstance(given, int | np.integer) else tuple(str(name) for name in given)
+    count = int(given) if listed is None else len(listed)  # type: ignore[arg-type]
+    if not least <= count <= most:
+        raise ModelError(f"a model of {count} {what} cannot be trained: give {least} to {most}")
+    names = tuple(f"{prefix}{at}" for at in range(count)) if listed is None else listed
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ModelError(f"{twice!r} appears twice in {what}: every name must be its own")
+    return names
+
+
+def _constants(given: Any, default: float, names: tuple[str, ...], what: str) -> Floats:
+    values = _array(default if given is None else given, what)
+    if values.shape not in ((), (len(names),)):
+        raise ModelError(
+            f"the {what} has shape {values.shape}: give one number, or one for each of {len(names)} features"
+        )
+    return _frozen(np.broadcast_to(values, (len(names),)).copy())
+
+
+def _weights(given: Any, shape: tuple[int, int]) -> Floats:
+    if given is None:
+        return _frozen(np.zeros(shape))
+    values = _array(given.weights if hasattr(given, "weights") else given, "start weights")
+    if values.shape != shape:
+        raise ModelError(
+            f"the start weights have shape {values.shape}, but the model needs {shape}, bias in the last row"
+        )
+    return _frozen(values.copy())
+
+
+def _array(given: Any, what: str) -> Floats:
+    try:
+        values = plain_array(given).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the {what} cannot be read as numbers: {error}") from error
+    if not np.isfinite(values).all():
+        raise ModelError(f"the {what} holds numbers that are not finite: give finite ones")
+    return values
+
+
+def _frozen(values: Floats) -> Floats:
+    values.setflags(write=False)
+    return values

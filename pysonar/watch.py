@@ -1,0 +1,200 @@
+"""Following a campaign to its end, on stderr: a live table on a terminal or in a notebook, plain lines in a pipe."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pysonar.errors import NotOverError
+from pysonar.history import Round, RoundState
+from sonar.chain.errors import RpcUnavailableError
+from sonar.chain.records import CampaignRecord, RoundRecord, Status, Verdict
+from sonar.units import format_ether, format_ppm
+
+if TYPE_CHECKING:
+    from pysonar.campaign import Campaign
+
+__all__ = ["watch"]
+
+
+def watch(
+    campaign: "Campaign",
+    *,
+    poll: float,
+    timeout: float | None,
+    console: Console | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
+    """Shows the campaign until it is over; raises NotOverError as `Campaign.watch` says."""
+    console = console or Console(stderr=True)
+    live = console.is_terminal or console.is_jupyter
+    view: _View = _LiveView(console) if live else _LineView(console)
+    limit = None if timeout is None else monotonic() + timeout
+    with view.shown():
+        while True:
+            try:
+                if _step(campaign, view):
+                    return
+            except RpcUnavailableError as error:
+                # The chain keeps the campaign; whoever watches need not start again because a node restarts.
+                view.trouble(f"{error}; trying again")
+            if limit is not None and monotonic() >= limit:
+                raise NotOverError(
+                    f"campaign {campaign.id.hex()} is not over after {timeout:g} s of watching: it goes on, watch again"
+                )
+            sleep(poll)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A campaign at one moment."""
+
+    record: CampaignRecord
+    present: RoundRecord
+    rounds: tuple[Round, ...]
+    now: int
+
+    @property
+    def past(self) -> bool:
+        return self.now >= self.record.terms.deadline
+
+    @property
+    def over(self) -> bool:
+        return self.record.status is not Status.RUNNING or (self.past and self.present.count == 0)
+
+
+def _step(campaign: "Campaign", view: "_View") -> bool:
+    """Reads and shows once; whether the campaign is over."""
+    # The record is read before the events: what comes in between shows a step late, and no round is ever left out.
+    record, present, now = campaign.record, campaign.present_round, campaign.now()
+    seen = _Seen(record, present, campaign.rounds(), now)
+    view.show(seen)
+    if not seen.over and seen.past and now >= present.expires_at:
+        raise NotOverError(
+            f"round {present.number} of campaign {campaign.id.hex()} was not settled in time and the deadline is past: "
+            "campaign.expire() gives its bonds back, then close the campaign"
+        )
+    return seen.over
+
+
+class _View(Protocol):
+    def shown(self) -> AbstractContextManager[object]: ...
+
+    def trouble(self, text: str) -> None: ...
+
+    def show(self, seen: _Seen) -> None: ...
+
+
+class _LineView:
+    """One line for each thing that happens, nothing while nothing does."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: set[str] = set()
+
+    def shown(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def trouble(self, text: str) -> None:
+        self._say(text)
+
+    def show(self, seen: _Seen) -> None:
+        record, terms = seen.record, seen.record.terms
+        self._say(
+            f"campaign {record.id.hex()}: start {format_ppm(record.start_score)}, target {format_ppm(terms.target)}, "
+            f"bounty {format_ether(terms.bounty)}"
+        )
+        for held in seen.rounds:
+            for gradient in held.gradients:
+                self._say(f"round {held.number}: gradient {gradient.position} by {gradient.mine}")
+            if held.state is not RoundState.PENDING:
+                self._say(f"round {held.number}: {_told(held)}")
+        if seen.over:
+            self._say(_ending(record))
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+class _LiveView:
+    """A bar from start score to target above a table of the rounds, redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False)
+        self._shown: RenderableType = Text("")
+
+    def shown(self) -> AbstractContextManager[object]:
+        return self._live
+
+    def trouble(self, text: str) -> None:
+        self._live.update(Group(self._shown, Text(text, style="yellow")), refresh=True)
+
+    def show(self, seen: _Seen) -> None:
+        record, terms = seen.record, seen.record.terms
+        head = Table.grid(padding=(0, 1))
+        head.add_row(
+            Text(f"campaign {record.id.hex()[:16]}", style="bold"),
+            format_ppm(record.start_score),
+            ProgressBar(
+                total=terms.target - record.start_score,
+                completed=min(record.score, terms.target) - record.start_score,
+                width=24,
+            ),
+            format_ppm(terms.target),
+            Text(f"now {format_ppm(record.score)}", style="bold"),
+        )
+        rounds = Table(box=None, padding=(0, 2, 0, 0))
+        for title in ("round", "gradients", "kept"):
+            rounds.add_column(title, justify="right")
+        rounds.add_column("result")
+        for held in seen.rounds[-10:]:
+            kept = sum(gradient.verdict is Verdict.KEPT for gradient in held.gradients)
+            told = _told(held) if held.state is not RoundState.PENDING else _waiting(seen)
+            rounds.add_row(str(held.number), str(len(held.gradients)), str(kept), told)
+        left = max(0, terms.deadline - seen.now)
+        state = (
+            _ending(record)
+            if seen.over
+            else f"{format_ether(record.paid)} of {format_ether(terms.bounty)} paid, {_clock(left)} to the deadline"
+        )
+        self._shown = Group(head, rounds, Text(state))
+        self._live.update(self._shown, refresh=True)
+
+
+def _told(held: Round) -> str:
+    if held.state is RoundState.EXPIRED or held.score is None:
+        return "expired, bonds returned"
+    if held.state is RoundState.STAYED:
+        return f"no improvement, score stays {format_ppm(held.score)}"
+    paid = sum(gradient.payout > 0 for gradient in held.gradients)
+    return f"score {format_ppm(held.score)}, paid {format_ether(held.payout)} to {paid} mines"
+
+
+def _waiting(seen: _Seen) -> str:
+    if seen.present.open and seen.now < seen.present.closes_at:
+        return f"takes gradients for {_clock(seen.present.closes_at - seen.now)}"
+    return "waits for the Capsule"
+
+
+def _ending(record: CampaignRecord) -> str:
+    how = {Status.FINISHED: "finished", Status.CLOSED: "closed"}.get(record.status, "past its deadline")
+    return (
+        f"{how}: score {format_ppm(record.score)}, paid {format_ether(record.paid)} "
+        f"of {format_ether(record.terms.bounty)}"
+    )
+
+
+def _clock(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

@@ -1,0 +1,207 @@
+"""What a notebook hands in: every plausible shape is taken, every mistake gets its own sentence."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import pysonar
+from pysonar._inputs import class_indices, deadline_at, feature_table, parts_per_million, wei
+from pysonar.errors import ModelError, TermsError, ValidationSetError
+from pysonar.models import LinearClassifier
+from sonar.protocol.spec import Encoding
+
+NAMES = ("a", "b", "c")
+TABLE = np.arange(12.0).reshape(4, 3)
+
+
+def test_counts_become_names_that_mines_can_match() -> None:
+    model = LinearClassifier(features=3, classes=2)
+    assert model.features == ("x0", "x1", "x2")
+    assert model.classes == ("0", "1")
+    assert model.shape == (4, 2)
+    assert not model.weights.any()
+
+
+def test_a_model_publishes_its_constants_in_the_spec() -> None:
+    features = LinearClassifier(["a", "b"], 2, offset=[1, 2], scale=3).spec_features()
+    assert [(f.name, f.offset, f.scale) for f in features] == [("a", 1.0, 3.0), ("b", 2.0, 3.0)]
+
+
+def test_standardised_takes_mean_and_deviation_and_survives_a_constant_column() -> None:
+    table = np.array([[1.0, 5.0], [3.0, 5.0]])
+    model = LinearClassifier.standardised(2, 2, like=table)
+    np.testing.assert_array_equal(model.offset, [2.0, 5.0])
+    np.testing.assert_array_equal(model.scale, [1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"features": 0, "classes": 2}, "0 features"),
+        ({"features": 2048, "classes": 2}, "2048 features"),
+        ({"features": 3, "classes": 1}, "1 classes"),
+        ({"features": "abc", "classes": 2}, "'abc' must be a number or a list"),
+        ({"features": True, "classes": 2}, "must be a number or a list"),
+        ({"features": None, "classes": 2}, "must be a number or a list"),
+        ({"features": ["a", "a"], "classes": 2}, "'a' appears twice in features"),
+        ({"features": 2, "classes": ["x", "x"]}, "'x' appears twice in classes"),
+        ({"features": 2, "classes": 2, "scale": [1.0, 0.0]}, "scale of feature 'x1' is 0.0"),
+        ({"features": 2, "classes": 2, "scale": [1, 2, 3]}, "scale has shape (3,)"),
+        ({"features": 2, "classes": 2, "offset": "much"}, "offset cannot be read as numbers"),
+        ({"features": 2, "classes": 2, "offset": float("nan")}, "offset holds numbers that are not finite"),
+        ({"features": 2, "classes": 2, "weights": np.zeros((2, 2))}, "shape (2, 2), but the model needs (3, 2)"),
+        ({"features": 2, "classes": 2, "weights": np.full((3, 2), np.inf)}, "not finite"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_refused_with_its_reason(arguments: dict, says: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        LinearClassifier(**arguments)
+    assert says in str(caught.value)
+
+
+def test_start_weights_above_the_bound_are_refused() -> None:
+    model = LinearClassifier(1, 2, weights=[[65.0, 0.0], [0.0, 0.0]])
+    with pytest.raises(ModelError, match="largest start weight is 65"):
+        model.check_weights(Encoding())
+
+
+def test_start_weights_may_be_a_tensor_that_is_being_trained() -> None:
+    weights = torch.ones(2, 2, requires_grad=True)
+    np.testing.assert_array_equal(LinearClassifier(1, 2, weights=weights).weights, np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE,
+        TABLE.tolist(),
+        TABLE.astype(np.int64),
+        torch.tensor(TABLE, requires_grad=True),
+        pd.DataFrame(TABLE, columns=list(NAMES)),
+        pd.DataFrame(TABLE[:, ::-1], columns=["c", "b", "a"]).assign(more="text"),
+        pd.DataFrame(TABLE),
+    ],
+    ids=["array", "list", "integers", "tensor", "named frame", "shuffled frame with more columns", "unnamed frame"],
+)
+def test_features_come_in_every_usual_container(table: object) -> None:
+    np.testing.assert_array_equal(feature_table(table, NAMES), TABLE)
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (TABLE[:, :2], "shape (4, 2), but the model takes (records, 3)"),
+        (TABLE[0], "shape (3,)"),
+        ([[1, 2, 3], [4, 5]], "not all numbers"),
+        ([["1", "2", "3"]], "not numbers"),
+        ([["p", "q", "r"]], "not all numbers"),
+        (TABLE.astype(np.complex128), "not numbers"),
+        (np.where(TABLE == 7, np.nan, TABLE), "feature 'b' of record 2 is nan (1 such values in all)"),
+        (np.where(TABLE > 9, np.inf, TABLE), "feature 'b' of record 3 is inf (2 such values in all)"),
+        (pd.DataFrame(TABLE, columns=["a", "b", "z"]), "no column 'c'"),
+        (pd.DataFrame(TABLE[:, :1], columns=["z"]), "no column 'a'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
+def test_features_that_do_not_fit_are_refused_with_their_reason(table: object, says: str) -> None:
+    with pytest.raises(ValidationSetError) as caught:
+        feature_table(table, NAMES)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "indices"),
+    [
+        ([0, 2, 1], ("cat", "dog", "owl"), [0, 2, 1]),
+        ([0.0, 2.0, 1.0], ("cat", "dog", "owl"), [0, 2, 1]),
+        ([[0], [2], [1]], ("cat", "dog", "owl"), [0, 2, 1]),
+        (["dog", "cat", "owl"], ("cat", "dog", "owl"), [1, 0, 2]),
+        (pd.Series(["dog", "cat", "owl"], dtype="category"), ("cat", "dog", "owl"), [1, 0, 2]),
+        ([7, 3, 7], ("3", "7"), [1, 0, 1]),
+        ([-1, 1, 1], ("-1", "1"), [0, 1, 1]),
+        (["7", "3", "7"], ("3", "7"), [1, 0, 1]),
+        ([True, False, True], ("no", "yes"), [1, 0, 1]),
+        (torch.tensor([1, 0, 1]), ("no", "yes"), [1, 0, 1]),
+    ],
+)
+def test_labels_are_names_or_indices(labels: object, classes: tuple[str, ...], indices: list[int]) -> None:
+    np.testing.assert_array_equal(class_indices(labels, classes, 3), indices)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "says"),
+    [
+        ([0, 1, 3], ("cat", "dog", "owl"), "label 3 is outside the model's 3 classes"),
+        ([0, -1, 1], ("cat", "dog", "owl"), "label -1 is outside"),
+        ([0, 1, 3], ("0", "1", "2"), "label '3' is not among the model's classes 0, 1, 2"),
+        (["cat", "bat", "rat"], ("cat", "dog"), "label 'bat' is not among the model's classes cat, dog (2 such"),
+        ([0.5, 1, 1], ("cat", "dog"), "label 0.5 is not a whole number"),
+        ([np.nan, 1, 1], ("cat", "dog"), "label nan is not a whole number"),
+        ([0, 1], ("cat", "dog"), "there are 3 records"),
+        (np.eye(3), ("cat", "dog", "owl"), "give one label a record"),
+        ([1j, 1, 1], ("cat", "dog"), "name no class"),
+    ],
+)
+def test_labels_outside_the_classes_are_refused(labels: object, classes: tuple[str, ...], says: str) -> None:
+    with pytest.raises(ValidationSetError) as caught:
+        class_indices(labels, classes, 3)
+    assert says in str(caught.value)
+
+
+def test_a_validation_set_that_the_clip_would_blind_is_refused() -> None:
+    table = np.array([[0.0, 1e6], [1.0, 2e6]])
+    with pytest.raises(ValidationSetError, match=r"feature 'x1' lies beyond 16 scales on 100%"):
+        LinearClassifier(2, 2).check_validation((table, [0, 1]))
+    LinearClassifier.standardised(2, 2, like=table).check_validation((table, [0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("validation", "says"),
+    [
+        (TABLE, "must be a pair"),
+        ((TABLE,), "must be a pair"),
+        ((TABLE[:1], [0]), "1 records"),
+        ((TABLE, [1, 1, 1, 1]), "every validation record is of class '1'"),
+    ],
+)
+def test_a_validation_set_that_says_nothing_is_refused(validation: object, says: str) -> None:
+    with pytest.raises(ValidationSetError) as caught:
+        LinearClassifier(3, 2).check_validation(validation)
+    assert says in str(caught.value)
+
+
+def test_amounts_are_whole_wei() -> None:
+    assert wei(pysonar.ether("0.5"), "bounty") == 5 * 10**17
+    assert wei(np.int64(7), "bounty") == 7
+    for wrong in (1.0, -1, True, "1"):
+        with pytest.raises(TermsError, match=r"pysonar\.ether"):
+            wei(wrong, "bounty")
+
+
+def test_targets_are_fractions_up_to_one() -> None:
+    assert parts_per_million(0.92, "target") == 920_000
+    assert parts_per_million(1, "target") == 1_000_000
+    assert parts_per_million(np.float32(0.5), "target") == 500_000
+    for wrong in (0, -0.1, 1.01, 92, float("nan"), "0.9", True, 1e-9):
+        with pytest.raises(TermsError, match=r"0\.92 for 92%"):
+            parts_per_million(wrong, "target")
+
+
+def test_deadlines_are_durations_seconds_or_datetimes() -> None:
+    assert deadline_at("2h", 1000) == 8200
+    assert deadline_at(60, 1000) == 1060
+    assert deadline_at(datetime.fromtimestamp(5000, tz=UTC), 1000) == 5000
+    assert deadline_at(datetime.fromtimestamp(5000), 1000) == 5000
+
+
+@pytest.mark.parametrize("wrong", [0, -5, "0s", "soon", 1.5, None, True, datetime(1970, 1, 1, 0, 10, tzinfo=UTC)])
+def test_a_deadline_that_is_no_time_ahead_is_refused(wrong: object) -> None:
+    with pytest.raises(TermsError, match="deadline"):
+        deadline_at(wrong, 1000)
+
+
+def test_errors_leave_with_the_scientists_exit_code() -> None:
+    assert all(error.exit_code == 10 for error in (ModelError, TermsError, ValidationSetError))
