@@ -131,6 +131,11 @@ class EmbeddedChain:
         header: BlockHeaderAPI = self._chain.create_header_from_parent(parent, timestamp=now)
         return header
 
+    def keep_time(self) -> None:
+        """Adds an empty block if the clock has moved on, as a real chain does while nobody sends anything."""
+        if self.pending_header().timestamp > self.head.timestamp:
+            self.mine_empty()
+
     def mine_empty(self, timestamp: int | None = None) -> None:
         """Adds a block without transactions."""
         header = self.pending_header()

@@ -94,11 +94,12 @@ class SonarClient:
     # ---- the chain
 
     def now(self) -> int:
-        """The chain's time: of the block that is being made where the node tells, else of the latest one."""
+        """The chain's time, which the contract's views and gas estimates go by: that of the latest block.
+
+        It stands still on a development chain that makes no blocks; `sonar.chain.heartbeat` sees to that.
+        """
         with rpc(self.web3):
-            latest = int(self.web3.eth.get_block("latest")["timestamp"])
-            pending = self.web3.eth.get_block("pending")
-        return max(latest, int((pending or {}).get("timestamp") or 0))
+            return int(self.web3.eth.get_block("latest")["timestamp"])
 
     def block_number(self) -> int:
         """The number of the latest block."""

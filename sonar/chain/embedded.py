@@ -173,6 +173,7 @@ class _Methods:
             raise _RpcError(_CODE_METHOD, f"the method {name[:100]} does not exist")
         with self._lock:
             try:
+                self.chain.keep_time()
                 return method(*parameters)
             except Reverted as error:
                 if error.data is None:

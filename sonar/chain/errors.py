@@ -12,10 +12,12 @@ This module needs neither web3 nor the ABI; `sonar.chain._artifact` decodes the 
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from sonar.chain.records import NATIVE
 from sonar.errors import SonarError
-from sonar.units import format_ether, format_ppm
+from sonar.units import format_ppm
 
 __all__ = [
     "ChainError", "ContractRevertError", "RpcUnavailableError", "TransactionFailedError", "TransactionTimeoutError",
@@ -60,7 +62,7 @@ class ContractRevertError(TransactionFailedError):
 
 def describe(name: str, arguments: Mapping[str, Any]) -> str:
     """The sentence for a contract error."""
-    shown = _Shown({key: _show(key, value) for key, value in arguments.items()})
+    shown = _Shown({key: _show(name, key, value) for key, value in arguments.items()})
     sentence = _SENTENCES.get(name)
     if sentence is not None:
         return sentence.format_map(shown)
@@ -75,20 +77,34 @@ class _Shown(dict[str, str]):
         return "?"
 
 
-def _show(key: str, value: Any) -> str:
+def _show(name: str, key: str, value: Any) -> str:
     if isinstance(value, bytes):
         return "0x" + value.hex()
-    if key in _PPM_ARGUMENTS and isinstance(value, int):
-        return format_ppm(value)
-    if key == "status":
-        return _STATUS.get(value, str(value))
-    if key in _COIN_ARGUMENTS and isinstance(value, int):
-        return f"{format_ether(value)} ether"
+    if isinstance(value, int):
+        if key in _PPM_ARGUMENTS.get(name, ()):
+            return format_ppm(value)
+        if key in _TIME_ARGUMENTS:
+            return _time(value)
+        if key == "status":
+            return _STATUS.get(value, str(value))
+    if key == "token" and value == NATIVE:
+        return "zero (the native coin)"
     return str(value)
 
 
-_PPM_ARGUMENTS = {"slash", "target", "startScore", "score", "current", "minGain"}
-_COIN_ARGUMENTS = {"sent"}
+def _time(seconds: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
+
+
+_PPM_ARGUMENTS = {
+    "Sonar_SlashAboveOne": ("slash",),
+    "Sonar_TargetOutOfRange": ("target", "startScore"),
+    "Sonar_ScoreOutOfRange": ("score", "current", "minGain"),
+}
+_TIME_ARGUMENTS = ("validUntil", "time", "deadline", "latest", "closesAt", "expiresAt")
 _STATUS = {0: "unknown", 1: "running", 2: "finished", 3: "closed"}
 
 _SENTENCES = {
@@ -101,7 +117,7 @@ _SENTENCES = {
     "Sonar_BadSignature": "{digest} is not signed by the campaign's oracle {oracle}",
     "Sonar_OracleZero": "the oracle is the zero address: name the Capsule's address",
     "Sonar_BountyZero": "the bounty is zero: give more than nothing",
-    "Sonar_WrongValue": "{sent} was sent with the transaction, but exactly {required} wei is required",
+    "Sonar_WrongValue": "{sent} wei was sent with the transaction, but exactly {required} wei is required",
     "Sonar_TokenDeliveredOtherAmount": (
         "token {token} delivered {received} instead of {required}: tokens that take a fee cannot be bounties"
     ),
@@ -111,9 +127,9 @@ _SENTENCES = {
     "Sonar_MinMinesOutOfRange": "at least {minMines} kept mines cannot come from rounds of {roundSize}: give 1 to that",
     "Sonar_MinGainZero": "the least gain is zero: a round must raise the score by something",
     "Sonar_MaxRoundsZero": "the campaign permits no round: give at least 1",
-    "Sonar_RoundSecondsOutOfRange": "rounds of {roundSeconds} s are not possible: give 1 to {maximum}",
+    "Sonar_RoundSecondsOutOfRange": "rounds of {roundSeconds} s are not possible: give 1 to {maximum} s",
     "Sonar_SettlementSecondsOutOfRange": (
-        "a settlement window of {settlementSeconds} s is not possible: give {minimum} to {maximum}"
+        "a settlement window of {settlementSeconds} s is not possible: give {minimum} to {maximum} s"
     ),
     "Sonar_DeadlineOutOfRange": "deadline {deadline} is not after the present {time} and at most {latest}: change it",
     "Sonar_WrongRound": "campaign {id} is in round {current}, not {given}: read its present round again",
