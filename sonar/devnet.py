@@ -116,6 +116,11 @@ def start(options: DevnetOptions, say: Callable[[str], None]) -> Iterator[Devnet
         web3 = Web3(Web3.HTTPProvider(rpc_url))
         wait_until(web3.is_connected, timeout=START_SECONDS, what="the chain's first answer", child=children["chain"])
 
+        if options.chain != "embedded":
+            from sonar.chain.heartbeat import heartbeat
+
+            stack.enter_context(heartbeat(web3))
+
         say(f"starting the content store ({options.store})")
         store = f"directory:{directory / 'store'}"
         if options.store == "kubo":
@@ -155,7 +160,7 @@ def _start_chain(options: DevnetOptions, directory: Path, stack: ExitStack) -> t
         command = [sys.executable, "-m", "sonar.chain.embedded", "--port", str(options.rpc_port)]
         child = Child("chain", command, log=log, speaks=True)
         stack.callback(child.stop)
-        return child, f"http://127.0.0.1:{child.read_json(START_SECONDS)['port']}"
+        return child, str(child.read_json(START_SECONDS)["rpc_url"])
     port = options.rpc_port or free_port()
     child = Child("chain", _node_chain(options.chain, port), log=log)
     stack.callback(child.stop)
