@@ -7,7 +7,6 @@ expiry. Answers are parsed strictly; whoever uses an admission or a settlement v
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,6 +14,7 @@ import httpx
 from eth_account.signers.local import LocalAccount
 from pydantic import BaseModel, ValidationError
 
+from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
 from capsule.errors import CapsuleRefusedError, CapsuleReplyError, CapsuleUnavailableError
 from capsule.wire import (
     ACCOUNT_HEADER,
@@ -33,7 +33,6 @@ from capsule.wire import (
     RoundReply,
     hexadecimal,
 )
-from sonar.chain.records import Admission, Settlement
 from sonar.protocol.messages import Domain, request_for, sign_request
 from sonar.storage.base import Artifact
 from sonar.units import Address, CampaignId, KeyId, digest_of
@@ -44,44 +43,6 @@ MAX_REPLY_BYTES = 16 << 20
 """Enough for the largest model's sealed weights in hex."""
 
 Reply = TypeVar("Reply", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class CapsuleInfo:
-    """Who a Capsule is: its attesting account, the X25519 key to seal to, the chain it works for."""
-
-    address: Address
-    sealing_key: bytes
-    chain_id: int
-    contract: Address
-    key_bits: int
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyGrant:
-    """A Paillier public key (its modulus) that was made for the asking account, good for one admission."""
-
-    n: int
-    key_id: KeyId
-
-
-@dataclass(frozen=True, slots=True)
-class SignedAdmission:
-    """An admission with the Capsule's 65-byte signature."""
-
-    admission: Admission
-    signature: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RoundReport:
-    """A signed settlement; per gradient the judge's sentence and, once final, where a kept one was published."""
-
-    settlement: Settlement
-    signature: bytes
-    reasons: tuple[str, ...]
-    published: tuple[Artifact | None, ...]
 
 
 class CapsuleClient:

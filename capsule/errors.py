@@ -4,15 +4,15 @@ CapsuleError
 |-- CapsuleUnavailableError  it cannot be reached, or is too busy: try again later
 |-- CapsuleReplyError        it answered something that the protocol does not know
 |-- CapsuleRefusedError      it refused the request; `code` says why, for programs
-|-- CapsuleHomeError         the Capsule's own directory, database or passphrase cannot be used
-`-- CapsuleSecretError       a secret key or its encrypted storage cannot be used (raised by `capsule.secret`)
+`-- CapsuleHomeError         the Capsule's own directory, database or passphrase cannot be used
+
+`capsule.secret` has its own: CapsuleSecretError, for keys and vaults that cannot be made or opened.
 """
 
 from sonar.errors import SonarError
 
 __all__ = [
-    "CapsuleError", "CapsuleHomeError", "CapsuleRefusedError", "CapsuleReplyError", "CapsuleSecretError",
-    "CapsuleUnavailableError",
+    "CapsuleError", "CapsuleHomeError", "CapsuleRefusedError", "CapsuleReplyError",     "CapsuleUnavailableError",
 ]  # fmt: skip
 
 
@@ -40,7 +40,3 @@ class CapsuleRefusedError(CapsuleError):
 
 class CapsuleHomeError(CapsuleError):
     """The Capsule's own directory, database or passphrase cannot be used."""
-
-
-class CapsuleSecretError(CapsuleError):
-    """A secret key, or its encrypted storage, cannot be used."""

@@ -4,97 +4,21 @@ Each method is one transaction. What has been signed is stored before anybody se
 validation boxes, nonces) is stored before it is used.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Engine,
-    Float,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Row,
-    Table,
-    Text,
-    and_,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Row, Table, and_, delete, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from capsule import _tables as t
 from capsule.errors import CapsuleHomeError
 from sonar.chain.records import Admission, Entry
 from sonar.storage.base import Artifact
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm
 
 __all__ = ["State", "StoredAdmission", "StoredKey", "StoredRound", "Submission", "Version"]
-
-_metadata = MetaData()
-_settings = Table(
-    "settings", _metadata,
-    Column("name", Text, primary_key=True), Column("value", LargeBinary, nullable=False),
-)  # fmt: skip
-_keys = Table(
-    "keys", _metadata,
-    Column("id", LargeBinary, primary_key=True), Column("modulus", LargeBinary, nullable=False),
-    Column("secret", LargeBinary, nullable=False), Column("use", Text, nullable=False, index=True),
-    Column("owner", Text), Column("time", Float, nullable=False),
-)  # fmt: skip
-_boxes = Table("boxes", _metadata, Column("digest", LargeBinary, primary_key=True))
-_nonces = Table(
-    "nonces", _metadata,
-    Column("account", Text, primary_key=True), Column("nonce", LargeBinary, primary_key=True),
-    Column("expiry", Integer, nullable=False, index=True),
-)  # fmt: skip
-_admissions = Table(
-    "admissions", _metadata,
-    Column("campaign", LargeBinary, primary_key=True), Column("spec", LargeBinary, nullable=False),
-    Column("spec_digest", LargeBinary, nullable=False), Column("model", LargeBinary, nullable=False),
-    Column("model_cid", Text, nullable=False), Column("key", LargeBinary, nullable=False),
-    Column("sealing_key", LargeBinary, nullable=False), Column("start_score", Integer, nullable=False),
-    Column("owner", Text, nullable=False), Column("valid_until", Integer, nullable=False),
-    Column("signature", LargeBinary, nullable=False), Column("validation", LargeBinary, nullable=False),
-)  # fmt: skip
-_versions = Table(
-    "versions", _metadata,
-    Column("campaign", LargeBinary, primary_key=True), Column("version", Integer, primary_key=True),
-    Column("score", Integer, nullable=False), Column("key", LargeBinary, nullable=False),
-    Column("model", LargeBinary, nullable=False), Column("model_cid", Text, nullable=False),
-    Column("weights", LargeBinary, nullable=False),
-)  # fmt: skip
-_campaigns = Table(
-    "campaigns", _metadata,
-    Column("campaign", LargeBinary, primary_key=True), Column("block", Integer, nullable=False),
-    Column("state", Text, nullable=False),
-)  # fmt: skip
-_submissions = Table(
-    "submissions", _metadata,
-    Column("campaign", LargeBinary, primary_key=True), Column("round", Integer, primary_key=True),
-    Column("place", Integer, primary_key=True), Column("mine", Text, nullable=False),
-    Column("artifact", LargeBinary, nullable=False), Column("gradient", LargeBinary, nullable=False),
-    Column("cid", Text, nullable=False),
-)  # fmt: skip
-_rounds = Table(
-    "rounds", _metadata,
-    Column("campaign", LargeBinary, primary_key=True), Column("round", Integer, primary_key=True),
-    Column("head", LargeBinary, nullable=False), Column("settlement", Text, nullable=False),
-    Column("weights", LargeBinary), Column("gradients", LargeBinary), Column("state", Text, nullable=False),
-)  # fmt: skip
-_published = Table(
-    "published", _metadata,
-    Column("campaign", LargeBinary, primary_key=True), Column("round", Integer, primary_key=True),
-    Column("place", Integer, primary_key=True), Column("cid", Text, nullable=False),
-    Column("digest", LargeBinary, nullable=False),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +81,9 @@ class State:
 
     def __init__(self, path: Path) -> None:
         path.touch(mode=0o600)
-        self._engine = _engine(path)
+        self._engine = t.open_database(path)
         try:
-            _metadata.create_all(self._engine)
+            t.metadata.create_all(self._engine)
         except DatabaseError as error:
             raise CapsuleHomeError(f"{path} is not a Capsule's database: move it away or restore a backup") from error
 
@@ -172,22 +96,22 @@ class State:
     def setting(self, name: str) -> bytes | None:
         """A setting's value."""
         with self._engine.begin() as db:
-            return db.execute(select(_settings.c.value).where(_settings.c.name == name)).scalar()
+            return db.execute(select(t.settings.c.value).where(t.settings.c.name == name)).scalar()
 
     def set(self, **values: bytes) -> None:
         """Sets settings."""
         with self._engine.begin() as db:
             for name, value in values.items():
-                db.execute(insert(_settings).prefix_with("OR REPLACE").values(name=name, value=value))
+                db.execute(insert(t.settings).prefix_with("OR REPLACE").values(name=name, value=value))
 
     # ---- requests, keys and boxes
 
     def remember_nonce(self, account: Address, nonce: bytes, expiry: int, now: int) -> bool:
         """Whether the nonce is new; it is remembered until its expiry, and forgotten ones are cleaned up."""
         with self._engine.begin() as db:
-            db.execute(delete(_nonces).where(_nonces.c.expiry < now))
+            db.execute(delete(t.nonces).where(t.nonces.c.expiry < now))
             try:
-                db.execute(insert(_nonces).values(account=account, nonce=nonce, expiry=expiry))
+                db.execute(insert(t.nonces).values(account=account, nonce=nonce, expiry=expiry))
             except IntegrityError:
                 return False
             return True
@@ -196,44 +120,44 @@ class State:
         """Adds a spare key."""
         row = {"id": key_id, "modulus": modulus, "secret": secret, "use": "spare", "time": now}
         with self._engine.begin() as db:
-            db.execute(insert(_keys).values(row))
+            db.execute(insert(t.keys).values(row))
 
     def spare_keys(self) -> int:
         """How many keys wait for use."""
         with self._engine.begin() as db:
-            return db.execute(select(func.count()).where(_keys.c.use == "spare")).scalar_one()
+            return db.execute(select(func.count()).where(t.keys.c.use == "spare")).scalar_one()
 
     def claim_key(self, use: str, owner: Address | None, now: float) -> StoredKey | None:
         """Takes the oldest spare key for a use; None if there is none."""
-        oldest = select(_keys.c.id).where(_keys.c.use == "spare").order_by(_keys.c.time, _keys.c.id).limit(1)
-        claim = update(_keys).where(_keys.c.id == oldest.scalar_subquery()).values(use=use, owner=owner, time=now)
+        oldest = select(t.keys.c.id).where(t.keys.c.use == "spare").order_by(t.keys.c.time, t.keys.c.id).limit(1)
+        claim = update(t.keys).where(t.keys.c.id == oldest.scalar_subquery()).values(use=use, owner=owner, time=now)
         with self._engine.begin() as db:
-            row = db.execute(claim.returning(_keys)).one_or_none()
+            row = db.execute(claim.returning(t.keys)).one_or_none()
             return None if row is None else _key(row)
 
     def key(self, key_id: KeyId) -> StoredKey | None:
         """A key by its fingerprint."""
         with self._engine.begin() as db:
-            row = db.execute(select(_keys).where(_keys.c.id == key_id)).one_or_none()
+            row = db.execute(select(t.keys).where(t.keys.c.id == key_id)).one_or_none()
             return None if row is None else _key(row)
 
     def issued_since(self, owner: Address, time: float) -> int:
         """How many keys the account was given since `time`."""
-        mine = and_(_keys.c.owner == owner, _keys.c.time >= time)
+        mine = and_(t.keys.c.owner == owner, t.keys.c.time >= time)
         with self._engine.begin() as db:
             return db.execute(select(func.count()).where(mine)).scalar_one()
 
     def use_up_key(self, key_id: KeyId, owner: Address) -> bool:
         """Marks an issued key as used; False if it is not issued to this account, or was used before."""
-        free = and_(_keys.c.id == key_id, _keys.c.owner == owner, _keys.c.use == "issued")
+        free = and_(t.keys.c.id == key_id, t.keys.c.owner == owner, t.keys.c.use == "issued")
         with self._engine.begin() as db:
-            return bool(db.execute(update(_keys).where(free).values(use="used")).rowcount)
+            return bool(db.execute(update(t.keys).where(free).values(use="used")).rowcount)
 
     def use_up_box(self, digest: Digest) -> bool:
         """Whether a validation box is new; it is not any more."""
         with self._engine.begin() as db:
             try:
-                db.execute(insert(_boxes).values(digest=digest))
+                db.execute(insert(t.boxes).values(digest=digest))
             except IntegrityError:
                 return False
             return True
@@ -250,13 +174,13 @@ class State:
             "signature": stored.signature, "validation": stored.validation,
         }  # fmt: skip
         with self._engine.begin() as db:
-            db.execute(insert(_admissions).values(row))
-            db.execute(insert(_versions).values(_version_row(stored.campaign, start)))
+            db.execute(insert(t.admissions).values(row))
+            db.execute(insert(t.versions).values(_version_row(stored.campaign, start)))
 
     def admission(self, campaign: CampaignId) -> StoredAdmission | None:
         """An admission by its campaign."""
         with self._engine.begin() as db:
-            row = db.execute(select(_admissions).where(_admissions.c.campaign == campaign)).one_or_none()
+            row = db.execute(select(t.admissions).where(t.admissions.c.campaign == campaign)).one_or_none()
         if row is None:
             return None
         given = Admission(
@@ -267,7 +191,9 @@ class State:
 
     def version(self, campaign: CampaignId) -> Version | None:
         """The campaign's latest model version."""
-        latest = select(_versions).where(_versions.c.campaign == campaign).order_by(_versions.c.version.desc()).limit(1)
+        latest = (
+            select(t.versions).where(t.versions.c.campaign == campaign).order_by(t.versions.c.version.desc()).limit(1)
+        )
         with self._engine.begin() as db:
             row = db.execute(latest).one_or_none()
         if row is None:
@@ -294,123 +220,111 @@ class State:
         with self._engine.begin() as db:
             for campaign, block in created:
                 row = {"campaign": campaign, "block": block, "state": "running"}
-                db.execute(insert(_campaigns).prefix_with("OR REPLACE").values(row))
+                db.execute(insert(t.campaigns).prefix_with("OR REPLACE").values(row))
             for campaign, submission in submitted:
-                db.execute(insert(_submissions).prefix_with("OR REPLACE").values(_submission_row(campaign, submission)))
+                db.execute(
+                    insert(t.submissions).prefix_with("OR REPLACE").values(_submission_row(campaign, submission))
+                )
             for campaign, number in expired:
-                db.execute(update(_rounds).where(_this(_rounds, campaign, number)).values(state="expired"))
+                db.execute(update(t.rounds).where(_this(t.rounds, campaign, number)).values(state="expired"))
             for campaign in over:
-                db.execute(update(_campaigns).where(_campaigns.c.campaign == campaign).values(state="over"))
+                db.execute(update(t.campaigns).where(t.campaigns.c.campaign == campaign).values(state="over"))
             cursor = {"name": "cursor", "value": str(next_block).encode()}
-            db.execute(insert(_settings).prefix_with("OR REPLACE").values(cursor))
+            db.execute(insert(t.settings).prefix_with("OR REPLACE").values(cursor))
 
     def reread(self, block: int, campaign: CampaignId) -> None:
         """Forgets the campaign's submissions and goes back to `block`: the chain's history has changed."""
         with self._engine.begin() as db:
-            db.execute(delete(_submissions).where(_submissions.c.campaign == campaign))
+            db.execute(delete(t.submissions).where(t.submissions.c.campaign == campaign))
             cursor = {"name": "cursor", "value": str(block).encode()}
-            db.execute(insert(_settings).prefix_with("OR REPLACE").values(cursor))
+            db.execute(insert(t.settings).prefix_with("OR REPLACE").values(cursor))
 
     def running(self) -> list[tuple[CampaignId, int]]:
         """The campaigns that are on chain and not over, each with its block."""
         with self._engine.begin() as db:
-            rows = db.execute(select(_campaigns).where(_campaigns.c.state == "running").order_by(_campaigns.c.block))
+            rows = db.execute(select(t.campaigns).where(t.campaigns.c.state == "running").order_by(t.campaigns.c.block))
             return [(CampaignId(row.campaign), row.block) for row in rows]
 
     def submissions(self, campaign: CampaignId, number: int) -> list[Submission]:
         """A round's gradients in order."""
-        where = _this(_submissions, campaign, number)
+        where = _this(t.submissions, campaign, number)
         with self._engine.begin() as db:
-            rows = db.execute(select(_submissions).where(where).order_by(_submissions.c.place)).all()
+            rows = db.execute(select(t.submissions).where(where).order_by(t.submissions.c.place)).all()
         return [_submission(row) for row in rows]
 
     def repeated(self, campaign: CampaignId, gradient: Digest, before: int, mine: Address) -> bool:
         """Whether another account posted this gradient in an earlier round."""
         same = and_(
-            _submissions.c.campaign == campaign, _submissions.c.gradient == gradient, _submissions.c.round < before,
-            _submissions.c.mine != mine,
+            t.submissions.c.campaign == campaign, t.submissions.c.gradient == gradient, t.submissions.c.round < before,
+            t.submissions.c.mine != mine,
         )  # fmt: skip
         with self._engine.begin() as db:
-            return db.execute(select(_submissions.c.place).where(same).limit(1)).one_or_none() is not None
+            return db.execute(select(t.submissions.c.place).where(same).limit(1)).one_or_none() is not None
 
     # ---- rounds
 
-    def add_round(self, campaign: CampaignId, stored: StoredRound, gradients: bytes | None) -> None:
-        """Stores a signed settlement, the sealed kept gradients with it; replaces one over another history."""
+    def add_round(self, campaign: CampaignId, stored: StoredRound, kept: Mapping[int, bytes]) -> None:
+        """Stores a signed settlement and the kept gradients by index; replaces one over another history."""
         row = {
             "campaign": campaign, "round": stored.round, "head": stored.head, "settlement": stored.settlement,
-            "weights": stored.weights, "gradients": gradients, "state": stored.state,
+            "weights": stored.weights, "state": stored.state,
         }  # fmt: skip
         with self._engine.begin() as db:
-            db.execute(insert(_rounds).prefix_with("OR REPLACE").values(row))
+            db.execute(insert(t.rounds).prefix_with("OR REPLACE").values(row))
+            db.execute(delete(t.kept).where(_this(t.kept, campaign, stored.round)))
+            for place, gradient in kept.items():
+                place_row = {"campaign": campaign, "round": stored.round, "place": place, "gradient": gradient}
+                db.execute(insert(t.kept).values(place_row))
 
     def round(self, campaign: CampaignId, number: int) -> StoredRound | None:
         """A signed settlement."""
-        columns = [column for column in _rounds.c if column.name != "gradients"]
         with self._engine.begin() as db:
-            row = db.execute(select(*columns).where(_this(_rounds, campaign, number))).one_or_none()
+            row = db.execute(select(t.rounds).where(_this(t.rounds, campaign, number))).one_or_none()
         return None if row is None else StoredRound(row.round, row.head, row.settlement, row.weights, row.state)
-
-    def signed_rounds(self, campaign: CampaignId) -> list[int]:
-        """The rounds whose settlement is signed, but not known to be final."""
-        where = and_(_rounds.c.campaign == campaign, _rounds.c.state == "signed")
-        with self._engine.begin() as db:
-            return list(db.execute(select(_rounds.c.round).where(where).order_by(_rounds.c.round)).scalars())
 
     def finish_round(self, campaign: CampaignId, number: int, version: Version | None) -> None:
         """Marks a settlement as final; an advancing one brings the next model version."""
         with self._engine.begin() as db:
-            db.execute(update(_rounds).where(_this(_rounds, campaign, number)).values(state="final"))
+            db.execute(update(t.rounds).where(_this(t.rounds, campaign, number)).values(state="final"))
             if version is not None:
-                db.execute(insert(_versions).prefix_with("OR REPLACE").values(_version_row(campaign, version)))
+                db.execute(insert(t.versions).prefix_with("OR REPLACE").values(_version_row(campaign, version)))
 
-    def unpublished(self) -> list[tuple[CampaignId, int, bytes]]:
-        """The final rounds whose kept gradients wait to be published, with these gradients, sealed."""
-        where = and_(_rounds.c.state == "final", _rounds.c.gradients.is_not(None))
+    def unpublished(self) -> list[tuple[CampaignId, int, int, bytes]]:
+        """Kept gradients of final rounds that wait to be published: campaign, round, index, bytes."""
+        same = and_(t.rounds.c.campaign == t.kept.c.campaign, t.rounds.c.round == t.kept.c.round)
+        where = and_(t.rounds.c.state == "final", t.kept.c.gradient.is_not(None))
         with self._engine.begin() as db:
-            rows = db.execute(select(_rounds.c.campaign, _rounds.c.round, _rounds.c.gradients).where(where)).all()
-        return [(CampaignId(row.campaign), row.round, row.gradients) for row in rows]
-
-    def publish(self, campaign: CampaignId, number: int, artifacts: Sequence[tuple[int, Artifact]]) -> None:
-        """Stores where a round's kept gradients are."""
-        with self._engine.begin() as db:
-            for place, artifact in artifacts:
-                row = {"campaign": campaign, "round": number, "place": place, "cid": artifact.cid,
-                       "digest": artifact.digest}  # fmt: skip
-                db.execute(insert(_published).prefix_with("OR REPLACE").values(row))
-            db.execute(update(_rounds).where(_this(_rounds, campaign, number)).values(gradients=None))
+            rows = db.execute(select(t.kept).join(t.rounds, same).where(where).limit(64)).all()
+        return [(CampaignId(row.campaign), row.round, row.place, row.gradient) for row in rows]
 
     def published(self, campaign: CampaignId, number: int) -> dict[int, Artifact]:
         """Where a round's kept gradients are, by index."""
+        where = and_(_this(t.kept, campaign, number), t.kept.c.cid.is_not(None))
         with self._engine.begin() as db:
-            rows = db.execute(select(_published).where(_this(_published, campaign, number))).all()
+            rows = db.execute(select(t.kept).where(where)).all()
         return {row.place: Artifact(Cid(row.cid), Digest(row.digest)) for row in rows}
+
+    def publish(self, campaign: CampaignId, number: int, place: int, artifact: Artifact) -> None:
+        """Stores where a kept gradient is."""
+        where = and_(_this(t.kept, campaign, number), t.kept.c.place == place)
+        values = {"gradient": None, "cid": artifact.cid, "digest": artifact.digest}
+        with self._engine.begin() as db:
+            db.execute(update(t.kept).where(where).values(values))
+
+    def end(self, campaign: CampaignId) -> None:
+        """The campaign takes no more rounds."""
+        with self._engine.begin() as db:
+            db.execute(update(t.campaigns).where(t.campaigns.c.campaign == campaign).values(state="over"))
 
     def counts(self) -> dict[str, int]:
         """How many campaigns run, are admitted, and how many signed settlements are not final."""
         wanted = {
-            "admissions": select(func.count()).select_from(_admissions),
-            "running": select(func.count()).where(_campaigns.c.state == "running"),
-            "unsettled": select(func.count()).where(_rounds.c.state == "signed"),
+            "admissions": select(func.count()).select_from(t.admissions),
+            "running": select(func.count()).where(t.campaigns.c.state == "running"),
+            "unsettled": select(func.count()).where(t.rounds.c.state == "signed"),
         }
         with self._engine.begin() as db:
             return {name: db.execute(query).scalar_one() for name, query in wanted.items()}
-
-
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy's own BEGIN below, not the driver's late one
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
 
 
 def _this(table: Table, campaign: CampaignId, number: int) -> ColumnElement[bool]:

@@ -1,0 +1,129 @@
+"""Paillier keys, made ahead of need in a process of their own, so that nobody waits for primes.
+
+`python -m capsule.keypool BITS` makes one key and writes its secret in hex to stdout, which is a pipe to the Capsule.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from capsule.errors import CapsuleError, CapsuleUnavailableError
+from capsule.secret import CapsuleSecretError, SecretKey, Vault, generate_key
+from capsule.state import State
+from sonar.units import Address, KeyId
+
+__all__ = ["KeyPool", "make_in_process"]
+
+_log = logging.getLogger("capsule.keys")
+_RETRY_SECONDS = 5.0
+
+
+class KeyPool:
+    """The Capsule's Paillier keys: spare ones kept ready, used ones found by their fingerprint.
+
+    `make` makes a key; `start` has a thread call it until `size` spare ones are stored. Without `start`, keys are made
+    when they are asked for. `allow_insecure_small_key` is for tests.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        vault: Vault,
+        make: Callable[[], SecretKey],
+        *,
+        size: int = 4,
+        allow_insecure_small_key: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._state, self._vault, self._make = state, vault, make
+        self._size, self._clock = size, clock
+        self._allow = allow_insecure_small_key
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts filling the pool."""
+        self._thread = threading.Thread(target=self._fill, name="keys", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops filling; a key that is being made is finished and kept."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def claim(self, use: str, owner: Address | None = None, *, timeout: float = 60) -> SecretKey:
+        """A fresh key for one use; raises CapsuleUnavailableError if none gets ready in time."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                row = self._state.claim_key(use, owner, self._clock())
+                self._changed.notify_all()
+                if row is not None:
+                    return self._open(row.secret)
+                if self._thread is None:
+                    self._add(self._make())
+                elif self._stopping or not self._changed.wait(deadline - time.monotonic()):
+                    raise CapsuleUnavailableError("no fresh key is ready: try again in a minute")
+
+    def secret(self, key_id: KeyId) -> SecretKey:
+        """The secret key with this fingerprint; raises CapsuleError if it is not this Capsule's."""
+        row = self._state.key(key_id)
+        if row is None:
+            raise CapsuleError(f"key {key_id.hex()} is not in this Capsule's database: restore its backup")
+        return self._open(row.secret)
+
+    def _open(self, sealed: bytes) -> SecretKey:
+        return SecretKey.from_bytes(self._vault.open(sealed), allow_insecure_small_key=self._allow)
+
+    def _add(self, key: SecretKey) -> None:
+        public = key.public
+        self._state.add_key(public.key_id, public.modulus_bytes, self._vault.seal(key.to_bytes()), self._clock())
+
+    def _fill(self) -> None:
+        while not self._stopping:
+            if self._state.spare_keys() >= self._size:
+                with self._changed:
+                    if not self._stopping and self._state.spare_keys() >= self._size:
+                        self._changed.wait()
+                continue
+            try:
+                key = self._make()
+            except (CapsuleError, CapsuleSecretError) as error:
+                _log.error("no key could be made: %s", error)
+                with self._changed:
+                    self._changed.wait(_RETRY_SECONDS)
+                continue
+            self._add(key)
+            with self._changed:
+                self._changed.notify_all()
+
+
+def make_in_process(bits: int, *, allow_insecure_small_key: bool = False) -> SecretKey:
+    """A fresh key, made by another process at low priority, so that this one keeps answering."""
+    command = [sys.executable, "-m", "capsule.keypool", str(bits)]
+    if allow_insecure_small_key:
+        command.append("--allow-insecure-small-key")
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        raise CapsuleError(f"the key process ended with {done.returncode}: {words[-1] if words else 'no reason given'}")
+    return SecretKey.from_bytes(bytes.fromhex(done.stdout.decode()), allow_insecure_small_key=allow_insecure_small_key)
+
+
+def _main(arguments: list[str]) -> None:
+    if hasattr(os, "nice"):
+        os.nice(10)
+    key = generate_key(int(arguments[0]), allow_insecure_small_key="--allow-insecure-small-key" in arguments)
+    sys.stdout.write(key.to_bytes().hex())
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

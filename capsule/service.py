@@ -1,0 +1,286 @@
+"""What the Capsule does for those who ask: keys, admissions, deliveries, settlements. It knows no HTTP."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version as package_version
+from typing import Any
+
+import numpy as np
+from eth_account.signers.local import LocalAccount
+
+from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
+from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError
+from capsule.judge import ValidationSet, score
+from capsule.keypool import KeyPool
+from capsule.policy import Policy, check_model, check_target
+from capsule.secret import Vault, decrypt
+from capsule.state import State, StoredAdmission, Version
+from capsule.wire import RoundReply
+from sonar.chain.client import SonarClient
+from sonar.chain.errors import ContractRevertError
+from sonar.chain.records import Admission, CampaignRecord, Status
+from sonar.errors import SonarError
+from sonar.protocol.errors import ProtocolError, SealedBoxError, SignatureError, SpecError
+from sonar.protocol.messages import CapsuleRequest, Domain, hash_admission, sign_admission, verify_request
+from sonar.protocol.payloads import MAX_VALIDATION_BYTES, decode_validation, encode_weights
+from sonar.protocol.sealing import OVERHEAD, BoxContext, Purpose, SealingKeyPair, open_box_for, seal
+from sonar.protocol.spec import MAX_SPEC_BYTES, Spec
+from sonar.storage import Artifact, ContentStore, StorageError, StoreUnavailableError
+from sonar.syft import EncryptedTensor, SyftError, WireFormatError, load_model, model_size_limit
+from sonar.units import Address, CampaignId
+
+__all__ = ["Capsule", "CapsuleService"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capsule:
+    """Everything that a Capsule is made of; the service and the worker share one."""
+
+    state: State
+    vault: Vault
+    attester: LocalAccount
+    sealing: SealingKeyPair
+    chain: SonarClient
+    store: ContentStore
+    keys: KeyPool
+    key_bits: int
+    policy: Policy = field(default_factory=Policy)
+    allow_insecure_small_key: bool = False
+    clock: Callable[[], float] = time.time
+
+    @property
+    def address(self) -> Address:
+        """The account that signs admissions and settlements."""
+        return Address(self.attester.address)
+
+    @property
+    def domain(self) -> Domain:
+        """The chain and contract that this Capsule works for."""
+        return Domain(self.chain.chain_id, self.chain.address)
+
+
+class CapsuleService:
+    """The Capsule's answers. Every method may be called from several threads.
+
+    Raises CapsuleRefusedError with a stable code for what must not be done, CapsuleUnavailableError for what may work
+    later, and lets errors of the chain pass.
+    """
+
+    def __init__(self, capsule: Capsule, worker_health: Callable[[], dict[str, Any]] = dict) -> None:
+        self._capsule = capsule
+        self._worker_health = worker_health
+        # One at a time: a validation set may fill a quarter of a gigabyte.
+        self._admitting = threading.Lock()
+
+    @property
+    def domain(self) -> Domain:
+        """The chain and contract that this Capsule works for."""
+        return self._capsule.domain
+
+    def info(self) -> CapsuleInfo:
+        """Who this Capsule is."""
+        capsule = self._capsule
+        return CapsuleInfo(
+            address=capsule.address,
+            sealing_key=capsule.sealing.public,
+            chain_id=capsule.chain.chain_id,
+            contract=capsule.chain.address,
+            key_bits=capsule.key_bits,
+            version=package_version("sonar-marketplace"),
+        )
+
+    def authenticate(self, request: CapsuleRequest, signature: bytes, body: bytes) -> None:
+        """Raises CapsuleRefusedError unless the account signed this request, over this body, now and for the first time."""
+        now = int(self._capsule.clock())
+        with _refusing("bad_signature", SignatureError):
+            verify_request(self._capsule.domain, request, signature, body, now)
+        if not self._capsule.state.remember_nonce(request.account, request.nonce, request.expiry, now):
+            raise CapsuleRefusedError(
+                "replayed", f"request {request.action!r} of {request.account} was answered already: sign a new one"
+            )
+
+    def new_key(self, account: Address) -> KeyGrant:
+        """A fresh Paillier key that belongs to the account and admits one model, once."""
+        capsule = self._capsule
+        limit = capsule.policy.keys_per_hour
+        if capsule.state.issued_since(account, capsule.clock() - 3600) >= limit:
+            raise CapsuleRefusedError("too_many_keys", f"{account} got {limit} keys within an hour: use them, or wait")
+        if capsule.policy.require_funds and not capsule.chain.balance(account):
+            raise CapsuleRefusedError(
+                "no_funds", f"{account} holds no coin on chain {capsule.chain.chain_id}: fund it before asking for keys"
+            )
+        public = capsule.keys.claim("issued", account).public
+        return KeyGrant(public.n, public.key_id)
+
+    def admit(self, account: Address, *, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
+        """Admits a start model: scores it and signs its admission. The model's key is used up, whatever comes out."""
+        with self._admitting:
+            return self._admit(account, spec, model, validation)
+
+    def _admit(self, account: Address, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
+        capsule = self._capsule
+        spec_bytes = self._fetch("spec", spec, MAX_SPEC_BYTES)
+        with _refusing("bad_spec", SpecError):
+            parsed = Spec.parse(spec_bytes)
+        limit = model_size_limit(*parsed.shape, slot_width=parsed.encoding.slot_width)
+        model_bytes = self._fetch("model", model, limit)
+        with _refusing("bad_model", WireFormatError):
+            tensor = load_model(model_bytes, allow_insecure_small_key=capsule.allow_insecure_small_key)
+        key_id = tensor.key.key_id
+        self._check_key(account, tensor)
+        box = self._fetch("validation set", validation, MAX_VALIDATION_BYTES + OVERHEAD)
+
+        # From here on secrets are used, so the key is used up first: a second try would make this a decryption oracle.
+        if not capsule.state.use_up_key(key_id, account):
+            raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
+        check_model(parsed, tensor)
+        payload = self._open_validation(account, tensor, box)
+        if not capsule.state.use_up_box(validation.digest):
+            raise CapsuleRefusedError("box_used", "this sealed validation set was used already: seal it again")
+        with _refusing("bad_validation", ProtocolError):
+            examples = ValidationSet.of(parsed, *decode_validation(payload, parsed))
+        with _refusing("bad_model", SyftError):
+            weights = decrypt(capsule.keys.secret(key_id), tensor).astype(np.int64)
+        start = score(examples, weights)
+        check_target(parsed, start)
+
+        admission = Admission(
+            spec=spec.digest,
+            model=model.digest,
+            key=key_id,
+            sealing_key=capsule.sealing.public,
+            start_score=start,
+            owner=account,
+            valid_until=capsule.chain.now() + capsule.policy.admission_seconds,
+        )
+        signature = sign_admission(capsule.domain, admission, capsule.attester)
+        campaign = hash_admission(capsule.domain, admission)
+        # A copy of our own: the worker needs the model's ciphertexts for as long as the campaign runs.
+        kept_model = self._keep(model_bytes)
+        self._keep(spec_bytes)
+        capsule.state.add_admission(
+            StoredAdmission(campaign, admission, signature, spec_bytes, kept_model.cid, capsule.vault.seal(payload)),
+            Version(0, start, key_id, kept_model, capsule.vault.seal(encode_weights(weights))),
+        )
+        return SignedAdmission(admission, signature)
+
+    def admission(self, campaign: CampaignId) -> SignedAdmission:
+        """An admission that was given before."""
+        stored = self._capsule.state.admission(campaign)
+        if stored is None:
+            raise CapsuleRefusedError("unknown_campaign", f"this Capsule admitted no campaign {campaign.hex()}")
+        return SignedAdmission(stored.admission, stored.signature)
+
+    def deliver(self, account: Address, campaign: CampaignId, sealing_key: bytes) -> bytes:
+        """The campaign's last weights, sealed to `sealing_key`; for its owner only, once it is over."""
+        capsule = self._capsule
+        admission = self.admission(campaign).admission
+        if admission.owner != account:
+            raise CapsuleRefusedError(
+                "not_owner", f"campaign {campaign.hex()} belongs to {admission.owner}, not {account}"
+            )
+        record = self._campaign(campaign)
+        if record.status is Status.RUNNING and not self._is_over(record):
+            raise CapsuleRefusedError(
+                "not_over",
+                f"campaign {campaign.hex()} is not over: wait for its target, its deadline or its last round",
+            )
+        version = capsule.state.version(campaign)
+        if version is None or version.number != record.version:
+            raise CapsuleUnavailableError(
+                f"the Capsule has not yet seen version {record.version} of campaign {campaign.hex()}: try again shortly"
+            )
+        context = BoxContext(
+            Purpose.DELIVERY, capsule.chain.chain_id, capsule.chain.address, account, campaign.hex(), version.number
+        )
+        try:
+            return seal(capsule.vault.open(version.weights), context, sealing_key)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise CapsuleRefusedError(
+                "bad_key", "the sealing key is not an X25519 public key: make a new one"
+            ) from error
+
+    def round(self, campaign: CampaignId, number: int) -> RoundReport:
+        """The signed settlement of a round, with the judge's reasons."""
+        stored = self._capsule.state.round(campaign, number)
+        if stored is None:
+            raise CapsuleRefusedError(
+                "unknown_round", f"this Capsule has signed no settlement of round {number} of campaign {campaign.hex()}"
+            )
+        reply = RoundReply.model_validate_json(stored.settlement)
+        settlement, signature = reply.settlement()
+        published = self._capsule.state.published(campaign, number)
+        where = tuple(published.get(index) for index in range(len(settlement.outcomes)))
+        return RoundReport(settlement, signature, reply.reasons(), where)
+
+    def health(self) -> dict[str, Any]:
+        """Whether all parts answer; never raises."""
+        capsule = self._capsule
+        try:
+            chain: dict[str, Any] = {"ok": True, "block": capsule.chain.block_number()}
+        except SonarError as error:
+            chain = {"ok": False, "problem": str(error)}
+        worker = self._worker_health()
+        ok = chain["ok"] and worker.get("ok", True)
+        return {
+            "status": "ok" if ok else "degraded",
+            "chain": chain,
+            "worker": worker,
+            "spare_keys": capsule.state.spare_keys(),
+            "campaigns": capsule.state.counts(),
+        }
+
+    def _check_key(self, account: Address, tensor: EncryptedTensor) -> None:
+        key_id = tensor.key.key_id
+        row = self._capsule.state.key(key_id)
+        if row is None or row.owner != account:
+            raise CapsuleRefusedError(
+                "unknown_key",
+                f"the model's key {key_id.hex()} was not issued to {account}: ask for one with this account",
+            )
+        if row.use != "issued":
+            raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
+
+    def _open_validation(self, account: Address, tensor: EncryptedTensor, box: bytes) -> bytes:
+        chain = self._capsule.chain
+        expected = BoxContext(Purpose.VALIDATION, chain.chain_id, chain.address, account, tensor.key.key_id.hex())
+        with _refusing("bad_validation", SealedBoxError):
+            return open_box_for(box, self._capsule.sealing, expected)
+
+    def _fetch(self, what: str, artifact: Artifact, max_bytes: int) -> bytes:
+        try:
+            return self._capsule.store.get(artifact, max_bytes=max_bytes)
+        except StoreUnavailableError as error:
+            raise CapsuleUnavailableError(f"the Capsule's content store does not answer: {error}") from error
+        except StorageError as error:
+            raise CapsuleRefusedError("bad_artifact", f"the {what} cannot be fetched: {error}") from error
+
+    def _keep(self, data: bytes) -> Artifact:
+        try:
+            return self._capsule.store.put(data)
+        except StorageError as error:
+            raise CapsuleUnavailableError(f"the Capsule's content store does not answer: {error}") from error
+
+    def _campaign(self, campaign: CampaignId) -> CampaignRecord:
+        try:
+            return self._capsule.chain.campaign(campaign)
+        except ContractRevertError as error:
+            raise CapsuleRefusedError(
+                "unknown_campaign", f"campaign {campaign.hex()} is not on chain: create it"
+            ) from error
+
+    def _is_over(self, record: CampaignRecord) -> bool:
+        chain = self._capsule.chain
+        return chain.now() >= record.terms.deadline and chain.round(record.id).count == 0
+
+
+@contextmanager
+def _refusing(code: str, *kinds: type[SonarError]) -> Iterator[None]:
+    """Turns the given errors into a refusal with this code."""
+    try:
+        yield
+    except kinds as error:
+        raise CapsuleRefusedError(code, str(error)) from error
