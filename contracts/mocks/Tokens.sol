@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+pragma solidity ^0.8.26;
+
+import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+
+/// @notice A token that behaves. Anyone may mint.
+contract HonestToken is ERC20("Honest", "HON") {
+    function mint(address account, uint256 amount) external {
+        _mint(account, amount);
+    }
+}
+
+/// @notice Keeps one per cent of every transfer between accounts.
+contract FeeToken is HonestToken {
+    function _update(address from, address to, uint256 amount) internal override {
+        uint256 fee = from == address(0) ? 0 : amount / 100;
+        super._update(from, to, amount - fee);
+        if (fee > 0) {
+            super._update(from, address(this), fee);
+        }
+    }
+}
+
+/// @notice Delivers more than was asked for.
+contract GenerousToken is HonestToken {
+    function transferFrom(address from, address to, uint256 amount) public override returns (bool) {
+        _mint(to, 1);
+        return super.transferFrom(from, to, amount);
+    }
+}
+
+/// @notice Says no without a revert, and moves nothing.
+contract FalseToken is HonestToken {
+    function transferFrom(address, address, uint256) public pure override returns (bool) {
+        return false;
+    }
+}
+
+/// @notice Takes bounties but can be told to refuse every transfer afterwards.
+contract PausableToken is HonestToken {
+    error Paused();
+
+    bool public paused;
+
+    function pause(bool yes) external {
+        paused = yes;
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        if (paused) {
+            revert Paused();
+        }
+        super._update(from, to, amount);
+    }
+}
+
+/// @notice Moves as asked but returns nothing, like some of the oldest tokens.
+contract SilentToken {
+    mapping(address account => uint256) public balanceOf;
+
+    function mint(address account, uint256 amount) external {
+        balanceOf[account] += amount;
+    }
+
+    function approve(address, uint256) external {}
+
+    function transfer(address to, uint256 amount) external {
+        _move(msg.sender, to, amount);
+    }
+
+    function transferFrom(address from, address to, uint256 amount) external {
+        _move(from, to, amount);
+    }
+
+    function _move(address from, address to, uint256 amount) private {
+        balanceOf[from] -= amount;
+        balanceOf[to] += amount;
+    }
+}
+
+/// @notice Calls somebody back during every transfer, once armed, and remembers how that ended.
+contract CallbackToken is HonestToken {
+    address public target;
+    bytes public data;
+    bool public succeeded;
+    bytes public answer;
+
+    function arm(address target_, bytes calldata data_) external {
+        target = target_;
+        data = data_;
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        super._update(from, to, amount);
+        if (target != address(0) && from != address(0)) {
+            (succeeded, answer) = target.call(data);
+        }
+    }
+}

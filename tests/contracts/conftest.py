@@ -1,0 +1,69 @@
+"""The actors, by their roles, and a fresh contract for every test."""
+
+import pytest
+from brownie import HonestToken, Sonar, accounts
+from market import Market
+
+
+@pytest.fixture(scope="module")
+def deployed(module_isolation):
+    return accounts[9].deploy(Sonar)
+
+
+@pytest.fixture(autouse=True)
+def isolated(deployed, fn_isolation):
+    """Every test starts from the chain as it was after the deployment."""
+
+
+@pytest.fixture
+def sonar(deployed):
+    return deployed
+
+
+@pytest.fixture
+def market(sonar):
+    return Market(sonar, oracle_key="0x" + "5e" * 32)
+
+
+@pytest.fixture
+def owner():
+    return accounts[0]
+
+
+@pytest.fixture
+def mines():
+    return accounts[1:5]
+
+
+@pytest.fixture
+def mine(mines):
+    return mines[0]
+
+
+@pytest.fixture
+def attacker():
+    return accounts[6]
+
+
+@pytest.fixture
+def stranger():
+    return accounts[7]
+
+
+@pytest.fixture
+def fund(sonar):
+    """Deploys a token contract, gives an account plenty of it and approves it all."""
+
+    def deploy(contract, account):
+        token = account.deploy(contract)
+        token.mint(account, 10**24, {"from": account})
+        token.approve(sonar, 10**24, {"from": account})
+        return token
+
+    return deploy
+
+
+@pytest.fixture
+def token(fund, owner):
+    """An ERC-20 token that behaves."""
+    return fund(HonestToken, owner)

@@ -1,0 +1,322 @@
+"""createCampaign: what it stores, what it escrows, and all that it refuses."""
+
+import pytest
+from brownie import (
+    CallbackToken,
+    ContractOracle,
+    FalseToken,
+    FeeToken,
+    GenerousToken,
+    PausableToken,
+    SilentToken,
+    Sonar,
+)
+from eth_account import Account
+from market import BOUNTY, DAY, HOUR, NATIVE, PPM, Market, Status, at, now, plain, refused
+
+YEARS = 365 * DAY
+
+
+def test_it_runs_with_the_terms_given_and_the_judges_start_score(market, sonar, owner):
+    campaign, _ = market.create(owner, terms={"payoutBase": 1, "target": 900_000}, admission={"startScore": 250_000})
+    record = sonar.getCampaign(campaign.id)
+    assert plain(record["terms"]) == tuple(campaign.terms.values())
+    assert (record["owner"], record["status"]) == (owner, Status.RUNNING)
+    assert (record["startScore"], record["score"], record["base"]) == (250_000, 250_000, 650_000)
+    assert (record["version"], record["paid"]) == (0, 0)
+
+
+def test_the_platforms_base_is_the_target(market, sonar, owner):
+    campaign, _ = market.create(owner, terms={"payoutBase": 0, "target": 900_000})
+    assert sonar.getCampaign(campaign.id)["base"] == 900_000
+
+
+def test_its_id_is_the_admissions_digest(market, sonar, owner):
+    campaign, tx = market.create(owner)
+    assert bytes(tx.return_value) == campaign.id
+    assert bytes(sonar.hashAdmission(tuple(campaign.admission.values()))) == campaign.id
+
+
+def test_its_first_round_is_open_and_empty(market, sonar, owner):
+    campaign, _ = market.create(owner)
+    round = sonar.getRound(campaign.id)
+    assert (round["number"], round["settled"], round["count"]) == (0, 0, 0)
+    assert bytes(round["head"]) == campaign.head()
+    assert (round["openedAt"], round["closesAt"], round["expiresAt"], round["open"]) == (0, 0, 0, True)
+
+
+def test_it_announces_everything_that_a_mine_needs(market, owner):
+    campaign, tx = market.create(owner)
+    (event,) = tx.events["CampaignCreated"]
+    assert bytes(event["id"]) == campaign.id
+    assert (event["owner"], event["oracle"]) == (owner, market.oracle.address)
+    assert plain(event["terms"]) == tuple(campaign.terms.values())
+    assert plain(event["admission"]) == tuple(campaign.admission.values())
+    assert (event["specCid"], event["modelCid"]) == ("cid of the spec", "cid of the model")
+
+
+def test_it_escrows_a_native_bounty(market, sonar, owner):
+    before = owner.balance()
+    market.create(owner)
+    assert (sonar.balance(), owner.balance()) == (BOUNTY, before - BOUNTY)
+
+
+def test_it_escrows_a_token_bounty(market, sonar, owner, token):
+    before = token.balanceOf(owner)
+    market.create(owner, terms={"token": token.address})
+    assert (token.balanceOf(sonar), token.balanceOf(owner)) == (BOUNTY, before - BOUNTY)
+    assert sonar.balance() == 0
+
+
+def test_it_escrows_a_bounty_of_a_token_that_returns_nothing(market, sonar, owner, fund):
+    token = fund(SilentToken, owner)
+    market.create(owner, terms={"token": token.address})
+    assert token.balanceOf(sonar) == BOUNTY
+
+
+def test_the_oracle_may_be_a_contract(market, sonar, owner):
+    oracle = owner.deploy(ContractOracle)
+    admission = market.admission(owner)
+    digest = market.digest("Admission", admission)
+    with refused("Sonar_BadSignature", oracle, digest):
+        market.create(owner, terms={"oracle": oracle.address}, admission=admission, signature=b"")
+    oracle.approve(digest, {"from": owner})
+    market.create(owner, terms={"oracle": oracle.address}, admission=admission, signature=b"")
+    assert sonar.getCampaign(digest)["terms"][2] == oracle
+
+
+# The admission
+
+
+def test_an_admission_serves_once(market, owner):
+    campaign, _ = market.create(owner)
+    with refused("Sonar_CampaignExists", campaign.id):
+        market.create(owner, admission=campaign.admission)
+
+
+def test_an_admission_serves_once_even_after_its_campaign_was_closed(market, owner):
+    campaign, _ = market.create(owner)
+    market.close(campaign)
+    with refused("Sonar_CampaignExists", campaign.id):
+        market.create(owner, admission=campaign.admission)
+
+
+def test_an_admission_serves_no_other_account(market, owner, attacker):
+    admission = market.admission(owner)
+    with refused("Sonar_AdmissionNotForCaller", attacker, owner):
+        market.create(owner, admission=admission, sender=attacker)
+
+
+def test_an_admission_with_another_owner_written_in_is_not_signed(market, owner, attacker):
+    admission = market.admission(owner)
+    signature = market.sign("Admission", admission)
+    forged = admission | {"owner": str(attacker)}
+    with refused("Sonar_BadSignature", market.oracle.address, market.digest("Admission", forged)):
+        market.create(attacker, admission=forged, signature=signature)
+
+
+def test_an_admission_with_another_start_score_written_in_is_not_signed(market, owner):
+    admission = market.admission(owner)
+    signature = market.sign("Admission", admission)
+    forged = admission | {"startScore": 0}
+    with refused("Sonar_BadSignature", market.oracle.address, market.digest("Admission", forged)):
+        market.create(owner, admission=forged, signature=signature)
+
+
+def test_an_admission_for_another_contract_is_not_signed_for_this_one(market, owner):
+    other = Market(owner.deploy(Sonar), market.oracle.key)
+    admission = market.admission(owner)
+    with refused("Sonar_BadSignature", market.oracle.address, market.digest("Admission", admission)):
+        market.create(owner, admission=admission, signature=other.sign("Admission", admission))
+
+
+def test_an_admission_for_another_chain_is_not_signed_for_this_one(market, owner):
+    admission = market.admission(owner)
+    signature = market.sign("Admission", admission, chain_id=4242)
+    with refused("Sonar_BadSignature", market.oracle.address, market.digest("Admission", admission)):
+        market.create(owner, admission=admission, signature=signature)
+
+
+def test_an_admission_signed_by_another_oracle_is_refused(market, owner):
+    admission = market.admission(owner)
+    signature = market.sign("Admission", admission, signer=Account.create())
+    with refused("Sonar_BadSignature", market.oracle.address, market.digest("Admission", admission)):
+        market.create(owner, admission=admission, signature=signature)
+
+
+def test_a_signatures_malleable_twin_is_refused(market, owner):
+    order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+    admission = market.admission(owner)
+    signature = market.sign("Admission", admission)
+    twin = signature[:32] + (order - int.from_bytes(signature[32:64], "big")).to_bytes(32, "big")
+    twin += bytes([55 - signature[64]])
+    with refused("Sonar_BadSignature", market.oracle.address, market.digest("Admission", admission)):
+        market.create(owner, admission=admission, signature=twin)
+
+
+@pytest.mark.parametrize(
+    "signature", [b"", b"\x01" * 64, b"\x01" * 65, bytes(65)], ids=lambda s: f"{len(s)} of {s[:1].hex()}"
+)
+def test_bytes_that_are_no_signature_are_refused(market, owner, signature):
+    admission = market.admission(owner)
+    with refused("Sonar_BadSignature", market.oracle.address, market.digest("Admission", admission)):
+        market.create(owner, admission=admission, signature=signature)
+
+
+def test_an_admission_serves_until_its_last_second(market, owner):
+    admission = market.admission(owner)
+    at(admission["validUntil"])
+    market.create(owner, admission=admission)
+
+
+def test_an_admission_expires_after_its_last_second(market, owner):
+    admission = market.admission(owner)
+    terms = {"deadline": admission["validUntil"] + DAY}
+    at(admission["validUntil"] + 1)
+    with refused("Sonar_AdmissionExpired", admission["validUntil"], admission["validUntil"] + 1):
+        market.create(owner, terms=terms, admission=admission)
+
+
+def test_it_needs_an_oracle(market, owner):
+    with refused("Sonar_OracleZero"):
+        market.create(owner, terms={"oracle": NATIVE})
+
+
+# The terms
+
+SMALLEST = {
+    "bounty": 1, "bond": 0, "slash": 0, "target": 1, "minGain": 1, "minMines": 1, "roundSize": 1, "maxRounds": 1,
+    "roundSeconds": 1, "settlementSeconds": 600,
+}  # fmt: skip
+LARGEST = {
+    "bond": 2**96 - 1, "slash": PPM, "target": PPM, "minGain": 2**32 - 1, "minMines": 64, "roundSize": 64,
+    "maxRounds": 2**16 - 1, "roundSeconds": 30 * DAY, "settlementSeconds": 365 * DAY,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("extreme", "start"), [(SMALLEST, 0), (LARGEST, PPM - 1)], ids=["smallest", "largest"])
+def test_the_extremes_of_all_terms_are_allowed(market, sonar, owner, extreme, start):
+    campaign = market.running(owner, start, **extreme)
+    assert plain(sonar.getCampaign(campaign.id)["terms"]) == tuple(campaign.terms.values())
+
+
+@pytest.mark.parametrize(
+    ("terms", "error", "arguments"),
+    [
+        ({"bounty": 0}, "Sonar_BountyZero", []),
+        ({"slash": PPM + 1}, "Sonar_SlashAboveOne", [PPM + 1]),
+        ({"target": PPM + 1}, "Sonar_TargetOutOfRange", [PPM + 1, 100_000]),
+        ({"target": 100_000}, "Sonar_TargetOutOfRange", [100_000, 100_000]),
+        ({"target": 99_999}, "Sonar_TargetOutOfRange", [99_999, 100_000]),
+        ({"roundSize": 0}, "Sonar_RoundSizeOutOfRange", [0, 64]),
+        ({"roundSize": 65}, "Sonar_RoundSizeOutOfRange", [65, 64]),
+        ({"minMines": 0}, "Sonar_MinMinesOutOfRange", [0, 3]),
+        ({"minMines": 4}, "Sonar_MinMinesOutOfRange", [4, 3]),
+        ({"minGain": 0}, "Sonar_MinGainZero", []),
+        ({"maxRounds": 0}, "Sonar_MaxRoundsZero", []),
+        ({"roundSeconds": 0}, "Sonar_RoundSecondsOutOfRange", [0, 30 * DAY]),
+        ({"roundSeconds": 30 * DAY + 1}, "Sonar_RoundSecondsOutOfRange", [30 * DAY + 1, 30 * DAY]),
+        ({"settlementSeconds": 599}, "Sonar_SettlementSecondsOutOfRange", [599, 600, 365 * DAY]),
+        (
+            {"settlementSeconds": 365 * DAY + 1},
+            "Sonar_SettlementSecondsOutOfRange",
+            [365 * DAY + 1, 600, 365 * DAY],
+        ),
+    ],
+)
+def test_terms_out_of_range_are_refused(market, owner, terms, error, arguments):
+    with refused(error, *arguments):
+        market.create(owner, terms=terms)
+
+
+def test_a_deadline_must_be_in_the_future(market, owner):
+    time = now() + HOUR
+    at(time)
+    with refused("Sonar_DeadlineOutOfRange", time, time, time + 5 * YEARS):
+        market.create(owner, terms={"deadline": time})
+
+
+def test_a_deadline_one_second_ahead_is_allowed(market, owner):
+    time = now() + HOUR
+    at(time)
+    market.create(owner, terms={"deadline": time + 1})
+
+
+def test_a_deadline_may_be_five_years_ahead_and_no_more(market, owner):
+    time = now() + HOUR
+    admissions = [market.admission(owner, validUntil=time + DAY) for _ in range(2)]
+    at(time)
+    with refused("Sonar_DeadlineOutOfRange", time + 5 * YEARS + 1, time, time + 5 * YEARS):
+        market.create(owner, terms={"deadline": time + 5 * YEARS + 1}, admission=admissions[0])
+    at(time + 10)
+    market.create(owner, terms={"deadline": time + 10 + 5 * YEARS}, admission=admissions[1])
+
+
+# The money
+
+
+@pytest.mark.parametrize("value", [0, BOUNTY - 1, BOUNTY + 1])
+def test_a_native_bounty_must_come_exactly(market, owner, value):
+    with refused("Sonar_WrongValue", value, BOUNTY):
+        market.create(owner, value=value)
+
+
+def test_coin_sent_along_with_a_token_bounty_is_refused(market, owner, token):
+    with refused("Sonar_WrongValue", 1, 0):
+        market.create(owner, terms={"token": token.address}, value=1)
+
+
+@pytest.mark.parametrize(
+    ("contract", "received"), [(FeeToken, BOUNTY - BOUNTY // 100), (GenerousToken, BOUNTY + 1)], ids=["less", "more"]
+)
+def test_a_token_that_delivers_another_amount_is_refused(market, owner, fund, contract, received):
+    token = fund(contract, owner)
+    with refused("Sonar_TokenDeliveredOtherAmount", token, received, BOUNTY):
+        market.create(owner, terms={"token": token.address})
+
+
+def test_a_token_that_says_no_is_refused(market, owner, fund):
+    token = fund(FalseToken, owner)
+    with refused("SafeERC20FailedOperation", token):
+        market.create(owner, terms={"token": token.address})
+
+
+def test_a_token_that_reverts_is_refused(market, owner, fund):
+    token = fund(PausableToken, owner)
+    token.pause(True, {"from": owner})
+    with refused("Paused"):
+        market.create(owner, terms={"token": token.address})
+
+
+def test_a_token_bounty_that_was_not_approved_is_refused(market, sonar, owner, token):
+    token.approve(sonar, BOUNTY - 1, {"from": owner})
+    with refused("ERC20InsufficientAllowance", sonar, BOUNTY - 1, BOUNTY):
+        market.create(owner, terms={"token": token.address})
+
+
+def test_a_token_cannot_create_a_second_campaign_out_of_one_delivery(market, sonar, owner, fund):
+    token = fund(CallbackToken, owner)
+    token.mint(token, BOUNTY, {"from": owner})
+    inner = market.admission(token)
+    call = sonar.createCampaign.encode_input(
+        tuple(market.terms(token=token.address).values()),
+        tuple(inner.values()),
+        market.sign("Admission", inner),
+        "cid",
+        "cid",
+    )
+    token.arm(sonar, call, {"from": owner})
+    market.create(owner, terms={"token": token.address})
+    assert str(token.answer()) == "0x3ee5aeb5"  # ReentrancyGuardReentrantCall()
+    assert not token.succeeded()
+    assert token.balanceOf(sonar) == BOUNTY
+
+
+def test_donated_coin_and_tokens_count_for_nobody(market, sonar, owner, token, attacker):
+    token.mint(sonar, BOUNTY, {"from": attacker})
+    with refused("ERC20InsufficientBalance", attacker, 0, BOUNTY):
+        token.approve(sonar, BOUNTY, {"from": attacker})
+        market.create(attacker, terms={"token": token.address})
+    market.create(owner, terms={"token": token.address})
+    assert token.balanceOf(sonar) == 2 * BOUNTY
+    assert market.credits(owner, attacker, token=token) == [0, 0]
