@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -57,7 +58,13 @@ def rpc(web3: Web3) -> Iterator[None]:
     """Turns whatever a request raises into RpcUnavailableError, ContractRevertError or TransactionFailedError."""
     try:
         yield
-    except (requests.RequestException, BadResponseFormat, UnicodeDecodeError, ConnectionError) as error:
+    except (
+        requests.RequestException,
+        BadResponseFormat,
+        JSONDecodeError,
+        UnicodeDecodeError,
+        ConnectionError,
+    ) as error:
         raise RpcUnavailableError(f"{_endpoint(web3)} {_problem(error)}") from error
     except ContractLogicError as error:
         raise _revert(error) from error
