@@ -1,5 +1,6 @@
-"""`python -m mine`: the `mine` command."""
+"""`python -m mine` is the `mine` command."""
 
 from mine.cli import main
 
-main(prog_name="mine")
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The mine's loop: what can be done now is done, what is down is waited for, what will not do is said once and left.
+
+One step reads events first, then goes through the running campaigns; a stop at any point of it is harmless (see
+`mine.ledger` and `mine.posting`). Problems of one campaign never stop another.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from mine.data import file_state
+from mine.policy import Policy
+from mine.records import KnownCampaign
+from mine.worker import Report, Worker
+from sonar.chain.errors import (
+    ContractRevertError,
+    RpcUnavailableError,
+    TransactionFailedError,
+    TransactionTimeoutError,
+    UnfundedAccountError,
+    WrongChainError,
+)
+from sonar.chain.events import CampaignClosed, CampaignCreated, CampaignFinished, Event, GradientJudged, RoundExpired
+from sonar.chain.records import Status
+from sonar.errors import SonarError
+from sonar.storage import DigestMismatchError, StorageError
+from sonar.units import CampaignId
+
+__all__ = ["Daemon", "Stopped", "stop_on_signals"]
+
+_LONGEST_PAUSE = 30.0
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end; every step can be broken off anywhere, so it ends at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    error: SonarError
+    until: float
+    length: float
+
+
+class Daemon:
+    """Runs a worker, connected when first needed and again after its chain was lost.
+
+    `policy` is asked before every step, so that the owner's changes count at once.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Worker],
+        policy: Callable[[], Policy],
+        report: Report,
+        *,
+        poll: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connect = connect
+        self._policy = policy
+        self._report = report
+        self._poll = poll
+        self._clock = clock
+        self._worker: Worker | None = None
+        self._provided = False
+        self._pauses: dict[CampaignId | str, _Pause] = {}
+        self._declined: dict[CampaignId, tuple[Hashable, str]] = {}
+
+    def run(self, only: str = "", *, stopping: threading.Event) -> None:
+        """Steps until `stopping` is set or a signal raises Stopped. Raises WrongChainError and LedgerError."""
+        while not stopping.is_set():
+            self.attempt(only)
+            down = self._pauses.get("chain")
+            stopping.wait(self._poll if down is None else max(0.0, down.until - self._clock()))
+
+    def attempt(self, only: str = "") -> None:
+        """One step that takes an unreachable chain as something to wait for."""
+        try:
+            self.step(only)
+        except RpcUnavailableError as error:
+            # The node may come back as another chain, so everything that was learned from it is looked at anew.
+            self._worker, self._provided = None, False
+            self._wait("chain", error)
+        else:
+            self._resume("chain")
+
+    def step(self, only: str = "") -> None:
+        """Does everything that can be done now, for campaigns whose id in hex starts with `only`.
+
+        Raises RpcUnavailableError and WrongChainError.
+        """
+        if self._worker is None:
+            self._worker = self._connect()
+        worker, policy = self._worker, self._policy()
+        for event in worker.follow(policy):
+            self._tell(worker, event)
+        self._provide(worker)
+        for campaign in worker.ledger.campaigns(worker.deployment):
+            if campaign.status is Status.RUNNING and campaign.id.hex().startswith(only):
+                self._consider(worker, campaign, policy)
+
+    def waiting(self) -> SonarError | None:
+        """The first of the reasons for which something is to be tried again, if there is one."""
+        return next((pause.error for pause in self._pauses.values()), None)
+
+    def _provide(self, worker: Worker) -> None:
+        if self._provided or self._pausing("store"):
+            return
+        try:
+            worker.provide()
+        except StorageError as error:
+            self._wait("store", error)
+        else:
+            self._provided = True
+            self._resume("store")
+
+    def _consider(self, worker: Worker, campaign: KnownCampaign, policy: Policy) -> None:
+        if self._pausing(campaign.id):
+            return
+        basis = (campaign.round, policy.model_dump_json(), tuple((d, file_state(d)) for d in worker.ledger.datasets()))
+        if self._declined.get(campaign.id, (None, ""))[0] == basis:
+            return
+        try:
+            worker.work(campaign, policy)
+        except (RpcUnavailableError, WrongChainError):
+            raise
+        except SonarError as error:
+            if _passes(error):
+                self._wait(campaign.id, error)
+            else:
+                self._decline(campaign, basis, error)
+        else:
+            self._resume(campaign.id)
+            self._declined.pop(campaign.id, None)
+
+    def _decline(self, campaign: KnownCampaign, basis: Hashable, error: SonarError) -> None:
+        reason = str(error)
+        if self._declined.get(campaign.id, (None, ""))[1] != reason:
+            self._report("declined", {"campaign": "0x" + campaign.id.hex(), "reason": reason})
+        self._declined[campaign.id] = (basis, reason)
+        self._pauses.pop(campaign.id, None)
+
+    def _pausing(self, what: CampaignId | str) -> bool:
+        return what in self._pauses and self._clock() < self._pauses[what].until
+
+    def _wait(self, what: CampaignId | str, error: SonarError) -> None:
+        last = self._pauses.get(what)
+        length = min(self._poll if last is None else 2 * last.length, max(_LONGEST_PAUSE, self._poll))
+        if last is None or type(last.error) is not type(error):
+            self._report("waiting", {**_for(what), "reason": str(error)})
+        self._pauses[what] = _Pause(error, self._clock() + length, length)
+
+    def _resume(self, what: CampaignId | str) -> None:
+        if self._pauses.pop(what, None) is not None:
+            self._report("resumed", _for(what))
+
+    def _tell(self, worker: Worker, event: Event) -> None:
+        if isinstance(event, CampaignCreated | CampaignFinished | CampaignClosed):
+            word = {CampaignCreated: "campaign", CampaignFinished: "finished", CampaignClosed: "closed"}[type(event)]
+            self._report(word, _for(event.id))
+        elif isinstance(event, GradientJudged) and event.mine == worker.address:
+            self._report("judged", {
+                **_for(event.id), "round": event.round, "verdict": event.verdict.name.lower(), "share_ppm": event.share,
+                "payout_wei": event.payout, "bond_returned_wei": event.bond_returned,
+            })  # fmt: skip
+        elif isinstance(event, RoundExpired) and worker.ledger.submission(event.id, event.round) is not None:
+            self._report("expired", {**_for(event.id), "round": event.round})
+
+
+def _passes(error: SonarError) -> bool:
+    """Whether a problem may end by itself, or by somebody's help elsewhere."""
+    if isinstance(error, StorageError):
+        return error.transient or isinstance(error, DigestMismatchError)
+    if isinstance(error, ContractRevertError):
+        return False
+    return isinstance(error, UnfundedAccountError | TransactionTimeoutError | TransactionFailedError)
+
+
+def _for(what: CampaignId | str) -> dict[str, Any]:
+    return {"what": what} if isinstance(what, str) else {"campaign": "0x" + what.hex()}
+
+
+@contextmanager
+def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
+    """Within it SIGTERM and SIGINT set `stopping` and raise Stopped in the main thread."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()  # also, because an exception that lands in a destructor is lost
+        raise Stopped
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except Stopped:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,34 @@
+"""Errors of the mine.
+
+MineError                       9
+|-- DataError                   a data set that cannot be read or trained on
+|   `-- SchemaMismatchError     a data set that does not fit a campaign's features and classes
+|-- PolicyError                 a campaign or round that this mine's owner does not want to take part in
+`-- LedgerError                 the mine's own records: unknown version, impossible step, home in use
+"""
+
+from sonar.errors import SonarError
+
+__all__ = ["DataError", "LedgerError", "MineError", "PolicyError", "SchemaMismatchError"]
+
+
+class MineError(SonarError):
+    """The mine cannot do what was asked."""
+
+    exit_code = 9
+
+
+class DataError(MineError):
+    """A data set cannot be read, or a value in it cannot be trained on."""
+
+
+class SchemaMismatchError(DataError):
+    """A data set does not have what a campaign needs; the message lists every reason."""
+
+
+class PolicyError(MineError):
+    """The owner's policy does not allow this campaign, or cannot be read."""
+
+
+class LedgerError(MineError):
+    """The mine's records cannot be used as they are."""

@@ -1,0 +1,107 @@
+"""The mine's home directory: its account, ledger, policy, and the locks that keep two processes apart."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mine.errors import LedgerError
+from mine.ledger import Ledger
+from mine.policy import Policy
+from sonar.config import home as sonar_home
+from sonar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+__all__ = ["Home"]
+
+
+class Home:
+    """Where one mine keeps its files: `--home`, SONAR_MINE_HOME, or `mine` in Sonar's home."""
+
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = Path(path or os.environ.get("SONAR_MINE_HOME") or sonar_home() / "mine").expanduser()
+
+    @property
+    def account_file(self) -> Path:
+        """The keystore, or raw key file, of the account that is paid."""
+        return self.path / "account.key"
+
+    @property
+    def policy_file(self) -> Path:
+        """The owner's settings."""
+        return self.path / "policy.toml"
+
+    def create(self) -> None:
+        """Makes the directory, for this user only."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"the mine's home {self.path} cannot be made: {error.strerror}") from error
+
+    def adopt(self, key_file: Path) -> None:
+        """Copies an existing account's file into the home; raises ConfigError if there is an account already."""
+        try:
+            secret = key_file.expanduser().read_bytes()
+        except OSError as error:
+            raise ConfigError(f"the key file {key_file} cannot be read: {error.strerror}") from error
+        self.create()
+        try:
+            descriptor = os.open(self.account_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError as error:
+            raise ConfigError(f"{self.account_file} exists already and is never overwritten: move it away") from error
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secret)
+
+    def write_policy(self) -> None:
+        """Writes the default policy with its explanations, unless there is one."""
+        if not self.policy_file.exists():
+            self.policy_file.write_text(Policy.template())
+
+    def account(self) -> "LocalAccount":
+        """The account that posts gradients and is paid."""
+        from sonar.wallet import load_account
+
+        self.require()
+        return load_account(self.account_file)
+
+    def require(self) -> None:
+        """Raises ConfigError unless `mine init` has been here."""
+        if not self.account_file.exists():
+            raise ConfigError(f"there is no mine at {self.path}: run `mine init`, or name its home with --home")
+
+    def ledger(self) -> Ledger:
+        """The ledger, made if it is missing; the caller closes it."""
+        self.require()
+        return Ledger(self.path / "mine.db")
+
+    def policy(self) -> Policy:
+        """The owner's settings as they are now."""
+        return Policy.load(self.policy_file)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Held by the one process that trains and posts; raises LedgerError if another one does."""
+        with self._locked("running.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Held from choosing a nonce to sending, so that two processes never sign the same one."""
+        with self._locked("sending.lock", fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def _locked(self, name: str, how: int) -> Iterator[None]:
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, how)  # the kernel lets go of it when the process ends, however it ends
+            except BlockingIOError as error:
+                raise LedgerError(f"another process is mining with {self.path}: stop it first") from error
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,196 @@
+"""What the `mine` command shows: campaigns, the mine's own record, and happenings as sentences."""
+
+from pathlib import Path
+from typing import Any
+
+from eth_utils.address import is_address, to_checksum_address
+
+from mine.errors import DataError, PolicyError
+from mine.follow import deployment_of, follow
+from mine.home import Home
+from mine.ledger import Ledger
+from mine.policy import Policy
+from mine.records import KnownCampaign, State, Submission, hexed
+from mine.worker import Worker
+from sonar.chain.calls import withdraw
+from sonar.chain.client import SonarClient
+from sonar.chain.errors import RpcUnavailableError
+from sonar.chain.events import Withdrawn
+from sonar.chain.records import NATIVE, Status
+from sonar.config import Network
+from sonar.errors import ConfigError
+from sonar.protocol.errors import ProtocolError
+from sonar.storage import StorageError
+from sonar.units import Address, format_ether, format_ppm
+
+__all__ = [
+    "campaign_rows", "campaign_table", "sentence", "status_report", "status_table", "withdraw_all",
+]  # fmt: skip
+
+
+def campaign_rows(worker: Worker, policy: Policy) -> list[dict[str, Any]]:
+    """Every campaign with its state, and the data set that fits it or the reason why this mine leaves it."""
+    return [_campaign_row(worker, policy, campaign) for campaign in worker.ledger.campaigns(worker.deployment)]
+
+
+def _campaign_row(worker: Worker, policy: Policy, campaign: KnownCampaign) -> dict[str, Any]:
+    record, present = worker.client.campaign(campaign.id), worker.client.round(campaign.id)
+    row: dict[str, Any] = {
+        "id": hexed(campaign.id),
+        "name": None,
+        "status": record.status.name.lower(),
+        "score_ppm": record.score,
+        "target_ppm": record.terms.target,
+        "bounty_wei": record.terms.bounty,
+        "paid_wei": record.paid,
+        "bond_wei": record.terms.bond,
+        "deadline": record.terms.deadline,
+        "round": present.number,
+        "open": present.open,
+        "dataset": None,
+        "reason": None,
+    }
+    if campaign.status is not Status.RUNNING:
+        return row
+    try:
+        offer = worker.offer(campaign, policy)
+        row["name"] = offer.spec.name
+        policy.check(record, worker.ledger.verdicts(campaign.id))
+        dataset = worker.fitting(offer.spec)
+        policy.check_records(dataset.records)
+        row["dataset"] = dataset.name
+    except (PolicyError, DataError, ProtocolError, StorageError) as error:
+        row["reason"] = str(error)
+    return row
+
+
+def campaign_table(rows: list[dict[str, Any]]) -> str:
+    """Campaigns for people: a line each, and below it what fits or why nothing does."""
+    if not rows:
+        return "no campaigns yet"
+    lines = []
+    for row in rows:
+        left = format_ether(row["bounty_wei"] - row["paid_wei"])
+        lines.append(
+            f"{row['id'][:14]}  {row['name'] or '(not read)'}  {row['status']}  round {row['round']}  "
+            f"{format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}  {left} ether left"
+        )
+        if row["dataset"]:
+            lines.append(f"    fits data set {row['dataset']}")
+        elif row["reason"]:
+            lines.append(f"    left alone: {row['reason']}")
+    return "\n".join(lines)
+
+
+def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
+    """The mine's own record: from the chain where it answers, else as the ledger has it."""
+    place = Home(home)
+    account = place.account()
+    net = Network.load(network)
+    mine = Address(account.address)
+    report: dict[str, Any] = {"home": str(place.path), "address": mine, "balance_wei": None, "credit_wei": None,
+                              "problem": None}  # fmt: skip
+    with place.ledger() as ledger:
+        deployment: str | None
+        try:
+            client = SonarClient.from_network(net)
+            deployment = _follow(client, ledger, net, mine, place.policy())
+            report["balance_wei"], report["credit_wei"] = client.balance(mine), client.credit(mine)
+        except RpcUnavailableError as error:
+            report["problem"] = str(error)
+            deployment = ledger.last_deployment(f"{net.chain_id}:{to_checksum_address(net.contract)}:")
+        submissions = ledger.submissions(deployment) if deployment else []
+        report["datasets"] = [
+            {"name": one.name, "path": str(one.path), "target": one.target, "records": one.records}
+            for one in ledger.datasets()
+        ]
+    report["submissions"] = [_submission_row(one) for one in submissions]
+    report["earned_wei"] = sum(one.payout or 0 for one in submissions)
+    report["bond_at_stake_wei"] = sum(one.bond for one in submissions if one.state is State.POSTED)
+    return report
+
+
+def _follow(client: SonarClient, ledger: Ledger, net: Network, mine: Address, policy: Policy) -> str:
+    deployment = deployment_of(client, net.start_block)
+    follow(client, ledger, deployment, mine, start_block=net.start_block, confirmations=policy.confirmations)
+    return deployment
+
+
+def _submission_row(one: Submission) -> dict[str, Any]:
+    return {
+        "campaign": hexed(one.campaign),
+        "round": one.round,
+        "state": one.state.value,
+        "version": one.version,
+        "dataset": one.dataset,
+        "verdict": None if one.verdict is None else one.verdict.name.lower(),
+        "share_ppm": one.share,
+        "payout_wei": one.payout,
+        "bond_wei": one.bond,
+        "bond_returned_wei": one.bond_returned,
+        "artifact": one.artifact.cid,
+        "gradient": hexed(one.gradient),
+        "transaction": None if one.hash is None else hexed(one.hash),
+        "note": one.note or None,
+    }
+
+
+def status_table(report: dict[str, Any]) -> str:
+    """The mine's record for people."""
+    lines = [f"address   {report['address']}", f"home      {report['home']}"]
+    if report["problem"]:
+        lines.append(f"chain     {report['problem']}")
+    else:
+        lines.append(f"balance   {format_ether(report['balance_wei'])} ether")
+        lines.append(f"credit    {format_ether(report['credit_wei'])} ether to withdraw")
+    lines.append(f"earned    {format_ether(report['earned_wei'])} ether")
+    lines.append(f"at stake  {format_ether(report['bond_at_stake_wei'])} ether in bonds")
+    lines += [f"data      {one['name']}: {one['records']} records, {one['path']}" for one in report["datasets"]]
+    for one in report["submissions"]:
+        verdict = one["verdict"] or one["state"]
+        pay = "" if one["payout_wei"] is None else f", {format_ether(one['payout_wei'])} ether"
+        note = f" ({one['note']})" if one["note"] else ""
+        lines.append(f"gradient  {one['campaign'][:14]} round {one['round']}: {verdict}{pay}{note}")
+    return "\n".join(lines)
+
+
+def withdraw_all(place: Home, worker: Worker, to: str | None, token: str | None, patience: float) -> dict[str, Any]:
+    """Withdraws all that is owed in one token; raises ConfigError for a bad address, ChainError if nothing is owed."""
+    receiver, asset = _checked(to, worker.address), _checked(token, NATIVE)
+    with place.sending():
+        receipt = worker.client.transact(withdraw(receiver, asset), patience)
+    amount = sum(event.amount for event in receipt.events if isinstance(event, Withdrawn))
+    return {"amount": amount, "token": asset, "to": receiver, "transaction": hexed(receipt.hash)}
+
+
+def _checked(text: str | None, default: Address) -> Address:
+    if text is None:
+        return default
+    if not is_address(text):
+        raise ConfigError(f"{text!r} is not an address: give 0x and 40 hexadecimal digits")
+    return Address(to_checksum_address(text))
+
+
+def sentence(what: str, facts: dict[str, Any]) -> str:
+    """A happening for people."""
+    campaign = facts.get("campaign")
+    place = f"campaign {campaign[:14]}" if campaign else str(facts.get("what", ""))
+    if "round" in facts:
+        place += f" round {facts['round']}"
+    match what:
+        case "started":
+            return f"mining as {facts['address']} with {', '.join(facts['datasets']) or 'no data set yet'}"
+        case "trained":
+            return f"{place}: trained on {facts['dataset']} ({facts['records']} records, {facts['seconds']} s)"
+        case "posted":
+            return f"{place}: posted as gradient {facts['index']}"
+        case "judged":
+            return (
+                f"{place}: {facts['verdict'].replace('_', ' ')}, share {format_ppm(facts['share_ppm'])}, "
+                f"{format_ether(facts['payout_wei'])} ether"
+            )
+        case "waiting" | "declined" | "missed":
+            return f"{place}: {what}: {facts['reason']}"
+        case "campaign":
+            return f"{place}: new"
+    return f"{place}: {what}" if place else what

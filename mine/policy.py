@@ -1,0 +1,132 @@
+"""What this mine's owner agrees to: whose Capsule, how little data, how large a bond, how much unpaid work.
+
+The policy is `policy.toml` in the mine's home; every setting has a default, so the file may be missing.
+"""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from mine.errors import PolicyError
+from sonar.chain.records import NATIVE, CampaignRecord, Verdict
+from sonar.errors import ConfigError
+from sonar.units import Address, ether, format_ether
+
+__all__ = ["Policy"]
+
+
+def _amount(text: str) -> str:
+    try:
+        ether(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+Ether = Annotated[str, AfterValidator(_amount)]
+AddressText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
+
+
+class Policy(BaseModel):
+    """The owner's settings; amounts are text in ether, such as "0.01"."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    capsules: Annotated[list[AddressText], Field(max_length=1000)] = []
+    """Which Capsules to trust; empty: only the one that the network file names."""
+    tokens: Annotated[list[AddressText], Field(max_length=1000)] = []
+    """Which ERC-20 tokens to accept as pay besides the native coin."""
+    min_records: Annotated[int, Field(ge=2)] = 20
+    """The fewest records to train on: a gradient of a few records says much about each of them."""
+    min_mines: Annotated[int, Field(ge=1, le=64)] = 2
+    """The fewest mines a round must keep: with 1 the model may change by one mine's gradient alone, which shows it."""
+    min_bounty_left: Ether = "0"
+    """Campaigns with less of their bounty left than this are not worth the work."""
+    max_bond: Ether = "0.01"
+    """The largest bond to put at stake with one gradient."""
+    max_unpaid_rounds: Annotated[int, Field(ge=1)] = 3
+    """How many rounds in a row to work for nothing in one campaign before leaving it."""
+    leave_when_bond_is_lost: bool = True
+    """Whether to leave a campaign once a gradient is judged invalid or a copy."""
+    confirmations: Annotated[int, Field(ge=0, le=1000)] = 0
+    """How many blocks an event must be deep before it counts; 0 where the chain never takes a block back."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The policy in a TOML file, or the default one if there is none; raises PolicyError."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return cls()
+        except OSError as error:
+            raise PolicyError(f"the policy {path} cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise PolicyError(f"the policy {path} is not TOML: {error}") from error
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in problem["loc"]) or "file"
+            raise PolicyError(
+                f"the policy {path} is not valid: {place}: {problem['msg']} (got {problem.get('input')!r})"
+            ) from error
+
+    @classmethod
+    def template(cls) -> str:
+        """A policy file with every setting explained and commented out at its default."""
+        lines = ["# What this mine agrees to. Remove the # before a setting to change it."]
+        for name, field in cls.model_fields.items():
+            lines += ["", f"# {field.description}", f"# {name} = {json.dumps(field.default)}"]
+        return "\n".join(lines) + "\n"
+
+    def trusts(self, capsule: Address, network_capsule: str | None) -> None:
+        """Raises PolicyError unless the campaign's Capsule is one that the owner trusts."""
+        trusted = self.capsules or ([network_capsule] if network_capsule else [])
+        if capsule.lower() not in {address.lower() for address in trusted}:
+            raise PolicyError(
+                f"its Capsule {capsule} is not trusted: add it to `capsules` in the policy if you do trust it"
+            )
+
+    def check(self, campaign: CampaignRecord, verdicts: Sequence[Verdict]) -> None:
+        """Raises PolicyError unless the campaign's state is acceptable; the data is checked apart.
+
+        `verdicts` are those on this mine's own gradients in the campaign, the latest first.
+        """
+        if campaign.terms.token.lower() not in {token.lower() for token in (NATIVE, *self.tokens)}:
+            raise PolicyError(
+                f"it pays in the token {campaign.terms.token}: add it to `tokens` in the policy to accept it"
+            )
+        if campaign.terms.min_mines < self.min_mines:
+            raise PolicyError(
+                f"it advances with {campaign.terms.min_mines} kept mine(s), the policy wants {self.min_mines}: "
+                "lower `min_mines` in the policy to accept it"
+            )
+        if campaign.terms.bond > ether(self.max_bond):
+            raise PolicyError(
+                f"its bond is {format_ether(campaign.terms.bond)} ether, above `max_bond` {self.max_bond} in the policy"
+            )
+        left = campaign.terms.bounty - campaign.paid
+        if left < ether(self.min_bounty_left):
+            raise PolicyError(
+                f"{format_ether(left)} ether of its bounty are left, less than `min_bounty_left` {self.min_bounty_left}"
+            )
+        if self.leave_when_bond_is_lost and verdicts and verdicts[0] in {Verdict.INVALID, Verdict.COPY}:
+            raise PolicyError(
+                f"its judge found this mine's last gradient {verdicts[0].name.lower()} and took the bond "
+                "(`leave_when_bond_is_lost`): look into it first"
+            )
+        unpaid = sum(1 for _ in takewhile(lambda verdict: verdict is not Verdict.KEPT, verdicts))
+        if unpaid >= self.max_unpaid_rounds:
+            raise PolicyError(
+                f"its last {unpaid} rounds kept nothing of this mine's (`max_unpaid_rounds` {self.max_unpaid_rounds})"
+            )
+
+    def check_records(self, records: int) -> None:
+        """Raises PolicyError unless a training set is large enough to hide its records."""
+        if records < self.min_records:
+            raise PolicyError(
+                f"{records} records are fewer than `min_records` {self.min_records}: each would show in the gradient"
+            )

@@ -1,0 +1,78 @@
+"""What the mine remembers: campaigns as their events left them, and its own submissions with their states."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sonar.chain.records import Admission, Status, Verdict
+from sonar.storage import Artifact
+from sonar.units import Address, CampaignId, Digest, KeyId, Ppm, Wei
+
+__all__ = ["KnownCampaign", "State", "Submission", "hexed"]
+
+
+class State(StrEnum):
+    """The life of a submission.
+
+        prepared -> signed -> posted -> judged
+              \\        \\         \\-> expired   nobody settled the round; the bond came back
+               \\--------\\-> missed             the round closed without it; nothing was lost
+
+    `signed` comes before the transaction is sent, so a crash in between is seen.
+    """
+
+    PREPARED = "prepared"
+    SIGNED = "signed"
+    POSTED = "posted"
+    JUDGED = "judged"
+    EXPIRED = "expired"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCampaign:
+    """A campaign as its events left it; `model` and `key` are of the present version, `round` is the present one."""
+
+    id: CampaignId
+    owner: Address
+    oracle: Address
+    admission: Admission
+    transaction: bytes
+    block: int
+    spec: Artifact
+    model: Artifact
+    key: KeyId
+    version: int
+    round: int
+    score: Ppm
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """This mine's gradient in one round; `artifact` is sealed, `gradient` is the digest of what is inside.
+
+    Fields after `bond` are known once the state says so.
+    """
+
+    campaign: CampaignId
+    round: int
+    state: State
+    version: int
+    dataset: str
+    artifact: Artifact
+    gradient: Digest
+    bond: Wei
+    nonce: int | None = None
+    hash: bytes | None = None
+    raw: bytes | None = None
+    index: int | None = None
+    verdict: Verdict | None = None
+    share: Ppm | None = None
+    payout: Wei | None = None
+    bond_returned: Wei | None = None
+    note: str = ""
+
+
+def hexed(data: bytes) -> str:
+    """An id, digest or hash as text."""
+    return "0x" + data.hex()

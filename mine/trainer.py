@@ -1,0 +1,69 @@
+"""From an encrypted model and a data set's statistics to an encrypted gradient; no weight is ever seen."""
+
+from dataclasses import dataclass
+
+from mine.errors import PolicyError
+from sonar.protocol.spec import Spec
+from sonar.syft import Obfuscator, Statistics, apply_map, training_map
+from sonar.syft.wire import dump_gradient, load_model, model_size_limit
+from sonar.units import Digest, KeyId, digest_of
+
+__all__ = ["Gradient", "max_model_bytes", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """A gradient's canonical bytes, unsealed, and the digest that the chain commits to."""
+
+    payload: bytes
+    digest: Digest
+    records: int
+
+
+def train(
+    spec: Spec,
+    model: bytes,
+    key: KeyId,
+    statistics: Statistics,
+    *,
+    allow_insecure_small_key: bool = False,
+) -> Gradient:
+    """Runs the spec's whole local training as one homomorphic map on the encrypted model.
+
+    Raises PolicyError for a model that is not the one the chain and the spec describe, SyftError for bytes that are no
+    model or a result that does not fit the spec's bounds.
+    """
+    rows, outputs = spec.shape
+    encrypted = load_model(model, max_rows=rows, max_outputs=outputs, allow_insecure_small_key=allow_insecure_small_key)
+    encoding = spec.encoding
+    found = {
+        "key": encrypted.key.key_id.hex(),
+        "shape": tuple(encrypted.shape),
+        "slot_width": encrypted.slot_width,
+        "scale": encrypted.scale,
+        "bound": encrypted.bound,
+    }
+    wanted = {
+        "key": key.hex(),
+        "shape": spec.shape,
+        "slot_width": encoding.slot_width,
+        "scale": encoding.weight_bits,
+        "bound": encoding.weight_bound,
+    }
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise PolicyError(f"its model has {name} {found[name]}, but {value} was promised: do not train it")
+    gradient = apply_map(
+        training_map(statistics, epochs=spec.training.epochs, rate=spec.training.rate, l2=spec.training.l2),
+        encrypted,
+        map_bits=encoding.map_bits,
+        gradient_bound=encoding.gradient_bound,
+        obfuscator=Obfuscator(encrypted.key),
+    )
+    payload = dump_gradient(gradient)
+    return Gradient(payload, digest_of(payload), statistics.records)
+
+
+def max_model_bytes(spec: Spec) -> int:
+    """The most bytes that a model of this spec may have."""
+    return model_size_limit(*spec.shape, slot_width=spec.encoding.slot_width)

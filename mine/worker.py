@@ -1,0 +1,232 @@
+"""One mine on one connected chain: what it takes to get from a campaign to a posted gradient, step by step.
+
+Everything here raises what stops it; `mine.daemon` decides what is waited for and what is left alone. The Capsule is
+never asked anything: while it is down a round simply stays unsettled.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+
+from mine.data import Dataset, file_state, gather, match
+from mine.errors import DataError
+from mine.follow import deployment_of, follow
+from mine.home import Home
+from mine.ledger import Ledger
+from mine.offer import Offer, read_offer
+from mine.policy import Policy
+from mine.posting import Poster
+from mine.records import KnownCampaign, State, Submission, hexed
+from mine.trainer import Gradient, max_model_bytes, train
+from sonar.chain.calls import expire_round
+from sonar.chain.client import SonarClient, entries_head
+from sonar.chain.errors import ChainError, ContractRevertError
+from sonar.chain.events import Event, GradientSubmitted, campaign_events
+from sonar.chain.records import CampaignRecord, Entry
+from sonar.config import Network
+from sonar.protocol.spec import Spec
+from sonar.storage import ContentStore
+from sonar.syft import Statistics
+from sonar.units import Address, CampaignId
+
+__all__ = ["Options", "Report", "Trained", "Worker"]
+
+Report = Callable[[str, dict[str, Any]], None]
+"""Takes what happened, as a word, and its facts."""
+
+_CACHED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How patient to be with a sent transaction, in seconds, and whether toy keys are trained (tests only)."""
+
+    patience: float = 30.0
+    allow_insecure_small_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A gradient for one round, neither stored nor posted yet; `box` is its sealed bytes."""
+
+    offer: Offer
+    terms: CampaignRecord
+    round: int
+    version: int
+    dataset: Dataset
+    gradient: Gradient
+    box: bytes
+    seconds: float
+
+
+class Worker:
+    """A mine's account, ledger and data on one chain and store. Raises RpcUnavailableError and WrongChainError."""
+
+    def __init__(
+        self,
+        home: Home,
+        ledger: Ledger,
+        account: LocalAccount,
+        network: Network,
+        store: ContentStore,
+        report: Report,
+        options: Options,
+    ) -> None:
+        self.client = SonarClient.from_network(network, account)
+        self.deployment = deployment_of(self.client, network.start_block)
+        self.address = Address(account.address)
+        self.ledger = ledger
+        self._account = account
+        self._network = network
+        self._store = store
+        self._report = report
+        self._options = options
+        self._poster = Poster(self.client, ledger, self.address, home.sending, options.patience)
+        self._offers: dict[CampaignId, Offer] = {}
+        self._statistics: dict[object, Statistics] = {}
+
+    def follow(self, policy: Policy) -> list[Event]:
+        """Takes note of what is new on chain."""
+        return follow(
+            self.client, self.ledger, self.deployment, self.address,
+            start_block=self._network.start_block, confirmations=policy.confirmations,
+        )  # fmt: skip
+
+    def provide(self) -> None:
+        """Gives the store every box that the Capsule may still want: an unavailable gradient costs part of its bond."""
+        for submission in self.ledger.submissions(self.deployment, State.PREPARED, State.SIGNED, State.POSTED):
+            box = self.ledger.box(submission)
+            if box is not None:
+                self._store.put(box)
+
+    def work(self, campaign: KnownCampaign, policy: Policy) -> None:
+        """Takes a running campaign as far as it can go now."""
+        submission = self.ledger.submission(campaign.id, campaign.round)
+        if submission is None:
+            trained = self.train(campaign, policy)
+            if trained is not None:
+                self.post(self.prepare(trained))
+        elif submission.state is State.POSTED:
+            self.expire(campaign)
+        elif submission.state in {State.PREPARED, State.SIGNED}:
+            self.post(submission)
+
+    def train(self, campaign: KnownCampaign, policy: Policy) -> Trained | None:
+        """A gradient for the campaign's present round; None if that round takes none from this mine now.
+
+        Raises PolicyError, DataError, ProtocolError or SyftError where it should not or cannot be trained.
+        """
+        present = self.client.round(campaign.id)
+        if present.number != campaign.round or not present.open:
+            return None  # full or over, or its events are still to come
+        if self.client.last_submission(campaign.id, self.address) == present.number:
+            return None
+        offer, terms = self.consider(campaign, policy)
+        dataset, statistics = self.choose(offer.spec, policy)
+        model = self._store.get(campaign.model, max_bytes=max_model_bytes(offer.spec))
+        started = time.perf_counter()
+        gradient = train(
+            offer.spec, model, campaign.key, statistics,
+            allow_insecure_small_key=self._options.allow_insecure_small_key,
+        )  # fmt: skip
+        seconds = time.perf_counter() - started
+        box = offer.seal(gradient.payload, self._account, present.number)
+        return Trained(offer, terms, present.number, campaign.version, dataset, gradient, box, seconds)
+
+    def prepare(self, trained: Trained) -> Submission:
+        """Stores a sealed gradient and writes it down: from here on it is posted, whatever happens to this process."""
+        submission = Submission(
+            campaign=trained.offer.campaign.id,
+            round=trained.round,
+            state=State.PREPARED,
+            version=trained.version,
+            dataset=trained.dataset.name,
+            artifact=self._store.put(trained.box),
+            gradient=trained.gradient.digest,
+            bond=trained.terms.terms.bond,
+        )
+        self.ledger.prepare(submission, trained.box)
+        self._report("trained", {
+            **_place(submission), "version": trained.version, "dataset": trained.dataset.name,
+            "records": trained.gradient.records, "seconds": round(trained.seconds, 3),
+        })  # fmt: skip
+        return submission
+
+    def post(self, submission: Submission) -> Submission:
+        """Gets a prepared gradient on chain, or finds out how far it got before."""
+        after = self._poster.advance(submission)
+        if after.state is State.POSTED:
+            self._report(
+                "posted", {**_place(after), "index": after.index, "transaction": after.hash and hexed(after.hash)}
+            )
+        elif after.state is State.MISSED:
+            self._report("missed", {**_place(after), "reason": after.note})
+        return after
+
+    def expire(self, campaign: KnownCampaign) -> bool:
+        """Gives up a round that nobody settled in time, so that the bonds in it come back; whether it did."""
+        present = self.client.round(campaign.id)
+        if present.number != campaign.round or not 0 < present.expires_at <= self.client.now():
+            return False
+        found = campaign_events(self.client, campaign.id, campaign.block)
+        entries = [
+            Entry(event.mine, event.artifact, event.gradient)
+            for event in found
+            if isinstance(event, GradientSubmitted) and event.round == present.number
+        ]
+        if entries_head(campaign.id, present.number, entries) != present.head:
+            raise ChainError(f"the events of round {present.number} do not make its head: is the node in sync?")
+        try:
+            self.client.transact(expire_round(campaign.id, present.number, entries), self._options.patience)
+        except ContractRevertError as error:
+            if error.name in {"Sonar_WrongRound", "Sonar_RoundEmpty", "Sonar_WrongStatus"}:
+                return False  # somebody settled or expired it meanwhile
+            raise
+        return True
+
+    def offer(self, campaign: KnownCampaign, policy: Policy) -> Offer:
+        """The campaign's verified offer, read once."""
+        policy.trusts(campaign.oracle, self._network.capsule)
+        if campaign.id not in self._offers:
+            self._offers[campaign.id] = read_offer(self.client, self._store, campaign, policy, self._network.capsule)
+        return self._offers[campaign.id]
+
+    def consider(self, campaign: KnownCampaign, policy: Policy) -> tuple[Offer, CampaignRecord]:
+        """The offer and the campaign's state on chain; raises PolicyError unless the policy agrees to both."""
+        offer = self.offer(campaign, policy)
+        terms = self.client.campaign(campaign.id)
+        policy.check(terms, self.ledger.verdicts(campaign.id))
+        return offer, terms
+
+    def choose(self, spec: Spec, policy: Policy) -> tuple[Dataset, Statistics]:
+        """The largest data set that fits a spec, and its statistics; raises DataError if none does."""
+        dataset = self.fitting(spec)
+        policy.check_records(dataset.records)
+        key = (dataset, file_state(dataset), spec.features, spec.classes)
+        if key not in self._statistics:
+            while len(self._statistics) >= _CACHED:
+                del self._statistics[next(iter(self._statistics))]
+            self._statistics[key] = gather(dataset, spec)
+        policy.check_records(self._statistics[key].records)
+        return dataset, self._statistics[key]
+
+    def fitting(self, spec: Spec) -> Dataset:
+        """The largest data set that fits a spec; raises DataError with every reason if none does."""
+        fitting, reasons = [], []
+        for dataset in self.ledger.datasets():
+            try:
+                match(dataset, spec)
+            except DataError as error:
+                reasons.append(str(error))
+            else:
+                fitting.append(dataset)
+        if not fitting:
+            raise DataError("; ".join(reasons) or "there is no data set: add one with `mine add`")
+        return max(fitting, key=lambda dataset: dataset.records)
+
+
+def _place(submission: Submission) -> dict[str, Any]:
+    return {"campaign": hexed(submission.campaign), "round": submission.round}
