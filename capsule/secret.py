@@ -7,12 +7,14 @@ Jacobi symbol 1 and the obfuscators of Damgard, Jurik and Nielsen (2010) work. P
 memory: who reads this process's memory has the keys.
 """
 
+import os
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from math import gcd
 from threading import Lock
 from typing import Final, NoReturn
 
-from gmpy2 import invert, is_prime, mpz, powmod_sec
+from gmpy2 import get_context, invert, is_prime, mpz, powmod_sec
 from nacl import pwhash
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
@@ -97,8 +99,8 @@ def generate_key(bits: int = 3072, *, allow_insecure_small_key: bool = False) ->
             return SecretKey(p, q, allow_insecure_small_key=allow_insecure_small_key)
 
 
-def decrypt(secret: SecretKey, tensor: EncryptedTensor) -> Integers:
-    """The integers (rows, outputs), as objects, of an encrypted tensor.
+def decrypt(secret: SecretKey, tensor: EncryptedTensor, *, threads: int | None = None) -> Integers:
+    """The integers (rows, outputs), as objects, of an encrypted tensor; on all cores unless `threads` says how many.
 
     Raises CiphertextError for a tensor under another key, an element outside the group, bits outside the slots, and a
     value above the tensor's bound; the message never tells a plaintext.
@@ -106,7 +108,8 @@ def decrypt(secret: SecretKey, tensor: EncryptedTensor) -> Integers:
     if tensor.key != secret.public:
         raise CiphertextError(f"the tensor is under {tensor.key!r}, not {secret.public!r}: use the key it was made for")
     check_ciphertexts(tensor)
-    plaintexts = [secret.raw_decrypt(ciphertext) for ciphertext in tensor.ciphertexts]
+    with ThreadPoolExecutor(threads or os.cpu_count(), "decrypt", _release_gil) as pool:
+        plaintexts = list(pool.map(secret.raw_decrypt, tensor.ciphertexts))
     values = raw_unpack(plaintexts, tensor.layout)
     if largest_magnitude(values) > tensor.bound:
         raise CiphertextError(f"a value is above the tensor's bound of {tensor.bound.bit_length()} bits: refuse it")
@@ -169,6 +172,10 @@ class Vault:
                 )
             self._salt = salt
             return self._boxes[salt]
+
+
+def _release_gil() -> None:
+    get_context().allow_release_gil = True
 
 
 def _prime(bits: int) -> int:

@@ -43,6 +43,4 @@ def decode(values: Integers, bits: int) -> Floats:
 
 
 def _objects(scaled: Floats) -> Integers:
-    integers = np.empty(scaled.shape, dtype=object)
-    integers.flat = [int(value) for value in scaled.flat]
-    return integers
+    return np.array([int(value) for value in scaled.ravel()], dtype=object).reshape(scaled.shape)

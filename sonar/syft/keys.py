@@ -117,8 +117,14 @@ class Obfuscator:
 
     def draw(self) -> tuple[mpz, mpz]:
         """A sample as (element, lift), which stand for element * (1 + n)^lift."""
+        return self.raw_power(secrets.token_bytes(self.exponent_bits // 8))
+
+    def raw_power(self, indices: bytes) -> tuple[mpz, mpz]:
+        """h_s^r as (element, lift); r's bits are the comb's indices, `exponent_bits` / 8 bytes.
+
+        Bit t of byte 8 w + b counts 2^(width - 1 - w) * 2^((8 t + b) * width), with width = exponent_bits / 64.
+        """
         n_squared = self._n_squared
-        indices = secrets.token_bytes(self._width * _BLOCKS)
         element, lift = mpz(1), mpz(0)
         for start in range(0, len(indices), _BLOCKS):
             element, lift = element * element % n_squared, lift + lift
