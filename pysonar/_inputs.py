@@ -29,10 +29,10 @@ def feature_table(table: Any, names: Sequence[str]) -> Floats:
     """
     columns = getattr(table, "columns", None)
     if columns is not None:
-        given = [str(column) for column in columns]
+        given = {str(column): column for column in columns}
         missing = [name for name in names if name not in given]
         if not missing:
-            table = table.iloc[:, [given.index(name) for name in names]]
+            table = np.column_stack([np.asarray(table[given[name]]) for name in names])
         elif len(missing) < len(names) or len(given) != len(names):
             raise ValidationSetError(
                 f"the table has no column {missing[0]!r} ({len(missing)} of {len(names)} features are missing): "

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -35,7 +36,9 @@ def watch(
 ) -> None:
     """Shows the campaign until it is over; raises NotOverError as `Campaign.watch` says."""
     console = console or Console(stderr=True)
-    live = console.is_terminal or console.is_jupyter
+    # Without ipywidgets rich shows nothing live in a notebook.
+    notebook = console.is_jupyter and find_spec("ipywidgets") is not None
+    live = (console.is_terminal and not console.is_dumb_terminal) or notebook
     view: _View = _LiveView(console) if live else _LineView(console)
     limit = None if timeout is None else monotonic() + timeout
     with view.shown():
