@@ -1,0 +1,94 @@
+"""The product that everyone can recompute."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capsule.secret import decrypt
+from sonar.syft import CiphertextError, EncodingOverflowError, EncryptedTensor, encrypt, product
+
+WIDTH = 72
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_the_product_is_the_model_plus_weighted_gradients(data, secret, key, obfuscator):
+    rows, outputs = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 9))
+    exponent = data.draw(st.integers(0, 10))
+    count = data.draw(st.integers(1, 4))
+    weights = data.draw(st.lists(st.integers(0, 1 << exponent), min_size=count, max_size=count))
+    model, gradients = _round(data.draw(st.integers(0, 1 << 32)), rows, outputs, count, key, obfuscator)
+    result = product(model, gradients, weights, exponent)
+    expected = decrypt(secret, model) * 2 ** (15 + exponent)
+    for weight, gradient in zip(weights, gradients, strict=True):
+        expected = expected + weight * decrypt(secret, gradient)
+    assert decrypt(secret, result).tolist() == expected.tolist()
+    assert result.scale == 24 + 15 + exponent
+    assert result.bound == (model.bound << (15 + exponent)) + sum(weights) * gradients[0].bound
+
+
+def test_the_product_is_plain_powers_and_the_same_for_everyone(key, obfuscator):
+    model, gradients = _round(1, 2, 3, 2, key, obfuscator)
+    first = product(model, gradients, [3, 5], 4)
+    assert first == product(model, gradients, [3, 5], 4)
+    for index, ciphertext in enumerate(first.ciphertexts):
+        expected = pow(model.ciphertexts[index], 1 << (15 + 4), key.n_squared)
+        for gradient, weight in zip(gradients, [3, 5], strict=True):
+            expected = expected * pow(gradient.ciphertexts[index], weight, key.n_squared) % key.n_squared
+        assert ciphertext == expected
+
+
+def test_a_gradient_of_weight_zero_leaves_no_trace(key, obfuscator):
+    model, gradients = _round(2, 2, 3, 2, key, obfuscator)
+    assert product(model, gradients, [3, 0], 2).ciphertexts == product(model, gradients[:1], [3], 2).ciphertexts
+
+
+def test_a_product_that_could_overflow_a_slot_is_refused_at_the_exact_limit(key, obfuscator):
+    model, gradients = _round(3, 1, 1, 1, key, obfuscator)
+    largest = (1 << (WIDTH - 1)) - 1
+    tight = [replace(gradients[0], bound=largest - (model.bound << 15))]
+    assert product(model, tight, [1], 0).bound == largest
+    with pytest.raises(EncodingOverflowError, match="do not fit slots of 72 bits"):
+        product(replace(model, bound=model.bound + 1), tight, [1], 0)
+
+
+@pytest.mark.parametrize(("weights", "exponent"), [([1], 0), ([1, -1], 0), ([1, 1], -1), ([], 0)])
+def test_weights_must_fit_the_gradients_and_not_be_negative(weights, exponent, key, obfuscator):
+    model, gradients = _round(4, 1, 1, 2, key, obfuscator)
+    with pytest.raises(CiphertextError, match="make no product"):
+        product(model, gradients, weights, exponent)
+
+
+def test_a_round_without_gradients_has_no_product(key, obfuscator):
+    model, _ = _round(4, 1, 1, 1, key, obfuscator)
+    with pytest.raises(CiphertextError, match="make no product"):
+        product(model, [], [], 0)
+
+
+def test_tensors_that_do_not_belong_together_are_refused(key, obfuscator, other_secret):
+    model, gradients = _round(5, 2, 1, 1, key, obfuscator)
+    good = gradients[0]
+    strangers = [
+        replace(good, key=other_secret.public),
+        replace(good, shape=(1, 1), ciphertexts=good.ciphertexts[:1]),
+        replace(good, slot_width=WIDTH + 1),
+        replace(good, scale=good.scale + 1),
+    ]
+    for stranger in strangers:
+        with pytest.raises(CiphertextError, match=r"gradient 1, .* does not belong"):
+            product(model, [good, stranger], [1, 1], 0)
+    with pytest.raises(CiphertextError, match=r"gradient 0, .* does not belong"):
+        product(model, [replace(good, scale=model.scale - 1)], [1], 0)
+
+
+def _round(seed, rows, outputs, count, key, obfuscator) -> tuple[EncryptedTensor, list[EncryptedTensor]]:
+    rng = np.random.default_rng(seed)
+
+    def tensor(scale: int, bits: int) -> EncryptedTensor:
+        values = rng.integers(-(1 << bits) + 1, 1 << bits, size=(rows, outputs))
+        return encrypt(values, key, obfuscator, slot_width=WIDTH, scale=scale, bound=(1 << bits) - 1)
+
+    return tensor(24, 30), [tensor(39, 53) for _ in range(count)]
