@@ -192,15 +192,21 @@ class EmbeddedChain:
 
     def estimate(self, sender: bytes, to: bytes, value: int, data: bytes) -> int:
         """Gas with which the transaction succeeds now; raises Reverted if it does not at any."""
-        used = self._try(sender, to, value, data, GAS_LIMIT).get_gas_used()
+        used = self._intrinsic(to, data) + self._try(sender, to, value, data, GAS_LIMIT).get_gas_used()
         # A sub-call gets at most 63/64 of what is left, so what was used may be a little short of what is needed.
-        for limit in (used, used * 65 // 64 + 2_500):
+        for limit in (used, used * 65 // 64 + 2_500, used * 5 // 4, used * 2):
             try:
                 self._try(sender, to, value, data, min(limit, GAS_LIMIT))
             except (Reverted, TransactionRefused):
                 continue
             return min(limit, GAS_LIMIT)
-        return min(2 * used, GAS_LIMIT)
+        return GAS_LIMIT
+
+    def _intrinsic(self, to: bytes, data: bytes) -> int:
+        """The gas that the transaction costs before its first instruction."""
+        builder = self._chain.get_vm(self.head).get_transaction_builder()
+        empty = builder.create_unsigned_transaction(nonce=0, gas_price=0, gas=GAS_LIMIT, to=to, value=0, data=data)
+        return int(empty.intrinsic_gas)
 
     def _try(
         self, sender: bytes, to: bytes, value: int, data: bytes, gas: int, number: int | None = None

@@ -179,6 +179,8 @@ class _Methods:
                 if error.data is None:
                     raise _RpcError(_CODE_REFUSED, str(error)) from error
                 raise _RpcError(_CODE_REVERT, str(error), _hex(error.data)) from error
+            except _RpcError:
+                raise
             except TransactionRefused as error:
                 raise _RpcError(_CODE_REFUSED, str(error)) from error
             except (TypeError, ValueError, KeyError, AttributeError) as error:
