@@ -37,7 +37,10 @@ from sonar.protocol.messages import Domain, request_for, sign_request
 from sonar.storage.base import Artifact
 from sonar.units import Address, CampaignId, KeyId, digest_of
 
-__all__ = ["CapsuleClient", "CapsuleInfo", "KeyGrant", "RoundReport", "SignedAdmission"]
+__all__ = [
+    "CapsuleClient", "CapsuleInfo", "CapsuleRefusedError", "CapsuleUnavailableError", "KeyGrant", "RoundReport",
+    "SignedAdmission",
+]  # fmt: skip
 
 MAX_REPLY_BYTES = 16 << 20
 """Enough for the largest model's sealed weights in hex."""

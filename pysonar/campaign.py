@@ -1,9 +1,11 @@
 """One campaign as its owner sees it: state, history, result, money."""
 
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from capsule.client import CapsuleRefusedError, CapsuleUnavailableError
 from pysonar.errors import NotOverError, NotOwnerError, UnknownCampaignError
 from pysonar.history import Gradient, History, Payout, Round, RoundState
 from sonar.chain import calls
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pysonar.session import Sonar
 
 __all__ = ["Campaign"]
+
+_RETRY_SECONDS = 0.5
 
 
 class Campaign:
@@ -121,10 +125,11 @@ class Campaign:
         watch(self, poll=poll, timeout=timeout)
         return self
 
-    def result(self) -> "LinearModel":
+    def result(self, *, timeout: float = 30.0) -> "LinearModel":
         """The trained model, a torch.nn.Module, delivered by the Capsule in a box that only this call can open.
 
-        Raises NotOwnerError, NotOverError while the campaign runs, CapsuleError when the Capsule refuses or is down,
+        A Capsule that has not seen the campaign's end yet, or is down, is asked again for `timeout` seconds. Raises
+        NotOwnerError, NotOverError while the campaign runs, CapsuleError when the Capsule refuses or stays down,
         ProtocolError when what it delivers is not this campaign's model.
         """
         from pysonar.linear import LinearModel
@@ -137,12 +142,26 @@ class Campaign:
                 f"round holds {waiting} gradients; campaign.watch() waits for its end"
             )
         pair = SealingKeyPair.generate()
-        box = self._sonar.capsule.deliver(self.id, pair.public)
+        box = self._delivered(pair.public, timeout)
         domain = self._sonar.domain
         expected = BoxContext(
             Purpose.DELIVERY, domain.chain_id, domain.contract, record.owner, self.id.hex(), record.version
         )
         return LinearModel.from_encoded(self.spec, decode_weights(open_box_for(box, pair, expected), self.spec))
+
+    def _delivered(self, sealing_key: bytes, timeout: float) -> bytes:
+        limit = time.monotonic() + timeout
+        while True:
+            try:
+                return self._sonar.capsule.deliver(self.id, sealing_key)
+            except CapsuleUnavailableError:
+                if time.monotonic() >= limit:
+                    raise
+            except CapsuleRefusedError as error:
+                # The chain told us of the end already; the Capsule reads it a moment later.
+                if error.code != "not_over" or time.monotonic() >= limit:
+                    raise
+            time.sleep(min(_RETRY_SECONDS, max(0.0, limit - time.monotonic())))
 
     # ---- money
 

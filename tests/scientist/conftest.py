@@ -70,6 +70,12 @@ class PlayedCapsule(httpx.BaseTransport):
         """One answer, by path."""
         path = request.url.path
         self.requests.append(path)
+        if self.lies.get("busy"):
+            self.lies["busy"] -= 1
+            return httpx.Response(503, json={"code": "unavailable", "message": "try again shortly"})
+        if self.lies.get("early"):
+            self.lies["early"] -= 1
+            return httpx.Response(409, json={"code": "not_over", "message": "the campaign is not over"})
         if "refuse" in self.lies:
             return httpx.Response(400, json={"code": "policy", "message": self.lies["refuse"]})
         answer = {

@@ -16,6 +16,7 @@ from pysonar.linear import LinearModel
 from pysonar.watch import watch
 from sonar.chain.errors import ContractRevertError, RpcUnavailableError
 from sonar.chain.records import Status, Verdict
+from sonar.errors import SonarError
 from sonar.protocol.errors import ProtocolError, SealedBoxError
 from sonar.protocol.sealing import Purpose
 from sonar.units import ether
@@ -87,6 +88,27 @@ def test_result_is_a_torch_module_with_the_delivered_weights(stage):
 def test_result_works_in_a_new_session_that_knows_only_the_id(stage):
     campaign = finished(stage)
     np.testing.assert_array_equal(stage.session().campaign(campaign.id).result().weights, campaign.result().weights)
+
+
+@pytest.mark.parametrize("lie", ["busy", "early"])
+def test_result_waits_for_a_capsule_that_sees_the_end_a_moment_later(stage, lie):
+    campaign = finished(stage)
+    stage.capsule.lies = {lie: 1}
+    assert isinstance(campaign.result(), LinearModel)
+    stage.capsule.lies = {lie: 100}
+    with pytest.raises(SonarError, match=r"try again|not over") as caught:
+        campaign.result(timeout=0)
+    assert caught.value.exit_code == 8
+    assert stage.capsule.lies[lie] == 99
+
+
+def test_a_refused_delivery_is_not_asked_for_again(stage):
+    campaign = finished(stage)
+    stage.capsule.lies = {"refuse": "not for you"}
+    before = len(stage.capsule.requests)
+    with pytest.raises(SonarError, match="not for you"):
+        campaign.result()
+    assert len(stage.capsule.requests) == before + 1
 
 
 @pytest.mark.parametrize(
