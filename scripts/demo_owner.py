@@ -36,13 +36,11 @@ def main() -> None:
     names, X_val, y_val = read_table(Path(plan["validation"]))
     _, X_test, y_test = read_table(Path(plan["test"]))
     classes = plan["classes"]
-    index = {name: number for number, name in enumerate(classes)}
-    labels = np.array([index[label] for label in y_val])
 
     sonar = pysonar.connect(arguments.network, account=arguments.key_file)
     campaign = sonar.create_campaign(
         model=pysonar.LinearClassifier(features=names, classes=classes, offset=plan["offset"], scale=plan["scale"]),
-        validation=(X_val, labels),
+        validation=(X_val, y_val),
         bounty=plan["bounty_wei"],
         target=plan["target"],
         deadline=plan["deadline"],
