@@ -82,9 +82,9 @@ def load_product(
 
 def model_size_limit(rows: int, outputs: int, *, slot_width: int = 72, max_key_bits: int = MAX_KEY_BITS) -> int:
     """The most bytes that a model, gradient or product of this shape can have, under any key up to `max_key_bits`."""
-    first = slot_width + 2
     row = max(
-        Layout(bits, slot_width, outputs).blocks * ((2 * bits + 7) // 8) for bits in range(first, max_key_bits + 1)
+        -(-outputs // ((bits - 2) // slot_width)) * ((2 * bits + 7) // 8)
+        for bits in range(slot_width + 2, max_key_bits + 1)
     )
     return 8 + _MAX_HEADER + rows * row + (max_key_bits + 7) // 8
 
