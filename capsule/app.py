@@ -1,6 +1,7 @@
 """The Capsule's service over HTTP: routes, signed headers, size caps and one table from refusals to status codes."""
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
@@ -38,6 +39,8 @@ from sonar.storage import StorageError
 from sonar.units import Address, CampaignId, digest_of
 
 __all__ = ["create_app"]
+
+_log = logging.getLogger("capsule.http")
 
 STATUS = {
     "bad_request": 400,
@@ -191,6 +194,7 @@ def _answer_error(_: Request, error: Exception) -> Response:
     if isinstance(error, CapsuleUnavailableError | ChainError | StorageError):
         return _error(503, "unavailable", str(error))
     # Anything else is ours to repair; its message may tell of secrets' storage, so it stays in the log.
+    _log.error("a request failed", exc_info=error)
     return _error(500, "internal", "the Capsule failed at this request: its log says why")
 
 

@@ -16,7 +16,7 @@ from capsule.secret import CapsuleSecretError, SecretKey, Vault, generate_key
 from capsule.state import State
 from sonar.units import Address, KeyId
 
-__all__ = ["KeyPool", "make_in_process"]
+__all__ = ["KeyPool", "KeyProcess"]
 
 _log = logging.getLogger("capsule.keys")
 _RETRY_SECONDS = 5.0
@@ -25,8 +25,8 @@ _RETRY_SECONDS = 5.0
 class KeyPool:
     """The Capsule's Paillier keys: spare ones kept ready, used ones found by their fingerprint.
 
-    `make` makes a key; `start` has a thread call it until `size` spare ones are stored. Without `start`, keys are made
-    when they are asked for. `allow_insecure_small_key` is for tests.
+    `make` makes a key, `cancel` ends that early. `start` has a thread make keys until `size` spare ones are stored;
+    without it they are made when they are asked for. `allow_insecure_small_key` is for tests.
     """
 
     def __init__(
@@ -35,12 +35,13 @@ class KeyPool:
         vault: Vault,
         make: Callable[[], SecretKey],
         *,
+        cancel: Callable[[], None] = lambda: None,
         size: int = 4,
         allow_insecure_small_key: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._state, self._vault, self._make = state, vault, make
-        self._size, self._clock = size, clock
+        self._cancel, self._size, self._clock = cancel, size, clock
         self._allow = allow_insecure_small_key
         self._changed = threading.Condition()
         self._stopping = False
@@ -52,10 +53,11 @@ class KeyPool:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops filling; a key that is being made is finished and kept."""
+        """Stops filling; a key that is being made is given up."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        self._cancel()
         if self._thread is not None:
             self._thread.join()
 
@@ -97,6 +99,8 @@ class KeyPool:
             try:
                 key = self._make()
             except (CapsuleError, CapsuleSecretError) as error:
+                if self._stopping:
+                    return
                 _log.error("no key could be made: %s", error)
                 with self._changed:
                     self._changed.wait(_RETRY_SECONDS)
@@ -106,16 +110,37 @@ class KeyPool:
                 self._changed.notify_all()
 
 
-def make_in_process(bits: int, *, allow_insecure_small_key: bool = False) -> SecretKey:
-    """A fresh key, made by another process at low priority, so that this one keeps answering."""
-    command = [sys.executable, "-m", "capsule.keypool", str(bits)]
-    if allow_insecure_small_key:
-        command.append("--allow-insecure-small-key")
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603
-    if done.returncode != 0:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
-        raise CapsuleError(f"the key process ended with {done.returncode}: {words[-1] if words else 'no reason given'}")
-    return SecretKey.from_bytes(bytes.fromhex(done.stdout.decode()), allow_insecure_small_key=allow_insecure_small_key)
+class KeyProcess:
+    """Makes keys, each in another process at low priority, so that this one keeps answering."""
+
+    def __init__(self, bits: int, *, allow_insecure_small_key: bool = False) -> None:
+        self._bits, self._allow = bits, allow_insecure_small_key
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def make(self) -> SecretKey:
+        """A fresh key; raises CapsuleError where the process fails or was cancelled."""
+        command = [sys.executable, "-m", "capsule.keypool", str(self._bits)]
+        if self._allow:
+            command.append("--allow-insecure-small-key")
+        with self._lock:
+            if self._cancelled:
+                raise CapsuleError("no more keys are made: the Capsule is stopping")
+            pipe = subprocess.PIPE
+            self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)  # noqa: S603
+        secret, words = self._child.communicate()
+        if self._child.returncode != 0:
+            last = words.decode(errors="replace").strip().rpartition("\n")[2] or "no reason given"
+            raise CapsuleError(f"the key process ended with {self._child.returncode}: {last}")
+        return SecretKey.from_bytes(bytes.fromhex(secret.decode()), allow_insecure_small_key=self._allow)
+
+    def cancel(self) -> None:
+        """Ends the process that makes a key now, and makes no more."""
+        with self._lock:
+            self._cancelled = True
+            if self._child is not None and self._child.poll() is None:
+                self._child.terminate()
 
 
 def _main(arguments: list[str]) -> None:

@@ -93,7 +93,7 @@ class CapsuleService:
         )
 
     def authenticate(self, request: CapsuleRequest, signature: bytes, body: bytes) -> None:
-        """Raises CapsuleRefusedError unless the account signed this request, over this body, now and for the first time."""
+        """Raises CapsuleRefusedError unless the account signed this request over this body, in time, and once."""
         now = int(self._capsule.clock())
         with _refusing("bad_signature", SignatureError):
             verify_request(self._capsule.domain, request, signature, body, now)

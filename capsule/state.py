@@ -189,6 +189,12 @@ class State:
         )  # fmt: skip
         return StoredAdmission(campaign, given, row.signature, row.spec, Cid(row.model_cid), row.validation)
 
+    def knows(self, campaign: CampaignId) -> bool:
+        """Whether the campaign was admitted here."""
+        with self._engine.begin() as db:
+            found = select(t.admissions.c.valid_until).where(t.admissions.c.campaign == campaign)
+            return db.execute(found).one_or_none() is not None
+
     def version(self, campaign: CampaignId) -> Version | None:
         """The campaign's latest model version."""
         latest = (

@@ -1,0 +1,107 @@
+"""From a submitted gradient to its plaintext, or to the verdict that it earns by not having one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from capsule.judge import BigInts
+from capsule.secret import SecretKey, decrypt
+from capsule.state import Submission
+from sonar.chain.records import Verdict
+from sonar.protocol.errors import SealedBoxError
+from sonar.protocol.sealing import OVERHEAD, BoxContext, Purpose, SealingKeyPair, open_box
+from sonar.protocol.spec import Spec
+from sonar.storage import (
+    Artifact,
+    ArtifactNotFoundError,
+    ContentStore,
+    StorageError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from sonar.syft import EncryptedTensor, SyftError, load_gradient, model_size_limit
+from sonar.units import digest_of
+
+__all__ = ["Missing", "Opened", "Opener", "Rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A gradient that is what it claims: its bytes, its ciphertexts and its plaintext (features + 1, classes)."""
+
+    data: bytes
+    tensor: EncryptedTensor
+    values: BigInts
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A gradient that is not judged, with the verdict it gets and why."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A gradient that cannot be fetched now, and may be later."""
+
+    reason: str
+
+
+class Opener:
+    """Opens the gradients of one round: fetches, unseals, checks against chain and spec, decrypts."""
+
+    def __init__(
+        self,
+        store: ContentStore,
+        sealing: SealingKeyPair,
+        spec: Spec,
+        secret: SecretKey,
+        context: Callable[[Submission], BoxContext],
+    ) -> None:
+        self._store, self._sealing, self._spec, self._secret, self._context = store, sealing, spec, secret, context
+
+    def open(self, submission: Submission) -> Opened | Rejected | Missing:
+        """The gradient, or what is wrong with it; raises StoreUnavailableError where the Capsule's store is down."""
+        entry = submission.entry
+        spec = self._spec
+        limit = model_size_limit(*spec.shape, slot_width=spec.encoding.slot_width) + OVERHEAD
+        try:
+            box = self._store.get(Artifact(submission.cid, entry.artifact), max_bytes=limit)
+        except StoreUnavailableError:
+            raise
+        except (ArtifactNotFoundError, StoreTimeoutError) as error:
+            return Missing(str(error))
+        except StorageError as error:
+            return Rejected(Verdict.INVALID, f"invalid: {error}")
+        payload = self._unseal(submission, box)
+        return payload if isinstance(payload, Rejected) else self._decrypt(submission, payload)
+
+    def _unseal(self, submission: Submission, box: bytes) -> bytes | Rejected:
+        try:
+            context, payload = open_box(box, self._sealing)
+        except SealedBoxError as error:
+            return Rejected(Verdict.INVALID, f"invalid: {error}")
+        expected = self._context(submission)
+        if context == expected:
+            return payload
+        if context.purpose is Purpose.GRADIENT and context.account != expected.account:
+            return Rejected(Verdict.COPY, f"copy: the box was sealed by {context.account}, not by {expected.account}")
+        return Rejected(Verdict.INVALID, f"invalid: the box was made for {context}, not for {expected}")
+
+    def _decrypt(self, submission: Submission, payload: bytes) -> Opened | Rejected:
+        if digest_of(payload) != submission.entry.gradient:
+            return Rejected(Verdict.INVALID, "invalid: the sealed bytes are not those whose digest was submitted")
+        encoding = self._spec.encoding
+        try:
+            tensor = load_gradient(payload, self._secret.public)
+            has = (tensor.shape, tensor.slot_width, tensor.scale, tensor.bound)
+            needs = (self._spec.shape, encoding.slot_width, encoding.gradient_scale, encoding.gradient_bound)
+            if has != needs:
+                return Rejected(
+                    Verdict.INVALID,
+                    f"invalid: shape, slot width, scale and bound are {has}, but the spec needs {needs}",
+                )
+            return Opened(payload, tensor, decrypt(self._secret, tensor))
+        except SyftError as error:
+            return Rejected(Verdict.INVALID, f"invalid: {error}")

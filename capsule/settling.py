@@ -1,0 +1,210 @@
+"""From a closed round to its signed settlement: opens every gradient, judges, makes the next model, signs, stores.
+
+Nothing here is sent anywhere but to the content store: the settlement is in the database before anybody sees it.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from capsule.errors import CapsuleError
+from capsule.judge import Judged, Judgement, ValidationSet, find_copies, judge_round
+from capsule.opening import Missing, Opened, Opener, Rejected
+from capsule.service import Capsule
+from capsule.state import StoredAdmission, StoredRound, Submission, Version
+from capsule.wire import RoundReply
+from sonar.chain.records import Entry, Outcome, RoundRecord, Settlement, Verdict
+from sonar.protocol.messages import sign_settlement
+from sonar.protocol.payloads import decode_validation, decode_weights, encode_weights
+from sonar.protocol.sealing import BoxContext, Purpose
+from sonar.protocol.spec import Spec
+from sonar.storage import Artifact
+from sonar.syft import (
+    EncryptedTensor,
+    Obfuscator,
+    dump_model,
+    dump_product,
+    encrypt,
+    load_model,
+    model_size_limit,
+    product,
+)
+from sonar.units import CampaignId, Cid, Digest, KeyId, Ppm
+
+__all__ = ["Settler"]
+
+_log = logging.getLogger("capsule.judge")
+_ZERO = bytes(32)
+
+Result = Opened | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """The next model version, stored: its artifact, key and plaintext, and the product under the old key."""
+
+    model: Artifact
+    product: Artifact
+    key: KeyId
+    weights: bytes
+
+
+class Settler:
+    """Judges one campaign's rounds. Gradients of the present round are opened as they come, and kept in memory."""
+
+    def __init__(self, capsule: Capsule, campaign: CampaignId, stored: StoredAdmission) -> None:
+        self._capsule, self._campaign = capsule, campaign
+        self.spec = Spec.parse(stored.spec)
+        features, labels = decode_validation(capsule.vault.open(stored.validation), self.spec)
+        self._validation = ValidationSet.of(self.spec, features, labels)
+        self._opened: dict[tuple[int, Entry], Result] = {}
+        self._missing_since: dict[tuple[int, Entry], float] = {}
+
+    def open_round(self, version: Version, submissions: list[Submission], *, closed: bool) -> list[Result] | None:
+        """The round's gradients, opened as far as they can be fetched.
+
+        None while some are missing and may yet come: a gradient that stays missing for the policy's `fetch_seconds`
+        after the round was seen closed is unavailable. Raises StoreUnavailableError where the store is down.
+        """
+        capsule = self._capsule
+        opener = Opener(capsule.store, capsule.sealing, self.spec, capsule.keys.secret(version.key), self._context)
+        complete = True
+        for submission in submissions:
+            place = (submission.round, submission.entry)
+            if place in self._opened:
+                continue
+            result: Result | Missing = self._repeated(submission) or opener.open(submission)
+            if isinstance(result, Missing):
+                if not closed or not self._given_up(place):
+                    complete = False
+                    continue
+                result = Rejected(Verdict.UNAVAILABLE, f"unavailable: {result.reason}")
+            self._opened[place] = result
+        return [self._opened[s.round, s.entry] for s in submissions] if complete else None
+
+    def settle(
+        self, version: Version, round_: RoundRecord, submissions: list[Submission], results: list[Result]
+    ) -> None:
+        """Judges the round, and stores its signed settlement together with what must be published later."""
+        results = _without_copies(submissions, results)
+        valid = [index for index, result in enumerate(results) if isinstance(result, Opened)]
+        weights = decode_weights(self._capsule.vault.open(version.weights), self.spec)
+        gradients = [result.values for result in results if isinstance(result, Opened)]
+        judgement = judge_round(self.spec, self._validation, weights, version.score, gradients, round_.head)
+        judged = dict(zip(valid, judgement.results, strict=True))
+        kept = {index: results[index] for index, result in judged.items() if result.kept}
+        tensors = {index: result for index, result in kept.items() if isinstance(result, Opened)}
+        following = None if judgement.weights is None else self._make_next(version, judgement, tensors, judged)
+        outcomes = [_outcome(result, judged.get(index)) for index, result in enumerate(results)]
+        settlement = self._settlement(round_, judgement, following, outcomes)
+        signature = sign_settlement(self._capsule.domain, settlement, self._capsule.attester)
+        reasons = tuple(_reason(result, judged.get(index)) for index, result in enumerate(results))
+        reply = RoundReply.of(settlement, signature, reasons, (None,) * len(reasons))
+        stored = StoredRound(
+            round_.number,
+            round_.head,
+            reply.model_dump_json(),
+            None if following is None else following.weights,
+            "signed",
+        )
+        self._capsule.state.add_round(self._campaign, stored, {index: opened.data for index, opened in tensors.items()})
+        self._opened = {place: result for place, result in self._opened.items() if place[0] > round_.number}
+        self._missing_since.clear()
+        _log.info("judged round %d of %s: score %d, kept %d of %d", round_.number, self._campaign.hex()[:16],
+                  judgement.score, len(tensors), len(results))  # fmt: skip
+
+    def _context(self, submission: Submission) -> BoxContext:
+        chain = self._capsule.chain
+        return BoxContext(
+            Purpose.GRADIENT,
+            chain.chain_id,
+            chain.address,
+            submission.entry.mine,
+            self._campaign.hex(),
+            submission.round,
+        )
+
+    def _repeated(self, submission: Submission) -> Rejected | None:
+        entry = submission.entry
+        if self._capsule.state.repeated(self._campaign, entry.gradient, submission.round, entry.mine):
+            return Rejected(Verdict.COPY, "copy: another account submitted this gradient in an earlier round")
+        return None
+
+    def _given_up(self, place: tuple[int, Entry]) -> bool:
+        since = self._missing_since.setdefault(place, time.monotonic())
+        return time.monotonic() - since >= self._capsule.policy.fetch_seconds
+
+    def _make_next(
+        self, version: Version, judgement: Judgement, kept: dict[int, Opened], judged: dict[int, Judged]
+    ) -> _Next:
+        """Computes the product, encrypts the next weights under a fresh key, and stores both."""
+        capsule, spec = self._capsule, self.spec
+        if judgement.weights is None:
+            raise CapsuleError("a round that does not advance has no next model")
+        multipliers = [judged[index].weight for index in kept]
+        combined = product(
+            self._model(version), [opened.tensor for opened in kept.values()], multipliers, judgement.exponent
+        )
+        public = capsule.keys.claim("round").public
+        model = encrypt(
+            judgement.weights.astype(np.int64),
+            public,
+            Obfuscator(public),
+            slot_width=spec.encoding.slot_width,
+            scale=spec.encoding.weight_bits,
+            bound=spec.encoding.weight_bound,
+        )
+        return _Next(
+            model=capsule.store.put(dump_model(model)),
+            product=capsule.store.put(dump_product(combined)),
+            key=public.key_id,
+            weights=capsule.vault.seal(encode_weights(judgement.weights)),
+        )
+
+    def _model(self, version: Version) -> EncryptedTensor:
+        limit = model_size_limit(*self.spec.shape, slot_width=self.spec.encoding.slot_width)
+        data = self._capsule.store.get(version.model, max_bytes=limit)
+        return load_model(data, allow_insecure_small_key=self._capsule.allow_insecure_small_key)
+
+    def _settlement(
+        self, round_: RoundRecord, judgement: Judgement, following: _Next | None, outcomes: list[Outcome]
+    ) -> Settlement:
+        return Settlement(
+            campaign=self._campaign,
+            round=round_.number,
+            head=round_.head,
+            score=judgement.score,
+            exponent=judgement.exponent,
+            model=Digest(_ZERO) if following is None else following.model.digest,
+            key=KeyId(_ZERO) if following is None else following.key,
+            product=Digest(_ZERO) if following is None else following.product.digest,
+            model_cid=Cid("") if following is None else following.model.cid,
+            product_cid=Cid("") if following is None else following.product.cid,
+            outcomes=tuple(outcomes),
+        )
+
+
+def _without_copies(submissions: list[Submission], results: list[Result]) -> list[Result]:
+    """The results with every repetition of an earlier account's direction turned into a copy."""
+    valid = [index for index, result in enumerate(results) if isinstance(result, Opened)]
+    copies = find_copies([result.values for result in results if isinstance(result, Opened)])
+    found = list(results)
+    for copy, original in copies.items():
+        mine = submissions[valid[original]].entry.mine
+        found[valid[copy]] = Rejected(Verdict.COPY, f"copy: the same direction as the gradient of {mine} before it")
+    return found
+
+
+def _outcome(result: Result, judged: Judged | None) -> Outcome:
+    if isinstance(result, Rejected) or judged is None:
+        verdict = result.verdict if isinstance(result, Rejected) else Verdict.LEFT_OUT
+        return Outcome(verdict, 0, Ppm(0))
+    return Outcome(Verdict.KEPT if judged.kept else Verdict.LEFT_OUT, judged.weight, judged.share)
+
+
+def _reason(result: Result, judged: Judged | None) -> str:
+    if isinstance(result, Rejected):
+        return result.reason
+    return "" if judged is None else judged.reason
