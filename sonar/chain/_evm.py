@@ -4,6 +4,7 @@ Knows nothing of HTTP and JSON: takes and gives Python values. Not safe for thre
 """
 
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 __all__ = ["CHAIN_ID", "EmbeddedChain", "Mined", "Reverted", "TransactionRefused"]
+
+# Importing py-evm raises the limit to 12,288 for the whole process, where nested JSON overflows a thread's stack and
+# kills it. Contracts that call one another a thousand deep are not what this chain is for.
+sys.setrecursionlimit(3_000)
 
 CHAIN_ID = 131277322940537
 GAS_LIMIT = 30_000_000
@@ -150,6 +155,8 @@ class EmbeddedChain:
             transaction = builder.decode(raw)
         except Exception as error:  # rlp, eth_utils and py-evm each have their own roots for bad bytes
             raise TransactionRefused(f"not a signed transaction: {type(error).__name__}") from error
+        if transaction.chain_id not in (None, CHAIN_ID):
+            raise TransactionRefused(f"the transaction is signed for chain {transaction.chain_id}, this is {CHAIN_ID}")
         return self._mine(transaction, header)
 
     def send(self, sender: bytes, to: bytes, value: int, data: bytes, gas: int | None) -> bytes:

@@ -53,7 +53,7 @@ class Stage:
         return relayer.transact(calls.settle_round(settlement, entries, signature))
 
 
-def play(client: SonarClient, oracle: LocalAccount, **changes: object) -> Stage:
+def _play(client: SonarClient, oracle: LocalAccount, **changes: object) -> Stage:
     """Creates a campaign for the client's account."""
     assert client.account is not None
     now = client.now()
@@ -79,9 +79,15 @@ def stage(client_for: Callable[..., SonarClient], new_account: Callable[..., Loc
     """Makes campaigns on a fresh contract; keyword arguments change their terms."""
 
     def make(**changes: object) -> Stage:
-        return play(client_for(new_account()), new_account(), **changes)
+        return _play(client_for(new_account()), new_account(), **changes)
 
     return make
+
+
+@pytest.fixture
+def play() -> Callable[..., Stage]:
+    """Creates a campaign for a client's account with an oracle; keyword arguments change its terms."""
+    return _play
 
 
 @pytest.fixture
