@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -59,26 +60,32 @@ def connect(
         if account is not None:
             raise ConfigError("a chain client brings its own account: leave out account, or give chain as a URL")
     else:
-        url = found if chain is None else found.model_copy(update={"rpc_url": chain})
-        client = SonarClient.from_network(url, _account(account))
+        place = found if chain is None else found.model_copy(update={"rpc_url": chain})
+        client = SonarClient.from_network(place, _account(account))
     if client.account is None:
         raise ConfigError("the chain client has no account to sign with: connect it with one")
-    domain = Domain(client.chain_id, client.address)
+    opened: list[CapsuleClient | ContentStore] = []
     if not isinstance(capsule, CapsuleClient):
-        capsule = CapsuleClient(capsule or str(found.capsule_url), domain, client.account)
+        url = capsule or str(found.capsule_url)
+        capsule = CapsuleClient(url, Domain(client.chain_id, client.address), client.account)
+        opened.append(capsule)
+    if store is None or isinstance(store, str):
+        store = open_store(store or found.store)
+        opened.append(store)
     return Sonar(
         found,
         client,
-        open_store(found.store) if store is None else open_store(store) if isinstance(store, str) else store,
+        store,
         capsule,
         oracle=Address(found.capsule),
         directory=Path(directory) if directory is not None else home() / "campaigns",
+        opened=opened,
         allow_insecure_small_key=allow_insecure_small_key,
     )
 
 
 class Sonar:
-    """One account on one network. `connect` makes it; a `with` block closes what it opened."""
+    """One account on one network. `connect` makes it; what it `opened` is closed with it, what was passed in is not."""
 
     def __init__(
         self,
@@ -90,6 +97,7 @@ class Sonar:
         oracle: Address,
         directory: Path,
         clock: Callable[[], float] = time.time,
+        opened: Sequence[CapsuleClient | ContentStore] = (),
         allow_insecure_small_key: bool = False,
     ) -> None:
         if client.account is None:
@@ -104,6 +112,8 @@ class Sonar:
         self._drafts = Drafts(directory)
         self._clock = clock
         self._small = allow_insecure_small_key
+        # In a notebook nobody writes `with`: connections are also closed when the session is forgotten.
+        self._finalizer = weakref.finalize(self, _close_all, tuple(opened))
 
     def __enter__(self) -> Self:
         """The session itself, closed at the end of the block."""
@@ -115,8 +125,7 @@ class Sonar:
 
     def close(self) -> None:
         """Gives back the connections to store and Capsule; campaigns go on."""
-        self.store.close()
-        self.capsule.close()
+        self._finalizer()
 
     def __repr__(self) -> str:
         return f"Sonar(account={self.address}, contract={self.client.address}, chain_id={self.client.chain_id})"
@@ -281,6 +290,11 @@ class Sonar:
                 f"the escrow {draft.hash.hex()} was mined but refused by the contract; the bounty stays with "
                 f"{draft.owner}: create the campaign again"
             )
+
+
+def _close_all(opened: tuple[CapsuleClient | ContentStore, ...]) -> None:
+    for connection in opened:
+        connection.close()
 
 
 def _account(given: LocalAccount | Path | str | None) -> LocalAccount:
