@@ -16,6 +16,7 @@ from sonar.cli_support import SonarGroup, echo_json, talk
 
 if TYPE_CHECKING:
     from mine.home import Home
+    from mine.policy import Policy
     from mine.worker import Report, Worker
 
 __all__ = ["main"]
@@ -160,14 +161,17 @@ def train(
 @click.option("--poll", default=2.0, show_default=True, type=click.FloatRange(min=0.05), metavar="SECONDS",
               help="The pause between two looks at the chain.")  # fmt: skip
 @click.option("--campaign", metavar="ID", help="Work for this campaign only.")
+@click.option(
+    "--allow-single", is_flag=True, help="Take part in rounds that keep a single mine, whatever the policy says."
+)
 @_home
 @_network
 @_patience
 @_small_key
 @_json
 def run(
-    once: bool, poll: float, campaign: str | None, home: Path | None, network: Path | None, patience: float,
-    small_key: bool, as_json: bool,
+    once: bool, poll: float, campaign: str | None, allow_single: bool, home: Path | None, network: Path | None,
+    patience: float, small_key: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Mine until stopped: train every campaign that fits, post, watch the verdicts. --json: a line each happening."""
     from contextlib import ExitStack
@@ -186,11 +190,14 @@ def run(
         ledger = stack.enter_context(place.ledger())
         stack.enter_context(place.running())
         store = stack.enter_context(open_store(net.store, timeout=patience))
-        place.policy()  # a mistake in it should stop the start
+        single = {"min_mines": 1} if allow_single else {}
+
+        def policy() -> "Policy":
+            return place.policy().model_copy(update=single)
+
+        policy()  # a mistake in it should stop the start
         options = Options(patience, small_key)
-        daemon = Daemon(
-            lambda: Worker(place, ledger, account, net, store, report, options), place.policy, report, poll=poll
-        )
+        daemon = Daemon(lambda: Worker(place, ledger, account, net, store, report, options), policy, report, poll=poll)
         report("started", {"address": account.address, "datasets": [one.name for one in ledger.datasets()]})
         if once:
             daemon.step(only)

@@ -41,7 +41,7 @@ class Policy(BaseModel):
     """Which Capsules to trust; empty: only the one that the network file names."""
     tokens: Annotated[list[AddressText], Field(max_length=1000)] = []
     """Which ERC-20 tokens to accept as pay besides the native coin."""
-    min_records: Annotated[int, Field(ge=2)] = 20
+    min_records: Annotated[int, Field(ge=2)] = 10
     """The fewest records to train on: a gradient of a few records says much about each of them."""
     min_mines: Annotated[int, Field(ge=1, le=64)] = 2
     """The fewest mines a round must keep: with 1 the model may change by one mine's gradient alone, which shows it."""
@@ -49,7 +49,7 @@ class Policy(BaseModel):
     """Campaigns with less of their bounty left than this are not worth the work."""
     max_bond: Ether = "0.01"
     """The largest bond to put at stake with one gradient."""
-    max_unpaid_rounds: Annotated[int, Field(ge=1)] = 3
+    max_unpaid_rounds: Annotated[int, Field(ge=1)] = 5
     """How many rounds in a row to work for nothing in one campaign before leaving it."""
     leave_when_bond_is_lost: bool = True
     """Whether to leave a campaign once a gradient is judged invalid or a copy."""

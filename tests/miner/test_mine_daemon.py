@@ -1,0 +1,240 @@
+"""The mine in this process on a real chain: what it posts is right, what it leaves alone has a said reason."""
+
+import numpy as np
+import pytest
+
+from mine.data import gather
+from mine.records import State
+from sonar import syft
+from sonar.chain.records import Verdict
+from sonar.units import ether
+
+
+def test_the_posted_gradient_is_the_plain_training_step(stage, opened_mine):
+    mine, ledger = opened_mine
+    spec = stage.spec()
+    campaign = stage.campaign(spec)
+
+    mine.daemon(ledger, stage.store).step()
+
+    (event,) = stage.submitted(campaign)
+    assert event.mine == mine.account.address
+    (dataset,) = ledger.datasets()
+    statistics = gather(dataset, spec)
+    training = spec.training
+    wanted = syft.training_map(statistics, epochs=training.epochs, rate=training.rate, l2=training.l2).constant
+    assert np.abs(stage.opened(event, stage.paillier, spec) - wanted).max() < 1e-6
+    assert ledger.submission(campaign, 0).state is State.POSTED
+    assert mine.words() == ["campaign", "trained", "posted"]
+
+
+def test_a_mine_posts_once_a_round_and_again_in_the_next_one(stage, opened_mine, next_paillier):
+    mine, ledger = opened_mine
+    spec = stage.spec(rounds={"round_size": 2})
+    campaign = stage.campaign(spec)
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    daemon.step()
+    assert len(stage.submitted(campaign)) == 1
+
+    stage.submit_other(campaign)
+    daemon.step()
+    weights = np.arange(np.prod(spec.shape)).reshape(spec.shape) << 16
+    model = stage.encrypted(weights, next_paillier, spec)
+    stage.settle(campaign, [Verdict.KEPT, Verdict.KEPT], model=model, key=next_paillier.public.key_id)
+    daemon.step()
+
+    first, other, second = stage.submitted(campaign)
+    assert (first.round, other.round, second.round) == (0, 0, 1)
+    judged = ledger.submission(campaign, 0)
+    assert (judged.state, judged.verdict, judged.share) == (State.JUDGED, Verdict.KEPT, 500_000)
+    assert judged.payout > 0
+    assert judged.bond_returned == judged.bond
+    assert ledger.submission(campaign, 1).version == 1
+    # The second gradient starts from the model that was settled, under its key.
+    training = syft.training_map(gather(ledger.datasets()[0], spec), epochs=100, rate=1.0, l2=1e-3)
+    wanted = training.change @ (weights / 2.0**24) + training.constant
+    assert np.abs(stage.opened(second, next_paillier, spec) - wanted).max() < 1e-3
+
+
+def test_a_round_that_nobody_settles_is_expired_and_the_bond_comes_back(stage, opened_mine, advance_time):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(
+        stage.spec(rounds={"round_size": 3, "round_seconds": 60, "settlement_seconds": 600}), seconds=3600
+    )
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    stage.submit_other(campaign)
+    daemon.step()
+    assert ledger.submission(campaign, 0).state is State.POSTED
+
+    advance_time(1000)
+    daemon.step()
+    daemon.step()
+
+    assert ledger.submission(campaign, 0).state is State.EXPIRED
+    assert stage.client.credit(mine.account.address) == ledger.submission(campaign, 0).bond
+    assert ledger.submission(campaign, 1).state is State.POSTED
+    assert "expired" in mine.words()
+
+
+def test_a_mine_leaves_a_campaign_after_its_bond_was_taken(stage, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(stage.spec(rounds={"round_size": 2}))
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    stage.submit_other(campaign)
+    stage.settle(campaign, [Verdict.COPY, Verdict.LEFT_OUT])
+    daemon.step()
+    daemon.step()
+    assert len([event for event in stage.submitted(campaign) if event.mine == mine.account.address]) == 1
+    (reason,) = mine.reasons("declined")
+    assert "leave_when_bond_is_lost" in reason
+
+
+def test_a_mine_leaves_after_too_many_unpaid_rounds_and_returns_when_the_policy_changes(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.home.policy_file.write_text("max_unpaid_rounds = 1\n")
+    campaign = stage.campaign(stage.spec(rounds={"round_size": 2}))
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    stage.submit_other(campaign)
+    stage.settle(campaign, [Verdict.LEFT_OUT, Verdict.LEFT_OUT])
+    daemon.step()
+    (reason,) = mine.reasons("declined")
+    assert "max_unpaid_rounds" in reason
+    mine.home.policy_file.write_text("max_unpaid_rounds = 2\n")
+    daemon.step()
+    assert ledger.submission(campaign, 1).state is State.POSTED
+
+
+@pytest.mark.parametrize(
+    ("rounds", "payout", "reason"),
+    [
+        ({"round_size": 1, "min_mines": 1}, {"target": 900_000}, "min_mines"),
+        ({}, {"target": 900_000, "bond": int(ether(1))}, "max_bond"),
+    ],
+)
+def test_a_campaign_outside_the_policy_is_left_alone_with_the_setting_named(stage, opened_mine, rounds, payout, reason):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(stage.spec(rounds=rounds, payout=payout))
+    mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(campaign) == []
+    assert reason in mine.reasons("declined")[0]
+
+
+def test_a_capsule_that_the_owner_does_not_trust_gets_nothing(stage, opened_mine):
+    mine, ledger = opened_mine
+    stranger = stage.new_account()
+    campaign = stage.campaign(oracle=stranger)
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    assert stage.submitted(campaign) == []
+    assert "not trusted" in mine.reasons("declined")[0]
+    mine.home.policy_file.write_text(f'capsules = ["{stranger.address}"]\n')
+    daemon.step()
+    assert len(stage.submitted(campaign)) == 1
+
+
+def test_a_spec_that_promises_other_terms_than_the_contract_holds_is_refused(stage, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(stage.spec(), terms_spec=stage.spec(payout={"target": 900_000, "slash": 1_000_000}))
+    mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(campaign) == []
+    assert "slash" in mine.reasons("declined")[0]
+
+
+def test_a_model_under_another_key_than_the_chain_names_is_not_trained(stage, opened_mine, next_paillier):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(key=next_paillier.public.key_id)
+    mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(campaign) == []
+    assert "key" in mine.reasons("declined")[0]
+
+
+def test_a_model_in_another_encoding_than_the_spec_promises_is_not_trained(stage, opened_mine):
+    mine, ledger = opened_mine
+    spec = stage.spec()
+    model = stage.encrypted(
+        np.zeros(spec.shape, dtype=int), stage.paillier, spec, bound=spec.encoding.weight_bound // 2
+    )
+    campaign = stage.campaign(spec, model=model)
+    mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(campaign) == []
+    assert "bound" in mine.reasons("declined")[0]
+
+
+@pytest.mark.parametrize("model", [b"not a model", b"\x00" * 9])
+def test_bytes_that_are_no_model_are_declined_and_do_not_stop_other_campaigns(stage, opened_mine, model):
+    mine, ledger = opened_mine
+    bad = stage.campaign(model=model)
+    good = stage.campaign()
+    mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(bad) == []
+    assert len(stage.submitted(good)) == 1
+    assert len(mine.reasons("declined")) == 1
+
+
+def test_a_small_key_is_refused_unless_a_test_says_otherwise(stage, opened_mine):
+    from mine.worker import Options, Worker
+
+    mine, ledger = opened_mine
+    campaign = stage.campaign()
+    worker = Worker(mine.home, ledger, mine.account, mine.network, stage.store, lambda *_: None, Options())
+    worker.follow(mine.home.policy())
+    with pytest.raises(syft.SyftError, match="2048"):
+        worker.work(ledger.campaign(campaign), mine.home.policy())
+
+
+def test_a_mine_without_data_says_how_to_add_some(stage):
+    mine = stage.mine()
+    stage.campaign()
+    empty = stage.mine()
+    empty.home.path.joinpath("mine.db").unlink()
+    with empty.home.ledger() as ledger:
+        empty.daemon(ledger, stage.store).step()
+    assert "mine add" in empty.reasons("declined")[0]
+    assert mine.told == []
+
+
+def test_an_unfunded_mine_waits_and_posts_once_it_is_funded(stage, funder):
+    mine = stage.mine(ether_held=0)
+    campaign = stage.campaign()
+    now = [0.0]
+    with mine.home.ledger() as ledger:
+        daemon = mine.daemon(ledger, stage.store, clock=lambda: now[0])
+        daemon.step()
+        assert mine.account.address in mine.reasons("waiting")[0]
+        assert ledger.submission(campaign, 0).state is State.PREPARED
+        funder(mine.account.address, 10**18)
+        now[0] += 3600
+        daemon.step()
+        assert ledger.submission(campaign, 0).state is State.POSTED
+    assert mine.words().count("trained") == 1
+
+
+def test_a_store_that_lost_everything_gets_the_pending_gradients_again(stage, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign()
+    mine.daemon(ledger, stage.store).step()
+    (event,) = stage.submitted(campaign)
+    for file in (stage.folder / "store").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    mine.daemon(ledger, stage.store).step()
+    stage.opened(event, stage.paillier, stage.spec())
+
+
+def test_a_lost_ledger_does_not_post_twice(stage):
+    mine = stage.mine()
+    campaign = stage.campaign()
+    with mine.home.ledger() as ledger:
+        mine.daemon(ledger, stage.store).step()
+        datasets = ledger.datasets()
+    for name in ("mine.db", "mine.db-wal", "mine.db-shm"):
+        mine.home.path.joinpath(name).unlink(missing_ok=True)
+    with mine.home.ledger() as ledger:
+        ledger.add_dataset(datasets[0])
+        mine.daemon(ledger, stage.store).step()
+        assert ledger.submission(campaign, 0).state is State.POSTED
+    assert len(stage.submitted(campaign)) == 1
