@@ -6,46 +6,41 @@ from market import Market
 
 
 @pytest.fixture(scope="module")
-def deployed(module_isolation):
+def sonar(module_isolation):
     return accounts[9].deploy(Sonar)
 
 
 @pytest.fixture(autouse=True)
-def isolated(deployed, fn_isolation):
+def isolated(sonar, fn_isolation):
     """Every test starts from the chain as it was after the deployment."""
 
 
-@pytest.fixture
-def sonar(deployed):
-    return deployed
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def market(sonar):
     return Market(sonar, oracle_key="0x" + "5e" * 32)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def owner():
     return accounts[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mines():
     return accounts[1:5]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mine(mines):
     return mines[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def attacker():
     return accounts[6]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stranger():
     return accounts[7]
 

@@ -177,7 +177,7 @@ class Market:
         assert changes.keys() <= admission.keys()
         return admission | changes
 
-    def settlement(self, campaign, score, outcomes, **changes):
+    def settlement(self, campaign, score, outcomes, /, **changes):
         """A settlement of the campaign's present round; it advances unless nothing is kept."""
         advances = any(outcome[0] == Verdict.KEPT for outcome in outcomes)
         name = f"{campaign.id.hex()} {campaign.round}"
@@ -260,6 +260,14 @@ class Market:
         campaign.entries.append(entry)
         return tx
 
+    def submit_through(self, actor, campaign, payer):
+        """Posts a gradient of a mine that is a contract; `payer` sends the transaction and the bond."""
+        entry = (str(actor), digest(self.serial("sealed gradient")), digest(self.serial("gradient")))
+        call = self.sonar.submitGradient.encode_input(campaign.id, campaign.round, entry[1], entry[2], "cid")
+        tx = actor.execute(self.sonar, call, {"from": payer, "value": campaign.terms["bond"]})
+        campaign.entries.append(entry)
+        return tx
+
     def fill(self, campaign, mines):
         """Posts one gradient of each mine, then lets the round's time pass unless it is full."""
         for mine in mines:
@@ -267,7 +275,7 @@ class Market:
         if len(campaign.entries) < campaign.terms["roundSize"]:
             at(self.sonar.getRound(campaign.id)["closesAt"])
 
-    def settle(self, campaign, score, outcomes, *, sender, entries=None, signature=None, **changes):
+    def settle(self, campaign, score, outcomes, /, *, sender, entries=None, signature=None, **changes):
         """Settles the present round."""
         settlement = self.settlement(campaign, score, outcomes, **changes)
         tx = self.sonar.settleRound(

@@ -1,0 +1,102 @@
+"""The views: what clients read, and the digests that the oracle signs."""
+
+import pytest
+from brownie import Sonar
+from market import BOUNTY, PPM, Verdict, at, digest, judged, kept, now, refused
+
+HALVES = [kept(1, 500_000), kept(1, 500_000), judged(0)]
+
+
+@pytest.fixture
+def campaign(market, owner):
+    return market.running(owner)
+
+
+def test_the_shortest_settlement_window_is_ten_minutes(sonar):
+    assert sonar.MIN_SETTLEMENT_SECONDS() == 600
+
+
+def test_unknown_campaigns_are_unknown_to_every_view(sonar, owner):
+    nothing = digest("nothing")
+    for view, arguments in [
+        (sonar.getCampaign, ()),
+        (sonar.getRound, ()),
+        (sonar.lastSubmission, (owner,)),
+        (sonar.quote, (PPM,)),
+    ]:
+        with refused("Sonar_CampaignUnknown", nothing):
+            view(nothing, *arguments)
+
+
+def test_the_admissions_digest_is_eip_712s(market, sonar, owner):
+    admission = market.admission(owner)
+    assert bytes(sonar.hashAdmission(tuple(admission.values()))) == market.digest("Admission", admission)
+
+
+@pytest.mark.parametrize("outcomes", [[], HALVES, [judged(verdict) for verdict in Verdict]], ids=len)
+def test_the_settlements_digest_is_eip_712s(market, sonar, campaign, outcomes):
+    settlement = market.settlement(campaign, 123_456, outcomes, modelCid="å" * 70)
+    assert bytes(sonar.hashSettlement(tuple(settlement.values()))) == market.digest("Settlement", settlement)
+
+
+def test_digests_belong_to_one_contract(market, sonar, owner):
+    other = owner.deploy(Sonar)
+    admission = tuple(market.admission(owner).values())
+    assert other.hashAdmission(admission) != sonar.hashAdmission(admission)
+
+
+def test_the_round_is_open_from_its_first_gradient_to_its_closing_time(market, sonar, campaign, mines):
+    assert sonar.getRound(campaign.id)["open"]
+    market.submit(campaign, mines[0])
+    assert sonar.getRound(campaign.id)["open"]
+    at(sonar.getRound(campaign.id)["closesAt"])
+    mines[3].transfer(mines[3], 0)
+    assert now() == sonar.getRound(campaign.id)["closesAt"]
+    assert not sonar.getRound(campaign.id)["open"]
+
+
+def test_the_round_is_not_open_after_the_deadline(market, sonar, campaign, mines):
+    at(campaign.terms["deadline"])
+    mines[3].transfer(mines[3], 0)
+    assert not sonar.getRound(campaign.id)["open"]
+
+
+def test_a_closed_campaigns_round_is_not_open(market, sonar, campaign):
+    market.close(campaign)
+    round = sonar.getRound(campaign.id)
+    assert (round["open"], round["count"]) == (False, 0)
+
+
+def test_the_last_submission_is_a_round_plus_one(market, sonar, campaign, mines):
+    assert sonar.lastSubmission(campaign.id, mines[0]) == 0
+    market.fill(campaign, mines[:3])
+    assert sonar.lastSubmission(campaign.id, mines[0]) == 1
+    assert sonar.lastSubmission(campaign.id, mines[3]) == 0
+
+
+@pytest.mark.parametrize("score", [0, 99_999, 100_000, 100_001, 180_000, 800_000, 800_001, PPM, 2**32 - 1])
+def test_a_quote_is_the_formulas_difference(market, sonar, campaign, score):
+    assert sonar.quote(campaign.id, score) == campaign.paid_at(max(score, 100_000))
+
+
+def test_a_quote_is_what_the_round_then_pays(market, sonar, campaign, mines):
+    for score in (180_000, 345_678):
+        quote = sonar.quote(campaign.id, score)
+        market.fill(campaign, mines[:3])
+        tx = market.settle(campaign, score, HALVES, sender=mines[0])
+        assert tx.events["RoundSettled"][0]["payout"] == quote > 0
+
+
+def test_a_campaign_that_is_over_quotes_nothing(market, sonar, campaign, owner, mines):
+    market.close(campaign)
+    assert sonar.quote(campaign.id, PPM) == 0
+    finished = market.running(owner, maxRounds=1)
+    market.fill(finished, mines[:3])
+    market.settle(finished, 180_000, HALVES, sender=mines[0])
+    assert sonar.quote(finished.id, PPM) == 0
+
+
+def test_a_credit_is_counted_by_token_and_account(market, sonar, campaign, owner, token):
+    market.close(campaign)
+    assert market.credits(owner) == [BOUNTY]
+    assert market.credits(owner, token=token) == [0]
