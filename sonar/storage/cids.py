@@ -11,7 +11,7 @@ import re
 from sonar.storage.errors import InvalidCidError
 from sonar.units import Cid, Digest, digest_of
 
-__all__ = ["RAW_BLOCK", "check_cid", "raw_cid", "raw_digest", "upgraded_cid"]
+__all__ = ["RAW_BLOCK", "check_cid", "downgraded_cid", "raw_cid", "raw_digest", "upgraded_cid"]
 
 RAW_BLOCK = 256 * 1024
 """The largest content, in bytes, that IPFS keeps in one raw block; its CID holds the content's own SHA-256."""
@@ -39,6 +39,18 @@ def upgraded_cid(text: str) -> Cid:
     if not data.startswith(_DAG_PB[2:]):
         raise InvalidCidError(f"{text!r} is not the CID of a SHA-256")
     return _encode(_DAG_PB[:2] + data)
+
+
+def downgraded_cid(cid: Cid) -> str | None:
+    """The version 0 of a UnixFS node's CID, None for a raw block, which has none."""
+    data = _decode(cid)
+    if not data.startswith(_DAG_PB):
+        return None
+    number, text = int.from_bytes(data[2:], "big"), ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = _BASE58[digit] + text
+    return text
 
 
 def check_cid(text: str) -> Cid:

@@ -16,7 +16,9 @@ import psutil
 
 from sonar.storage._flights import Flights, FlightsFullError, InterruptedFlightError
 from sonar.storage._libkubo import DESTINATION_IN_THE_WAY, LibKubo
+from sonar.storage.cids import downgraded_cid
 from sonar.storage.errors import ArtifactNotFoundError, StorageError, StoreUnavailableError
+from sonar.units import Cid
 
 __all__ = ["EmbeddedNode"]
 
@@ -73,9 +75,11 @@ class EmbeddedNode:
             if code != 0:
                 raise StoreUnavailableError(f"{cid} cannot be pinned: the library answered {code}")
 
-    def unpin(self, cid: str) -> None:
+    def unpin(self, cid: Cid) -> None:
         """Stops keeping the content; raises ArtifactNotFoundError if it was not pinned."""
-        if self._short(self._kubo.unpin, cid) != 0:
+        # Pins are kept by the text: those of `add` by version 0, those of `pin` by the version given.
+        names = [cid, downgraded_cid(cid) or cid]
+        if all([self._short(self._kubo.unpin, each) != 0 for each in names]):  # noqa: C419 - both must go
             raise ArtifactNotFoundError(f"{cid} is not pinned on this node")
 
     def connect(self, address: str, timeout: float) -> None:

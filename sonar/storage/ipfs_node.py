@@ -15,6 +15,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,6 +36,7 @@ MAX_ADD_BYTES = 256 << 20
 _PREFIX = "/api/v0/"
 _MOST_CONNECTIONS = 64
 _SOCKET_SECONDS = 60
+_DRAIN_SECONDS = 1.0
 _DEADLINE_SECONDS = 30.0
 _PIECE = 1 << 20
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
@@ -48,6 +50,7 @@ class NodeServer(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = _MOST_CONNECTIONS
 
     def __init__(self, node: EmbeddedNode, host: str, port: int, *, deadline: float = _DEADLINE_SECONDS) -> None:
         self.node = node
@@ -76,6 +79,13 @@ class NodeServer(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._connections.release()
+
+    def drain(self, seconds: float) -> None:
+        """Gives the connections under way this long to end."""
+        deadline = time.monotonic() + seconds
+        for _ in range(_MOST_CONNECTIONS):
+            if not self._connections.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                return
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is none of our errors; anything else is shown."""
@@ -254,6 +264,7 @@ def _serving(node: EmbeddedNode, port: int, deadline: float) -> Iterator[NodeSer
     finally:
         server.shutdown()
         node.close()  # before the connections: it is what ends the ones that wait
+        server.drain(_DRAIN_SECONDS)
         server.server_close()
 
 

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import ipfshttpclient
 from ipfshttpclient import exceptions as ipfs_errors
+from urllib3.exceptions import HTTPError
+from urllib3.response import HTTPResponse
 
 from sonar.errors import ConfigError
 from sonar.storage.base import Artifact, ContentStore, check_artifact, verified
@@ -22,10 +24,11 @@ __all__ = ["KuboStore"]
 # ipfshttpclient 0.7 gives urllib3 2 an argument that it no longer needs; users can do nothing about it.
 warnings.filterwarnings("ignore", message="The 'strict' parameter is no longer needed", category=FutureWarning)
 
+_PIECE = 64 * 1024
 _NODE_SHARE = 0.8  # of the time: the node gives up first and can still say why
 _NOT_FOUND = re.compile(r"not found|could not find|deadline exceeded|timed? ?out", re.IGNORECASE)
 # What a node answers is asserted and indexed by ipfshttpclient, not checked; requests' errors are OSErrors.
-_MALFORMED = (ipfs_errors.Error, AssertionError, LookupError, TypeError, OSError)
+_MALFORMED = (ipfs_errors.Error, HTTPError, AssertionError, LookupError, TypeError, OSError)
 
 
 class KuboStore(ContentStore):
@@ -35,7 +38,8 @@ class KuboStore(ContentStore):
         self.url = url.rstrip("/")
         self.timeout = timeout
         # Without a session of its own every call makes one, so that threads share nothing.
-        self._client = ipfshttpclient.Client(_multiaddress(self.url), timeout=timeout)
+        plain = {"Accept-Encoding": "identity"}  # what is sent is what is counted
+        self._client = ipfshttpclient.Client(_multiaddress(self.url), timeout=timeout, headers=plain)
 
     def put(self, data: bytes) -> Artifact:
         """See ContentStore."""
@@ -61,12 +65,12 @@ class KuboStore(ContentStore):
         deadline = time.monotonic() + self.timeout
         data = bytearray()
         options = {"length": str(length), "timeout": f"{self.timeout * _NODE_SHARE:.3f}s"}
-        with closing(self._client.cat(cid, opts=options, stream=True)) as chunks:
-            for chunk in chunks:
-                data += chunk[: length - len(data)]
-                if len(data) >= length:
-                    break
-                if time.monotonic() > deadline:  # the client's own timeout counts from the last byte
+        with closing(self._client.cat(cid, opts=options, stream=True)) as stream:
+            # Its own iterator reads a body of known length, or without any, whole: no limit, no deadline.
+            body: HTTPResponse = stream._closables[0].raw
+            while len(data) < length and (piece := body.read1(min(length - len(data), _PIECE), decode_content=False)):
+                data += piece
+                if time.monotonic() > deadline:  # the socket's timeout counts from the last byte
                     raise self._too_slow(f"fetching {cid}")
         return bytes(data)
 
@@ -82,7 +86,7 @@ class KuboStore(ContentStore):
                     f"{cid} was not found by {self.describe()} within {self.timeout:g} s: is a node online that has it?"
                 ) from error
             raise StoreUnavailableError(f"{self.describe()} failed at {action}: {error}: look at its log") from error
-        except ipfs_errors.ConnectionError as error:
+        except (ipfs_errors.ConnectionError, ipfs_errors.ProtocolError) as error:
             raise StoreUnavailableError(
                 f"{self.describe()} cannot be reached for {action}: start it, or correct the store in the network file"
             ) from error

@@ -13,7 +13,7 @@ def open_store(url: str, *, timeout: float = 30.0) -> ContentStore:
     nothing. Raises ConfigError for any other text.
     """
     kind, _, place = url.partition(":")
-    if kind == "memory" and not place:
+    if url == "memory:":
         from sonar.storage.memory import MemoryStore
 
         return MemoryStore()
