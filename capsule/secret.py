@@ -108,7 +108,8 @@ def decrypt(secret: SecretKey, tensor: EncryptedTensor, *, threads: int | None =
     if tensor.key != secret.public:
         raise CiphertextError(f"the tensor is under {tensor.key!r}, not {secret.public!r}: use the key it was made for")
     check_ciphertexts(tensor)
-    with ThreadPoolExecutor(threads or os.cpu_count(), "decrypt", _release_gil) as pool:
+    workers = min(threads or os.cpu_count() or 1, len(tensor.ciphertexts))
+    with ThreadPoolExecutor(workers, "decrypt", _release_gil) as pool:
         plaintexts = list(pool.map(secret.raw_decrypt, tensor.ciphertexts))
     values = raw_unpack(plaintexts, tensor.layout)
     if largest_magnitude(values) > tensor.bound:

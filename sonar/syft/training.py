@@ -6,7 +6,7 @@ B = (I - A) H^{-1} C, which the eigenvectors of H give in closed form, whatever 
 records costs one homomorphic map: Enc(change) = (A - I) Enc(W) + B.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -19,15 +19,16 @@ __all__ = ["AffineMap", "Statistics", "training_map"]
 _SLACK = 1e-9
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Statistics:
     """The sufficient statistics of a data set for ridge training: memory does not grow with the records.
 
-    `gram` is X'X (features, features) and `moment` X'Y (features, outputs) over `records` records.
+    `gram` is X'X (features, features) and `moment` X'Y (features, outputs) over `records` records. They are as private
+    as the records, so a repr does not show them.
     """
 
-    gram: Floats
-    moment: Floats
+    gram: Floats = field(repr=False)
+    moment: Floats = field(repr=False)
     records: int
 
     @classmethod
@@ -41,6 +42,7 @@ class Statistics:
         Raises TrainingError for wrong shapes and for values that are not finite.
         """
         features, outputs = self.moment.shape
+        design, targets = np.asarray(design, dtype=np.float64), np.asarray(targets, dtype=np.float64)
         if design.ndim != 2 or design.shape[1] != features or targets.shape != (len(design), outputs):
             raise TrainingError(
                 f"a batch has design {design.shape} and targets {targets.shape}, but the statistics need "
@@ -54,16 +56,16 @@ class Statistics:
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AffineMap:
     """Training as a map of the weights: their change is `change` W + `constant`.
 
     `change` is A - I (features, features), negative semidefinite with norm at most 1; `constant` is B (features,
-    outputs).
+    outputs). Both tell much about the records, so a repr does not show them.
     """
 
-    change: Floats
-    constant: Floats
+    change: Floats = field(repr=False)
+    constant: Floats = field(repr=False)
 
 
 def training_map(statistics: Statistics, *, epochs: int, rate: float, l2: float) -> AffineMap:
@@ -94,6 +96,6 @@ def training_map(statistics: Statistics, *, epochs: int, rate: float, l2: float)
     constant = (vectors * gain) @ (vectors.T @ moment)
     if not (np.isfinite(change).all() and np.isfinite(constant).all()):
         raise TrainingError("the training map is not finite: scale the features or raise l2")
-    if np.linalg.norm(change, 2) > 1 + _SLACK * len(change):
+    if np.abs(change).max() > 1 + _SLACK:
         raise TrainingError("the training map expands the weights, which it cannot in exact arithmetic: scale the data")
     return AffineMap((change + change.T) / 2, constant)

@@ -77,6 +77,17 @@ def test_batches_add_up_to_the_whole():
     np.testing.assert_allclose(parts.moment, whole.moment, rtol=1e-9)
 
 
+def test_single_precision_batches_are_summed_in_double_precision():
+    design = np.full((10, 1), 1 + 2**-20, dtype=np.float32)
+    assert Statistics.empty(1, 1).add_batch(design, design).gram[0, 0] == 10 * (1 + 2**-20) ** 2
+
+
+def test_private_statistics_and_maps_do_not_show_in_a_repr():
+    statistics = _statistics(np.full((2, 1), 1.25), np.ones((2, 1)))
+    assert repr(statistics) == "Statistics(records=2)"
+    assert repr(training_map(statistics, epochs=1, rate=1.0, l2=0.0)) == "AffineMap()"
+
+
 @pytest.mark.parametrize(
     ("design", "targets"),
     [(np.ones((3, 5)), np.ones((3, 2))), (np.ones((3, 4)), np.ones((2, 2))), (np.ones(4), np.ones((4, 2)))],
