@@ -20,6 +20,7 @@ from web3.exceptions import (
     Web3Exception,
     Web3RPCError,
 )
+from web3.providers.rpc.utils import REQUEST_RETRY_ALLOWLIST, ExceptionRetryConfiguration
 from web3.types import TxParams, TxReceipt
 
 from sonar.chain._artifact import decode_revert
@@ -49,8 +50,18 @@ class SignedTransaction:
 
 
 def connect_web3(url: str, timeout: float) -> Web3:
-    """A connection whose every request ends within `timeout` seconds."""
-    return Web3(HTTPProvider(url, request_kwargs={"timeout": timeout}))
+    """A connection that waits at most `timeout` seconds for an answer.
+
+    A request whose connection broke is tried once more, but never one that sends a transaction: a node that took it the
+    first time may run it again.
+    """
+    retry = ExceptionRetryConfiguration(
+        errors=(requests.ConnectionError,),
+        retries=2,
+        method_allowlist=[method for method in REQUEST_RETRY_ALLOWLIST if not method.startswith("eth_send")],
+    )
+    provider = HTTPProvider(url, request_kwargs={"timeout": timeout}, exception_retry_configuration=retry)
+    return Web3(provider)
 
 
 @contextmanager

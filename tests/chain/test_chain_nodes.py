@@ -32,17 +32,18 @@ def until(condition, what: str, seconds: float = 30):
     return found
 
 
-@pytest.fixture(scope="module", params=["ganache", "anvil"])
+@pytest.fixture(scope="module", params=["ganache", "anvil", "legacy"])
 def node(request, tmp_path_factory):
-    """A chain from npm on a free port."""
+    """A chain from npm on a free port; `legacy` is one without EIP-1559 fees."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
-    if request.param == "anvil":
-        command = [str(ANVIL), "--port", port, "--hardfork", "paris", "--silent"]
+    if request.param != "ganache":
+        fork = {"anvil": "paris", "legacy": "berlin"}[request.param]
+        command = [str(ANVIL), "--port", port, "--hardfork", fork, "--silent"]
     else:
         command = [str(shutil.which("node")), str(GANACHE), "--server.port", port, "--logging.quiet"]
         command += ["--chain.hardfork", "shanghai"]
-    if not Path(command[0]).is_file() or not (ANVIL if request.param == "anvil" else GANACHE).is_file():
+    if not Path(command[0]).is_file() or not (GANACHE if request.param == "ganache" else ANVIL).is_file():
         pytest.skip(f"{request.param} is not installed: npm install")
     environment = {**os.environ, "HOME": str(tmp_path_factory.mktemp("home"))}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
@@ -61,7 +62,9 @@ def actors(node):
 
     def fund():
         account = Account.create()
-        sent = node.eth.send_transaction({"from": node.eth.accounts[0], "to": account.address, "value": 10**19})
+        sent = node.eth.send_transaction(
+            {"from": node.eth.accounts[0], "to": account.address, "value": 10**19, "gasPrice": 10**10}
+        )
         node.eth.wait_for_transaction_receipt(sent)
         return account
 
