@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
 
 from capsule.client import CapsuleClient
 from pysonar import creation
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from sonar.protocol.spec import Encoding, Rounds, Training
 
 __all__ = ["Sonar", "connect"]
+
+_ESCROW_SECONDS = 300.0
 
 
 def connect(
@@ -62,6 +65,11 @@ def connect(
     else:
         place = found if chain is None else found.model_copy(update={"rpc_url": chain})
         client = SonarClient.from_network(place, _account(account))
+    if (client.chain_id, client.address.lower()) != (found.chain_id, found.contract.lower()):
+        raise ConfigError(
+            f"the chain client is for contract {client.address} on chain {client.chain_id}, but the network names "
+            f"{found.contract} on {found.chain_id}: pass the network that belongs to it"
+        )
     if client.account is None:
         raise ConfigError("the chain client has no account to sign with: connect it with one")
     opened: list[CapsuleClient | ContentStore] = []
@@ -77,7 +85,7 @@ def connect(
         client,
         store,
         capsule,
-        oracle=Address(found.capsule),
+        oracle=Address(to_checksum_address(found.capsule)),
         directory=Path(directory) if directory is not None else home() / "campaigns",
         opened=opened,
         allow_insecure_small_key=allow_insecure_small_key,
@@ -283,7 +291,7 @@ class Sonar:
     def _escrow(self, draft: Draft) -> None:
         """Sends a noted escrow and waits for it; the note goes once the chain has decided, either way."""
         self.client.send(SignedTransaction(raw=draft.raw, hash=draft.hash, nonce=draft.nonce))
-        receipt = self.client.wait(draft.hash)
+        receipt = self.client.wait(draft.hash, timeout=_ESCROW_SECONDS)
         self._drafts.remove(draft.campaign)
         if not receipt.succeeded:
             raise TransactionFailedError(

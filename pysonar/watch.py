@@ -16,7 +16,7 @@ from rich.text import Text
 from pysonar.errors import NotOverError
 from pysonar.history import Round, RoundState
 from sonar.chain.errors import RpcUnavailableError
-from sonar.chain.records import CampaignRecord, RoundRecord, Status, Verdict
+from sonar.chain.records import NATIVE, CampaignRecord, RoundRecord, Status, Terms, Verdict
 from sonar.units import format_ether, format_ppm
 
 if TYPE_CHECKING:
@@ -113,13 +113,13 @@ class _LineView:
         record, terms = seen.record, seen.record.terms
         self._say(
             f"campaign {record.id.hex()}: start {format_ppm(record.start_score)}, target {format_ppm(terms.target)}, "
-            f"bounty {format_ether(terms.bounty)}"
+            f"bounty {_amount(terms.bounty, terms)}"
         )
         for held in seen.rounds:
             for gradient in held.gradients:
                 self._say(f"round {held.number}: gradient {gradient.position} by {gradient.mine}")
             if held.state is not RoundState.PENDING:
-                self._say(f"round {held.number}: {_told(held)}")
+                self._say(f"round {held.number}: {_told(held, terms)}")
         if seen.over:
             self._say(_ending(record))
 
@@ -162,25 +162,25 @@ class _LiveView:
         rounds.add_column("result")
         for held in seen.rounds[-10:]:
             kept = sum(gradient.verdict is Verdict.KEPT for gradient in held.gradients)
-            told = _told(held) if held.state is not RoundState.PENDING else _waiting(seen)
+            told = _told(held, terms) if held.state is not RoundState.PENDING else _waiting(seen)
             rounds.add_row(str(held.number), str(len(held.gradients)), str(kept), told)
         left = max(0, terms.deadline - seen.now)
         state = (
             _ending(record)
             if seen.over
-            else f"{format_ether(record.paid)} of {format_ether(terms.bounty)} paid, {_clock(left)} to the deadline"
+            else f"{_amount(record.paid, terms)} of {_amount(terms.bounty, terms)} paid, {_clock(left)} to the deadline"
         )
         self._shown = Group(head, rounds, Text(state))
         self._live.update(self._shown, refresh=True)
 
 
-def _told(held: Round) -> str:
+def _told(held: Round, terms: Terms) -> str:
     if held.state is RoundState.EXPIRED or held.score is None:
         return "expired, bonds returned"
     if held.state is RoundState.STAYED:
         return f"no improvement, score stays {format_ppm(held.score)}"
     paid = sum(gradient.payout > 0 for gradient in held.gradients)
-    return f"score {format_ppm(held.score)}, paid {format_ether(held.payout)} to {paid} mines"
+    return f"score {format_ppm(held.score)}, paid {_amount(held.payout, terms)} to {paid} {'mine' if paid == 1 else 'mines'}"
 
 
 def _waiting(seen: _Seen) -> str:
@@ -191,10 +191,13 @@ def _waiting(seen: _Seen) -> str:
 
 def _ending(record: CampaignRecord) -> str:
     how = {Status.FINISHED: "finished", Status.CLOSED: "closed"}.get(record.status, "past its deadline")
-    return (
-        f"{how}: score {format_ppm(record.score)}, paid {format_ether(record.paid)} "
-        f"of {format_ether(record.terms.bounty)}"
-    )
+    paid, bounty = _amount(record.paid, record.terms), _amount(record.terms.bounty, record.terms)
+    return f"{how}: score {format_ppm(record.score)}, paid {paid} of {bounty}"
+
+
+def _amount(amount: int, terms: Terms) -> str:
+    """An amount of the bounty's coin; a token's decimals are its own affair, so tokens show in their smallest unit."""
+    return f"{format_ether(amount)} ether" if terms.token == NATIVE else f"{amount} of token {terms.token}"
 
 
 def _clock(seconds: int) -> str:

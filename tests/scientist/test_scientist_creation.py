@@ -149,7 +149,7 @@ class _DiesAfterSigning(Exception):
     pass
 
 
-def _die(*_):
+def _die(*_, **__):
     raise _DiesAfterSigning
 
 
@@ -241,6 +241,8 @@ def test_connect_reads_the_network_file_and_the_account_file(stage, tmp_path, mo
         capsule=CapsuleClient("http://x", Domain(1, client.address)),
     )
     assert isinstance(passed, Sonar)
+    lower = stage.network.model_copy(update={"capsule": stage.network.capsule.lower()})
+    assert pysonar.connect(lower, account=stage.owner).oracle == stage.network.capsule
     assert passed.client is client
 
 
@@ -260,6 +262,9 @@ def test_connect_says_what_is_missing_or_wrong(stage, tmp_path, monkeypatch):
         pysonar.connect(stage.network.model_copy(update={"chain_id": 5}), account=stage.owner)
     with pytest.raises(ConfigError, match="leave out account"):
         pysonar.connect(stage.network, account=stage.owner, chain=stage.client_for(stage.owner))
+    elsewhere = stage.network.model_copy(update={"contract": "0x" + "11" * 20})
+    with pytest.raises(ConfigError, match="pass the network that belongs to it"):
+        pysonar.connect(elsewhere, chain=stage.client_for(stage.owner))
     with pytest.raises(ConfigError, match="no account to sign with"):
         pysonar.connect(stage.network, chain=stage.client_for(None))
 
