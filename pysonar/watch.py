@@ -179,8 +179,9 @@ def _told(held: Round, terms: Terms) -> str:
         return "expired, bonds returned"
     if held.state is RoundState.STAYED:
         return f"no improvement, score stays {format_ppm(held.score)}"
-    paid = sum(gradient.payout > 0 for gradient in held.gradients)
-    return f"score {format_ppm(held.score)}, paid {_amount(held.payout, terms)} to {paid} {'mine' if paid == 1 else 'mines'}"
+    count = sum(gradient.payout > 0 for gradient in held.gradients)
+    mines = "1 mine" if count == 1 else f"{count} mines"
+    return f"score {format_ppm(held.score)}, paid {_amount(held.payout, terms)} to {mines}"
 
 
 def _waiting(seen: _Seen) -> str:
