@@ -16,7 +16,12 @@ Errors:
     |-- WireFormatError        bytes that are not a canonical artifact
     `-- TrainingError          records or a schedule from which no map can be made
 
-References: Paillier, EUROCRYPT 1999; Damgard, Jurik, Nielsen, Int. J. Inf. Secur. 9 (2010); Lim, Lee, CRYPTO 1994.
+References:
+
+    P. Paillier, Public-key cryptosystems based on composite degree residuosity classes, EUROCRYPT 1999
+    I. Damgard, M. Jurik, J. B. Nielsen, A generalization of Paillier's public-key system with applications to
+        electronic voting, International Journal of Information Security 9 (2010)
+    C. H. Lim, P. J. Lee, More flexible exponentiation with precomputation, CRYPTO 1994
 """
 
 from sonar.syft.encoding import decode, encode

@@ -1,6 +1,6 @@
 """Arithmetic in Z*_{n^2} that exploits its structure: every element is a * (1 + n)^g with a < n, uniquely.
 
-Since (1 + n)^g = 1 + g n (Paillier 1999, section 3), the factors (1 + n)^g multiply by adding their g, and a product
+Since (1 + n)^g = 1 + g n (Paillier 1999), the factors (1 + n)^g multiply by adding their g, and a product
 of many elements costs one multiplication by a half-length a each instead of a full-length one: about half the time.
 The pair (a, g) is called the split form of an element; a is the element mod n and g = (element div n) / a mod n.
 """

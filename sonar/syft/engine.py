@@ -17,7 +17,7 @@ from sonar.syft._group import Split, join, split, subset_table
 from sonar.syft.encoding import encode
 from sonar.syft.errors import CiphertextError, EncodingOverflowError
 from sonar.syft.keys import Obfuscator
-from sonar.syft.packing import Integers, raw_pack
+from sonar.syft.packing import Integers, largest_magnitude, raw_pack
 from sonar.syft.tensor import EncryptedTensor, check_bound, check_obfuscator
 from sonar.syft.training import AffineMap
 
@@ -94,8 +94,8 @@ def raw_map(bases: Sequence[int], exponents: npt.NDArray[np.int64], offset: int,
 
 
 def _check_rows(change: npt.NDArray[np.int64], constant: Integers, model_bound: int, gradient_bound: int) -> None:
-    reach = [sum(map(abs, row)) * model_bound for row in change.tolist()]
-    largest = max(r + max(map(abs, row)) for r, row in zip(reach, constant.tolist(), strict=True))
+    reach = np.abs(change).sum(axis=1).tolist()
+    largest = max(r * model_bound + largest_magnitude(row) for r, row in zip(reach, constant, strict=True))
     if largest > gradient_bound:
         raise EncodingOverflowError(
             f"the gradient could reach {largest.bit_length()} bits, but its bound has {gradient_bound.bit_length()}: "

@@ -23,8 +23,9 @@ MIN_KEY_BITS: Final = 2048
 MAX_KEY_BITS: Final = 8192
 """Larger moduli are refused, so that a hostile artifact cannot ask for hours of arithmetic."""
 
-_TEETH = 8
-_BLOCKS = 8
+_MIN_EXPONENT_BITS: Final = 256
+_TEETH: Final = 8
+_BLOCKS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +74,26 @@ class PublicKey:
 
 
 class Obfuscator:
-    """Random n-th residues for one key: h_s^r with h = -x^2 mod n, h_s = h^n mod n^2 (Damgard et al. 2010, section 4).
+    """Random n-th residues for one key: h_s^r with h = -x^2 mod n, h_s = h^n mod n^2 (Damgard, Jurik, Nielsen 2010).
 
-    x is secret and fresh in every obfuscator, so no party has to trust a base that another one published. r is uniform
-    below 2^exponent_bits, half the modulus' length by default (rounded up to a multiple of 64): indistinguishable from
-    a random n-th residue, under the assumption of that paper, for whoever cannot factor n. Hiding from the key's owner
-    as well needs exponents above the length of n.
+    x is fresh in every obfuscator, so no party has to trust a base that another one published. r is uniform below
+    2^exponent_bits, half the modulus' length by default (rounded up to a multiple of 64): indistinguishable from a
+    random n-th residue, under the assumption of that paper, for whoever cannot factor n. Hiding from the key's owner as
+    well needs exponents above the length of n. Raises PublicKeyError for exponents below 256 bits where half the
+    modulus is longer: generic discrete logarithms would take less than 2^128 steps.
 
     Powers come from a Lim-Lee comb (CRYPTO 1994) of 8 teeth in 8 blocks: a random exponent is drawn as the random
     table indices themselves, one byte each. Making an obfuscator costs about as much as fifty samples; it is meant to
-    be kept for the life of its key, and not to be shared between processes. Samples are safe to draw from threads.
+    be kept for the life of its key. Samples are safe to draw from threads.
     """
 
     __slots__ = ("_n", "_n_squared", "_tables", "_width", "exponent_bits", "key")
 
     def __init__(self, key: PublicKey, *, exponent_bits: int | None = None) -> None:
-        bits = (key.bits + 1) // 2 if exponent_bits is None else exponent_bits
-        if bits < 1:
-            raise PublicKeyError(f"exponent_bits is {bits}: give at least half the modulus, or leave it out")
+        half = (key.bits + 1) // 2
+        bits = half if exponent_bits is None else exponent_bits
+        if bits < min(half, _MIN_EXPONENT_BITS):
+            raise PublicKeyError(f"exponents of {bits} bits are too short to hide anything: use {half}, the default")
         self.key = key
         self._width = -(-bits // (_TEETH * _BLOCKS))
         self.exponent_bits = self._width * _TEETH * _BLOCKS
