@@ -1,0 +1,279 @@
+"""`capsule` as a process of its own: made once, served, asked, stopped, started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account.signers.local import LocalAccount
+
+from capsule.client import CapsuleClient
+from capsule.errors import CapsuleError, CapsuleUnavailableError
+from capsule.home import create_home
+from capsule.keypool import KeyPool, KeyProcess
+from capsule.secret import Vault, generate_key
+from capsule.state import State
+from sonar.chain.deploy import Deployment
+from sonar.config import Network
+from sonar.protocol.messages import Domain
+
+PASSPHRASE = "correct horse"
+
+
+def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SONAR_")}
+    return subprocess.run(
+        [sys.executable, "-m", "capsule", *arguments],
+        env={**clean, "SONAR_CAPSULE_PASSPHRASE": PASSPHRASE, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "capsule"
+
+
+def init(home: Path, *more: str) -> Any:
+    done = run("init", "--home", str(home), "--key-bits", "512", "--allow-insecure-small-key", "--json", *more)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class Served:
+    """A served Capsule; `stop` ends it like an operator would."""
+
+    def __init__(self, home: Path, network: Path) -> None:
+        options = ["--home", str(home), "--network", str(network), "--port", "0", "--poll", "0.1"]
+        command = [sys.executable, "-m", "capsule", "serve", *options]
+        environment = {**os.environ, "SONAR_CAPSULE_PASSPHRASE": PASSPHRASE}
+        self.log = (home / "log").open("ab")
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=self.log)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, (home / "log").read_text()
+        self.facts = json.loads(line)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            self.log.close()
+
+
+@pytest.fixture
+def network(tmp_path: Path, chain_url: str, deployed: Deployment, client_for: Any) -> Path:
+    chain_id = client_for(None).chain_id
+    return Network(
+        rpc_url=chain_url,
+        chain_id=chain_id,
+        contract=deployed.address,
+        start_block=deployed.block,
+        store=f"directory:{tmp_path / 'store'}",
+    ).save(tmp_path / "network.json")
+
+
+@pytest.fixture
+def serve(network: Path) -> Iterator[Callable[[Path], Served]]:
+    running: list[Served] = []
+
+    def start(home: Path) -> Served:
+        running.append(Served(home, network))
+        return running[-1]
+
+    yield start
+    for served in running:
+        if served.process.poll() is None:
+            served.stop()
+
+
+def test_init_prints_the_attesting_address_and_keeps_everything_private(home: Path) -> None:
+    made = init(home)
+    assert made["address"].startswith("0x")
+    assert oct(home.stat().st_mode)[-3:] == "700"
+    assert {path.name for path in home.iterdir()} >= {"attester.json", "capsule.db"}
+    for path in home.iterdir():
+        assert oct(path.stat().st_mode)[-3:] == "600", path
+
+
+def test_init_never_overwrites_a_capsule(home: Path) -> None:
+    init(home)
+    before = (home / "attester.json").read_bytes()
+    done = run("init", "--home", str(home))
+    assert done.returncode == 8
+    assert "Capsule already" in done.stderr
+    assert (home / "attester.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("bits", ["1024", "2047", "3071"])
+def test_init_refuses_keys_that_are_too_small_or_odd(home: Path, bits: str) -> None:
+    done = run("init", "--home", str(home), "--key-bits", bits)
+    assert done.returncode == 8
+    assert "2048" in done.stderr
+    assert not home.exists()
+
+
+def test_init_needs_a_passphrase(home: Path, tmp_path: Path) -> None:
+    for words in ("", "\nsecond line"):
+        (tmp_path / "words").write_text(words)
+        done = run("init", "--home", str(home), "--passphrase-file", str(tmp_path / "words"))
+        assert (done.returncode, "passphrase is empty" in done.stderr) == (3, True)
+    done = run("init", "--home", str(home), "--passphrase-file", str(tmp_path / "nothing"))
+    assert done.returncode == 3
+    assert not home.exists()
+
+
+def test_serve_without_a_capsule_a_network_or_the_passphrase_says_what_to_do(home: Path, network: Path) -> None:
+    done = run("serve", "--home", str(home), "--network", str(network))
+    assert (done.returncode, "capsule init" in done.stderr) == (8, True)
+    init(home)
+    done = run("serve", "--home", str(home), "--network", str(home / "none.json"))
+    assert (done.returncode, "network" in done.stderr) == (3, True)
+    wrong = {"SONAR_CAPSULE_PASSPHRASE": "wrong"}
+    done = run("serve", "--home", str(home), "--network", str(network), environment=wrong)
+    assert (done.returncode, "passphrase" in done.stderr) == (8, True)
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_with_a_chain_that_does_not_answer_ends_with_its_exit_code(home: Path, network: Path) -> None:
+    init(home)
+    found = Network.load(network).model_copy(update={"rpc_url": "http://127.0.0.1:9"}).save(home / "network.json")
+    done = run("serve", "--home", str(home), "--port", "0", "--network", str(found))
+    assert done.returncode == 4, done.stderr
+
+
+def test_a_served_capsule_answers_stops_at_sigterm_and_is_the_same_after_a_restart(
+    home: Path, network: Path, serve: Callable[[Path], Served], new_account: Callable[[], LocalAccount]
+) -> None:
+    made, account, found = init(home), new_account(), Network.load(network)
+    served = serve(home)
+    assert served.facts["address"] == made["address"]
+    domain = Domain(found.chain_id, found.contract)  # type: ignore[arg-type]
+    with CapsuleClient(served.facts["url"], domain, account) as client:
+        assert client.info().sealing_key.hex() == made["sealing_key"][2:]
+        key = client.new_key()
+        assert key.n.bit_length() == 512
+        assert client.health()["status"] == "ok"
+    asked = run("info", "--network", str(network), "--url", served.facts["url"], "--json")
+    assert json.loads(asked.stdout)["address"] == made["address"]
+    second = run("serve", "--home", str(home), "--port", "0", "--network", str(network))
+    assert (second.returncode, "another process" in second.stderr) == (8, True)
+    assert served.stop() == 0
+
+    again = serve(home)
+    with CapsuleClient(again.facts["url"], domain, account) as client:
+        assert client.info().sealing_key.hex() == made["sealing_key"][2:]
+        assert client.new_key().n != key.n
+
+
+def test_a_killed_capsule_starts_again(home: Path, serve: Callable[[Path], Served]) -> None:
+    init(home)
+    served = serve(home)
+    served.process.kill()
+    served.process.wait(10)
+    assert served.process.stdout is not None
+    served.process.stdout.close()
+    served.log.close()
+    assert serve(home).facts["address"] == served.facts["address"]
+
+
+def test_info_without_a_capsule_ends_with_its_exit_code(network: Path) -> None:
+    done = run("info", "--network", str(network), "--url", "http://127.0.0.1:9")
+    assert (done.returncode, "does not answer" in done.stderr) == (8, True)
+    assert run("info", "--network", str(network)).returncode == 3
+
+
+def test_help_answers_without_loading_the_heavy_parts() -> None:
+    code = (
+        "import sys, capsule.cli; print([m for m in ('web3', 'eth_account', 'fastapi', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---- keys made ahead
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    opened = State(tmp_path / "keys.db")
+    yield opened
+    opened.close()
+
+
+def test_the_pool_fills_itself_and_hands_each_key_out_once(state: State) -> None:
+    pool = KeyPool(
+        state, Vault(PASSPHRASE), lambda: generate_key(256, allow_insecure_small_key=True), size=2,
+        allow_insecure_small_key=True,
+    )  # fmt: skip
+    pool.start()
+    try:
+        keys = [pool.claim("round", timeout=30).public.n for _ in range(5)]
+        assert len(set(keys)) == 5
+        deadline = time.monotonic() + 30
+        while state.spare_keys() < 2:
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.01)
+    finally:
+        pool.stop()
+    assert state.spare_keys() == 2
+    with pytest.raises(CapsuleError, match="backup"):
+        pool.secret(b"nobody's".ljust(32))  # type: ignore[arg-type]
+
+
+def test_an_empty_pool_says_that_it_may_work_later(state: State) -> None:
+    blocked = threading.Event()
+
+    def never() -> Any:
+        blocked.wait(30)
+        raise CapsuleError("stopped")
+
+    pool = KeyPool(state, Vault(PASSPHRASE), never, cancel=blocked.set)
+    pool.start()
+    try:
+        with pytest.raises(CapsuleUnavailableError, match="try again"):
+            pool.claim("issued", timeout=0.05)
+    finally:
+        pool.stop()
+
+
+def test_keys_come_from_another_process_which_can_be_cancelled() -> None:
+    maker = KeyProcess(512, allow_insecure_small_key=True)
+    assert maker.make().public.bits == 512
+    with pytest.raises(CapsuleError, match="key process"):
+        KeyProcess(512).make()
+    slow = KeyProcess(8192)
+    failed: list[Exception] = []
+
+    def try_it() -> None:
+        try:
+            slow.make()
+        except CapsuleError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=try_it)
+    thread.start()
+    slow.cancel()
+    thread.join(30)
+    assert failed
+
+
+def test_a_home_is_made_for_safe_keys_only_unless_asked(tmp_path: Path) -> None:
+    with pytest.raises(CapsuleError, match="2048"):
+        create_home(tmp_path / "new", PASSPHRASE, 1024)
