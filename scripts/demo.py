@@ -24,7 +24,7 @@ from sonar.chain.client import SonarClient
 from sonar.chain.events import CampaignCreated, Event, EventCursor, GradientSubmitted, RoundSettled
 from sonar.chain.records import Status
 from sonar.errors import SonarError
-from sonar.processes import Child, ProcessError
+from sonar.processes import Child, ProcessError, wait_until
 from sonar.protocol.spec import Training
 from sonar.units import CampaignId, ether, format_ppm
 from sonar.wallet import load_account
@@ -120,6 +120,14 @@ class Actors:
         more = ["--allow-single"] if self.plan["rounds"]["min_mines"] == 1 else []
         return self.start(name, "-m", "mine", "run", "--home", str(self.folder / name), "--poll", "0.5", *more)
 
+    def await_mines(self) -> None:
+        """Returns once every mine watches the chain: a round's first seconds are then the same for all."""
+        for child in self.children.values():
+            wait_until(
+                lambda log=child.log: "mining as" in log.read_text(),  # type: ignore[misc]
+                timeout=120, what=f"{child.name}'s first look at the chain", child=child,
+            )  # fmt: skip
+
     def run(self, name: str, *command: str) -> None:
         """One command of a mine; raises ProcessError when it fails."""
         first, *rest = command
@@ -147,16 +155,17 @@ class Actors:
 def run_campaign(
     actors: Actors, client: SonarClient, names: dict[str, str], tables: list[Table], say: Console
 ) -> CampaignId:
-    """Starts owner and mines, after the first improvement the adversaries; returns once the owner has her model."""
+    """Starts mines and owner, after the first improvement the adversaries; returns once the owner has her model."""
     folder, honest = actors.folder, len(tables) - 1
     paths = [table.write(folder / f"mine{number}.csv") for number, table in enumerate(tables, start=1)]
     plan_file = folder / "plan.json"
     plan_file.write_text(json.dumps(actors.plan))
+    for number in range(1, honest + 1):
+        actors.mine(f"mine{number}", paths[number - 1], actors.plan["target_column"])
+    actors.await_mines()
     owner = actors.script(
         "owner", "demo_owner.py", "owner", "--plan", str(plan_file), "--result", str(folder / "result.json")
     )
-    for number in range(1, honest + 1):
-        actors.mine(f"mine{number}", paths[number - 1], actors.plan["target_column"])
 
     cursor = EventCursor(client, actors.net.network.start_block)
     campaign: CampaignId | None = None

@@ -77,13 +77,14 @@ def failures(outcome: Outcome, honest: list[str], poisoner: str, thief: str) -> 
         problems.append(f"payouts {outcome.paid} + refund {outcome.refund} are not the bounty {bounty}")
     if not any(event.advances for event in outcome.rounds):
         problems.append("no round advanced the model")
+    together = outcome.record.terms.round_size > 1  # one at a time, the fastest mines may leave no round to the others
     for number, mine in enumerate(honest, start=1):
         own = [event for event in outcome.gradients if event.mine == mine]
-        if not own:
+        if together and not own:
             problems.append(f"honest mine {number} never had a gradient judged")
         if any(event.verdict is Verdict.KEPT for event in own) and outcome.paid_to(mine) == 0:
             problems.append(f"honest mine {number} was kept but not paid")
-    if len(outcome.rounds) > first_paid_round(outcome):
+    if together and len(outcome.rounds) > first_paid_round(outcome):
         for name, adversary in (("thief", thief), ("poisoner", poisoner)):
             if not any(event.mine == adversary for event in outcome.gradients):
                 problems.append(f"the {name} never had a gradient judged, so the demo shows nothing about it")

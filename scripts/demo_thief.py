@@ -1,6 +1,7 @@
 """The demo's thief: posts other mines' sealed gradients as its own, bond and all, and hopes to be paid.
 
-It holds no data and no key but its own account's. One theft a round, of the first gradient that somebody else posted.
+It holds no data and no key but its own account's. One theft a round, of the newest gradient that somebody else posted;
+it gives up when its purse of bonds is lost.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from sonar.chain.records import Status
 from sonar.config import Network
 from sonar.units import CampaignId
 from sonar.wallet import load_account
+
+PURSE = 3
 
 
 def main() -> None:
@@ -31,7 +34,8 @@ def main() -> None:
     record = client.campaign(campaign)
     cursor = EventCursor(client, network.start_block, campaign=campaign)
     loot: GradientSubmitted | None = None
-    while client.campaign(campaign).status is Status.RUNNING:
+    lost = 0
+    while lost < PURSE and client.campaign(campaign).status is Status.RUNNING:
         for event in cursor.read():
             if isinstance(event, GradientSubmitted) and event.mine != client.account.address:
                 loot = event
@@ -43,6 +47,7 @@ def main() -> None:
             )
             try:
                 client.transact(theft)
+                lost += 1
                 print(
                     f"posted {loot.mine}'s gradient of round {loot.round} as its own in round {state.number}",
                     flush=True,

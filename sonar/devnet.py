@@ -130,7 +130,7 @@ def start(options: DevnetOptions, say: Callable[[str], None]) -> Iterator[Devnet
         capsule_address = _init_capsule(options, directory)
         accounts = {name: _account_file(options.home, name) for name in options.accounts}
         deployer = _random_account()
-        _fund(web3, [deployer.address, capsule_address, *(_address(path) for path in accounts.values())])
+        _fund(web3, [Address(deployer.address), capsule_address, *(_address(path) for path in accounts.values())])
 
         say("deploying the contract")
         from sonar.chain.deploy import deploy

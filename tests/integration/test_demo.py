@@ -1,0 +1,115 @@
+"""The demo, as a stranger runs it: whole campaigns at full key size, on both chains, checked by their reports."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
+
+
+def run_demo(tmp_path: Path, *arguments: str) -> dict:
+    """The report of a demo that must succeed, with its files in tmp_path/files."""
+    report = tmp_path / "report.json"
+    command = [sys.executable, "scripts/demo.py", "--json", str(report), "--keep", str(tmp_path / "files"), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(report.read_text())
+
+
+def check_money(report: dict) -> None:
+    """Every wei of the bounty is accounted for, and nobody but kept gradients was paid."""
+    paid = sum(payout["wei"] for payout in report["payouts"])
+    assert paid + report["refund_wei"] == report["campaign"]["bounty_wei"]
+    assert (
+        paid == sum(row["payout_wei"] for row in report["rounds"]) == sum(g["payout_wei"] for g in report["gradients"])
+    )
+    for gradient in report["gradients"]:
+        assert (gradient["payout_wei"] > 0) == (gradient["verdict"] == "kept"), gradient
+    campaign = report["campaign"]
+    rise = min(campaign["final_score_ppm"], campaign["target_score_ppm"]) - campaign["start_score_ppm"]
+    assert paid == campaign["bounty_wei"] * rise // campaign["base_ppm"]
+
+
+def check_fairness(report: dict) -> None:
+    """No honest mine takes more than half, and the model is nearly what pooled data would give."""
+    paid = sum(payout["wei"] for payout in report["payouts"])
+    assert max(payout["wei"] for payout in report["payouts"]) * 2 <= paid
+    assert sum(payout["wei"] > 0 for payout in report["payouts"]) >= 3
+    assert report["model"]["test_accuracy"] >= report["model"]["pooled_test_accuracy"] - 0.03
+
+
+def loaded_modules(log: Path) -> set[str]:
+    """The modules that a process imported in its whole life, from PYTHONPROFILEIMPORTTIME's lines in its log."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+def test_the_embedded_demo_pays_everyone_as_promised(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    report = run_demo(tmp_path, "--embedded")
+    check_money(report)
+    check_fairness(report)
+    assert report["model"]["key_bits"] == 3072
+    for mine in ("mine1", "poisoner"):
+        loaded = loaded_modules(tmp_path / "files" / f"{mine}.log")
+        assert "sonar.syft.engine" in loaded
+        assert not any(module.startswith("capsule.secret") for module in loaded)
+    assert "capsule.secret" in loaded_modules(next((tmp_path / "files").rglob("capsule.log")))
+
+
+def test_the_demo_on_ganache_with_the_embedded_kubo_pays_everyone_as_promised(tmp_path: Path):
+    report = run_demo(tmp_path, "--chain", "ganache")
+    check_money(report)
+    check_fairness(report)
+    assert report["chain"]["client"].startswith("Ganache")
+
+
+def test_the_original_rule_of_one_gradient_at_a_time_still_works(tmp_path: Path):
+    report = run_demo(tmp_path, "--embedded", "--round-size", "1", "--max-rounds", "8", "--key-bits", "2048")
+    check_money(report)
+    assert (
+        len({(gradient["round"], gradient["mine"]) for gradient in report["gradients"]}) == len(report["rounds"]) <= 8
+    )
+
+
+def test_any_csv_with_a_class_column_can_be_campaigned_for(tmp_path: Path):
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    with (tmp_path / "patients.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*data.feature_names, "diagnosis"])
+        writer.writerows([*row, data.target_names[k]] for row, k in zip(data.data, data.target, strict=True))
+    report = run_demo(
+        tmp_path, "--embedded", "--data", str(tmp_path / "patients.csv"), "--target", "diagnosis", "--mines", "3",
+        "--target-score", "0.97", "--bounty", "2.5", "--key-bits", "2048",
+    )  # fmt: skip
+    check_money(report)
+    assert report["campaign"]["bounty_wei"] == 25 * 10**17
+    assert report["model"]["test_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("content", "column", "message"),
+    [
+        ("a,b\n1,x\n", "c", "has no column 'c'; it has a, b"),
+        ("a,b\nred,x\n", "b", "line 2 has a feature that is no number"),
+        ("a,b\nnan,x\n", "b", "line 2 has a feature that is not finite"),
+        ("a,b\n1,x\n2\n", "b", "line 3 has 1 cells, the header 2"),
+        ("a,b\n1,x\n2,x\n", "b", "has 1 class: give at least 2"),
+        ("", "b", "is empty"),
+        ("a,b\n1,x\n2,y\n", "b", "2 records are too few for 4 mines"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_with_its_reason(tmp_path: Path, content, column, message):
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    command = [sys.executable, "scripts/demo.py", "--embedded", "--data", str(path), "--target", column]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert message in done.stderr

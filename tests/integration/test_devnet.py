@@ -1,0 +1,93 @@
+"""`sonar devnet` starts everything that it says, writes one network file, and leaves nothing behind."""
+
+import json
+import signal
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from sonar import devnet
+from sonar.chain.client import SonarClient
+from sonar.config import Network
+from sonar.processes import Child, wait_until
+from sonar.units import ether
+from sonar.wallet import load_account
+
+
+def read_document(child: Child, timeout: float = 90) -> dict:
+    """The indented JSON document on a child's stdout."""
+    text = child.read_line(timeout)
+    while text.count("{") != text.count("}"):
+        text += "\n" + child.read_line(timeout)
+    return json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("chain", "store", "end"),
+    [
+        ("embedded", "directory", signal.SIGINT),
+        ("ganache", "kubo", signal.SIGINT),
+        ("anvil", "directory", signal.SIGTERM),
+    ],
+)
+def test_the_devnet_command_starts_all_parts_and_ends_without_a_process_left(spawn, tmp_path: Path, chain, store, end):
+    child = spawn(
+        "devnet", "-m", "sonar", "devnet", "--home", str(tmp_path), "--chain", chain, "--store", store,
+        "--rpc-port", "0", "--capsule-port", "0", "--key-bits", "2048", "--json", speaks=True,
+    )  # fmt: skip
+    summary = read_document(child)
+    network = Network.load(tmp_path / "network.json")
+    client = SonarClient.from_network(network)
+    assert client.address == summary["contract"]
+    assert httpx.get(f"{network.capsule_url}/v1/info").json()["address"] == network.capsule
+    for path in summary["accounts"].values():
+        assert Path(path).stat().st_mode & 0o077 == 0
+        assert client.balance(load_account(Path(path)).address) == ether(1000)
+
+    family = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
+    assert {process.pid for process in family} >= set(summary["pids"].values())
+    family[0].send_signal(end)
+    assert child.wait(30) == 0
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+def test_a_second_start_keeps_the_accounts_and_makes_a_new_network(tmp_path: Path):
+    options = devnet.DevnetOptions(
+        home=tmp_path, chain="embedded", store="directory", accounts=("owner",), key_bits=2048
+    )
+    networks, keys = [], []
+    for _ in range(2):
+        with devnet.start(options, lambda _: None) as net:
+            networks.append(net.network.contract)
+            keys.append(net.accounts["owner"].read_text())
+    assert keys[0] == keys[1]
+    assert networks[0] != networks[1]
+
+
+def test_the_capsule_keeps_its_identity_after_a_kill(tmp_path: Path):
+    options = devnet.DevnetOptions(
+        home=tmp_path, chain="embedded", store="directory", accounts=("owner",), key_bits=2048
+    )
+    with devnet.start(options, lambda _: None) as net:
+        before = httpx.get(f"{net.network.capsule_url}/v1/info").json()
+        net.children["capsule"].kill()
+        net.restart_capsule()
+        assert httpx.get(f"{net.network.capsule_url}/v1/info").json() == before
+
+
+def test_a_service_that_ends_by_itself_ends_the_devnet_with_its_last_words(spawn, tmp_path: Path):
+    child = spawn(
+        "devnet", "-m", "sonar", "devnet", "--home", str(tmp_path), "--chain", "embedded", "--store", "directory",
+        "--rpc-port", "0", "--capsule-port", "0", "--key-bits", "2048", "--json", speaks=True,
+    )  # fmt: skip
+    psutil.Process(read_document(child)["pids"]["chain"]).kill()
+    assert child.wait(30) == 1
+    assert "chain ended by itself" in child.last_words()
+
+
+def test_waiting_for_what_never_happens_ends_with_a_sentence():
+    with pytest.raises(devnet.ProcessError, match=r"the end of time did not happen within 0\.1 s"):
+        wait_until(lambda: False, timeout=0.1, what="the end of time")

@@ -1,0 +1,103 @@
+"""The README's own lines, run as they stand: the network, two data owners, the data scientist's example."""
+
+import csv
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from sonar.chain.client import SonarClient
+from sonar.chain.events import CampaignCreated, EventCursor
+from sonar.chain.records import Status
+from sonar.config import Network
+from sonar.processes import wait_until
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def shell_lines(first_word: str) -> list[list[str]]:
+    """The README's indented commands that start with a word."""
+    return [shlex.split(line) for line in re.findall(rf"^    ({first_word} .+)$", README, flags=re.MULTILINE)]
+
+
+def python_example() -> str:
+    """The README's Python block."""
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    return block
+
+
+def hurry(client: SonarClient, mines: int, stop: threading.Event) -> None:
+    """Lets a development chain's time pass to the end of a round as soon as all mines have posted."""
+    cursor = EventCursor(client, 0)
+    campaign = None
+    while not stop.wait(0.3):
+        for event in cursor.read():
+            campaign = event.id if isinstance(event, CampaignCreated) else campaign
+        if campaign is None or client.campaign(campaign).status is not Status.RUNNING:
+            continue
+        state = client.round(campaign)
+        if state.open and state.count >= mines:
+            client.web3.provider.make_request("evm_increaseTime", [state.closes_at - client.now() + 1])
+            client.web3.provider.make_request("evm_mine", [])
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(600)
+def test_the_readmes_example_runs_as_it_stands(spawn, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SONAR_HOME", raising=False)
+    monkeypatch.delenv("SONAR_NETWORK", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (network_command,) = shell_lines("sonar")
+    spawn("devnet", "-m", *network_command, "--chain", "embedded", "--store", "directory", "--rpc-port", "0",
+          "--capsule-port", "0")  # fmt: skip
+    wait_until(lambda: "ready" in (tmp_path / "devnet.log").read_text(), timeout=90, what="the devnet")
+
+    data = load_digits()
+    order = np.random.default_rng(7).permutation(len(data.target))
+    validation, shares = order[:360], np.array_split(order[360:], 2)
+    for name, rows in zip(("digits.csv", "other.csv"), shares, strict=True):
+        with (tmp_path / name).open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([*(f"x{number}" for number in range(64)), "digit"])
+            writer.writerows([*data.data[row], data.target[row]] for row in rows)
+
+    commands = shell_lines("mine")
+    assert [words[1] for words in commands] == ["init", "add", "campaigns", "run"]
+    for words in commands[:-1]:
+        subprocess.run([sys.executable, "-m", *expand(words)], check=True, capture_output=True)
+    second = {**os.environ, "SONAR_MINE_HOME": str(tmp_path / "second")}
+    for line in ("mine init --key-file ~/.sonar/accounts/mine2.key", "mine add digits other.csv --target digit"):
+        subprocess.run([sys.executable, "-m", *expand(shlex.split(line))], check=True, capture_output=True, env=second)
+    spawn("mine1", "-m", *commands[-1])
+    spawn("mine2", "-m", *commands[-1], env={"SONAR_MINE_HOME": second["SONAR_MINE_HOME"]})
+
+    stop = threading.Event()
+    client = SonarClient.from_network(Network.load())
+    clock = threading.Thread(target=hurry, args=(client, 2, stop))
+    clock.start()
+    try:
+        scope = {"X_val": data.data[validation], "y_val": data.target[validation]}
+        exec(compile(python_example(), "README.md", "exec"), scope)
+    finally:
+        stop.set()
+        clock.join()
+    model = scope["model"]
+    assert np.mean(model.predict(data.data[validation]) == data.target[validation]) > 0.85
+    campaign = scope["campaign"]
+    assert campaign.payouts()
+    assert campaign.gradients()
+    campaign.close()
+
+
+def expand(words: list[str]) -> list[str]:
+    """A command line with ~ as the shell would expand it."""
+    return [str(Path(word).expanduser()) if word.startswith("~") else word for word in words]
