@@ -12,6 +12,8 @@ from typing import Any
 
 __all__ = ["Flights", "FlightsFullError", "InterruptedFlightError"]
 
+_INTERRUPTED_SECONDS = 1.0
+
 
 class FlightsFullError(Exception):
     """As many calls as allowed are under way, and somebody waits for each."""
@@ -49,6 +51,7 @@ class Flights:
         self._release = release
         self._interrupt = interrupt
         self._lock = threading.Lock()
+        self._clearing = threading.Lock()
         self._flights: dict[Hashable, _Flight] = {}
 
     @contextmanager
@@ -70,7 +73,7 @@ class Flights:
                 self._release(flight.result)
 
     def _board(self, key: Hashable, call: Callable[[], Any]) -> _Flight:
-        for attempt in range(2):
+        for _ in range(2):
             with self._lock:
                 flight = self._flights.get(key)
                 if flight is not None:
@@ -78,13 +81,18 @@ class Flights:
                     return flight
                 if len(self._flights) < self._most:
                     return self._take_off(key, call)
-                abandoned = [each for each in self._flights.values() if each.waiters == 0]
-            if attempt or not abandoned:
-                break
-            self._interrupt()
-            for each in abandoned:
-                each.done.wait(1.0)
+            self._make_room()
         raise FlightsFullError
+
+    def _make_room(self) -> None:
+        with self._clearing:  # one interruption serves all who find no room
+            with self._lock:
+                full = len(self._flights) >= self._most
+                abandoned = [each for each in self._flights.values() if each.waiters == 0]
+            if full and abandoned:
+                self._interrupt()
+                for each in abandoned:
+                    each.done.wait(_INTERRUPTED_SECONDS)
 
     def _take_off(self, key: Hashable, call: Callable[[], Any]) -> _Flight:
         flight = self._flights[key] = _Flight(call)

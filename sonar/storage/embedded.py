@@ -27,6 +27,7 @@ _ORIGINAL = "config.original"
 _MOST_CALLS = 32
 _MEMORY = 1 << 30
 _WATCH_SECONDS = 0.25
+_CLEANUP_SECONDS = 5.0
 
 
 class EmbeddedNode:
@@ -47,6 +48,8 @@ class EmbeddedNode:
         self._flights = Flights(_MOST_CALLS, release=_release, interrupt=self._restart)
         self._prepare(public, swarm_port)
         self._kubo.run()
+        for leftover in (*self.repo.glob("cat.*"), *self.repo.glob("add.*")):  # of a process that was killed
+            leftover.unlink()
         self.peer_id = self._kubo.peer_id()
         threading.Thread(target=self._watch_memory, args=(memory,), name="ipfs-memory", daemon=True).start()
 
@@ -79,7 +82,8 @@ class EmbeddedNode:
         """Stops keeping the content; raises ArtifactNotFoundError if it was not pinned."""
         # Pins are kept by the text: those of `add` by version 0, those of `pin` by the version given.
         names = [cid, downgraded_cid(cid) or cid]
-        if all([self._short(self._kubo.unpin, each) != 0 for each in names]):  # noqa: C419 - both must go
+        codes = [self._short(self._kubo.unpin, each) for each in names]
+        if 0 not in codes:
             raise ArtifactNotFoundError(f"{cid} is not pinned on this node")
 
     def connect(self, address: str, timeout: float) -> None:
@@ -97,9 +101,12 @@ class EmbeddedNode:
     def close(self) -> None:
         """Stops the node; whoever still waits for content gets an error."""
         with self._lifecycle:
-            if not self._closed:
-                self._closed = True
-                self._kubo.cleanup()
+            if self._closed:
+                return
+            self._closed = True
+            cleanup = threading.Thread(target=self._kubo.cleanup, name="ipfs-cleanup", daemon=True)
+            cleanup.start()
+            cleanup.join(_CLEANUP_SECONDS)  # the process can end without it
 
     def _prepare(self, public: bool, swarm_port: int) -> None:
         try:
@@ -200,7 +207,6 @@ def _configure(repo: Path, public: bool, swarm_port: int) -> None:
         config["Addresses"] |= {"Swarm": [f"/ip4/127.0.0.1/tcp/{swarm_port}"], "Announce": [], "AppendAnnounce": []}
         config["Discovery"]["MDNS"]["Enabled"] = False
         config["Routing"]["Type"] = "none"
-        config["Reprovider"]["Interval"] = "0"
         config["AutoNAT"]["ServiceMode"] = "disabled"
         config["Swarm"] |= {
             "DisableNatPortMap": True,

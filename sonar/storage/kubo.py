@@ -43,7 +43,7 @@ class KuboStore(ContentStore):
 
     def put(self, data: bytes) -> Artifact:
         """See ContentStore."""
-        options = {"cid-version": "1", "raw-leaves": "true", "pin": "true", "quieter": "true"}
+        options = {"cid-version": "1", "raw-leaves": "true", "pin": "true"}
         with self._translated("storing an artifact"):
             cid = self._client.add_bytes(bytes(data), opts=options)
         artifact = Artifact(check_cid(str(cid)), digest_of(data))
@@ -85,7 +85,7 @@ class KuboStore(ContentStore):
                 raise ArtifactNotFoundError(
                     f"{cid} was not found by {self.describe()} within {self.timeout:g} s: is a node online that has it?"
                 ) from error
-            raise StoreUnavailableError(f"{self.describe()} failed at {action}: {error}: look at its log") from error
+            raise StoreUnavailableError(f"{self.describe()} answers, but refuses {action}: {error}") from error
         except (ipfs_errors.ConnectionError, ipfs_errors.ProtocolError) as error:
             raise StoreUnavailableError(
                 f"{self.describe()} cannot be reached for {action}: start it, or correct the store in the network file"
