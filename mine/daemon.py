@@ -87,8 +87,6 @@ class Daemon:
             # The node may come back as another chain, so everything that was learned from it is looked at anew.
             self._worker, self._provided = None, False
             self._wait("chain", error)
-        else:
-            self._resume("chain")
 
     def step(self, only: str = "") -> None:
         """Does everything that can be done now, for campaigns whose id in hex starts with `only`.
@@ -98,7 +96,9 @@ class Daemon:
         if self._worker is None:
             self._worker = self._connect()
         worker, policy = self._worker, self._policy()
-        for event in worker.follow(policy):
+        events = worker.follow(policy)
+        self._resume("chain")
+        for event in events:
             self._tell(worker, event)
         self._provide(worker)
         for campaign in worker.ledger.campaigns(worker.deployment):

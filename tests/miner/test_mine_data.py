@@ -1,0 +1,208 @@
+"""Good and bad CSV files: what fits is read exactly, what does not is refused with file, record and column."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mine.data import gather, inspect, match
+from mine.errors import DataError, SchemaMismatchError
+from sonar.protocol.payloads import design_matrix
+from sonar.protocol.spec import Spec
+
+
+def spec(**changes):
+    values = {
+        "name": "test",
+        "features": ({"name": "a"}, {"name": "b", "offset": 1.0, "scale": 2.0}),
+        "classes": ("no", "yes"),
+        "min_records": 2,
+        "payout": {"target": 900_000},
+    }
+    return Spec.build(**{**values, **changes})
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(text: str | bytes, name: str = "data.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+GOOD = "a,b,target\n1,2,yes\n3,4.5,no\n-1e3,0,no\n"
+
+
+def statistics_of(features, labels, of):
+    design, targets = design_matrix(of, np.array(features, dtype=float)), np.eye(len(of.classes))[labels]
+    return design.T @ design, design.T @ targets
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        GOOD.replace(",", ";"),
+        GOOD.replace(",", "\t"),
+        GOOD.replace("\n", "\r\n"),
+        "\ufeff" + GOOD,
+        GOOD.rstrip("\n"),
+        GOOD.replace("yes", '"yes"').replace("4.5", " 4.5 "),
+        "target,extra,b,a\nyes,one,2,1\nno,two,4.5,3\nno,,0,-1000\n",
+    ],
+    ids=["commas", "semicolons", "tabs", "windows", "bom", "no last newline", "quotes and spaces", "other columns"],
+)
+def test_a_good_file_gives_the_statistics_of_its_records(csv, text):
+    of = spec()
+    dataset = inspect("d", csv(text), "target")
+    assert dataset.records == 3
+    assert dict(dataset.labels) == {"no": 2, "yes": 1}
+    found = gather(dataset, of)
+    gram, moment = statistics_of([[1, 2], [3, 4.5], [-1000, 0]], [1, 0, 0], of)
+    assert found.records == 3
+    np.testing.assert_allclose(found.gram, gram, rtol=1e-9, atol=1e-200)
+    np.testing.assert_allclose(found.moment, moment, rtol=1e-9, atol=1e-200)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.sampled_from(["no", "yes"]), st.text("x,;\"'\n ", max_size=5)
+        ),
+        min_size=3,
+        max_size=40,
+    ),
+    batch=st.integers(1, 7),
+)
+def test_any_file_in_any_batches_gives_the_statistics_of_its_records(tmp_path, rows, batch):
+    import csv as writer
+
+    rows = [*rows, (0.0, 0.0, "no", ""), (0.0, 0.0, "yes", "")]
+    path = tmp_path / "data.csv"
+    with path.open("w", newline="") as file:
+        out = writer.writer(file)
+        out.writerow(["a", "b", "target", "note"])
+        out.writerows([repr(a), repr(b), label, "n" + note] for a, b, label, note in rows)
+    of = spec()
+    found = gather(inspect("d", path, "target"), of, batch=batch)
+    gram, moment = statistics_of([row[:2] for row in rows], [of.classes.index(row[2]) for row in rows], of)
+    np.testing.assert_allclose(found.gram, gram, rtol=1e-9, atol=1e-200)
+    np.testing.assert_allclose(found.moment, moment, rtol=1e-9, atol=1e-200)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no column 'target'"),
+        ("a,b,target\n", "no records"),
+        ("a,b,label\n1,2,yes\n", "no column 'target'"),
+        ("a,b,target\n1,nan,yes\n3,4,no\n", "record 1 has 'nan' in the numeric column 'b'"),
+        ("a,b,target\n1,2,yes\n3,inf,no\n", "record 2 has 'inf' in the numeric column 'b'"),
+        ("a,b,target\n1,2,yes\n,4,no\n", "record 2 has None in the numeric column 'a'"),
+        ("a,b,target\n1,2,yes\n3,four,no\n", "--ignore b"),
+        ("a,b,target\n1,2,yes\n3,4,\n", "record 2 has no label"),
+        ("a,b,target\n1,2,yes\n3,4,yes\n", "only the class 'yes'"),
+        ("name,target\nx,yes\ny,no\n", "no numeric column"),
+        ("a,a,target\n1,2,yes\n3,4,no\n", "'a' twice"),
+        ("a,A,target\n1,2,yes\n3,4,no\n", "'A' twice"),
+        ("a,,target\n1,2,yes\n3,4,no\n", "column 2 has no name"),
+        ("a,b,target\n1,2,yes\n3,4\n", "not a readable CSV"),
+        ("a,b,target\n1,2,yes\n3,4,no,5\n", "not a readable CSV"),
+        (b"a,b,target\n1,2,yes\n3,4,n\xff\n", "not UTF-8"),
+        (b"a,b,target\n" + b"1,2,yes\n" * 9000 + b"3,4,n\xff\n", "not a readable CSV"),
+        (b"a,b,t\xffarget\n1,2,yes\n", "not UTF-8"),
+        ("a,target\n" + "".join(f"1,{number}\n" for number in range(300)), "a target must be a class"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_place_of_the_fault(csv, text, says):
+    path = csv(text)
+    with pytest.raises(DataError, match=says) as caught:
+        inspect("d", path, "target")
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(DataError, match="there is no file"):
+        inspect("d", tmp_path / "none.csv", "target")
+
+
+def test_a_path_that_the_reader_would_take_for_a_pattern_is_refused(csv):
+    with pytest.raises(DataError, match="rename"):
+        inspect("d", csv(GOOD, "da*ta.csv"), "target")
+
+
+def test_a_name_with_quotes_reaches_no_query(csv):
+    text = 'a,b,it\'s ""; DROP,target\n1,2,3,yes\n3,4,5,no\n'.replace('it\'s ""; DROP', '"it\'s ""; DROP"')
+    dataset = inspect("d", csv(text, "it's.csv"), "target")
+    assert dataset.columns == ("a", "b", "it's \"; DROP")
+    assert gather(dataset, spec()).records == 2
+
+
+def test_an_ignored_column_may_hold_anything_and_must_exist(csv):
+    path = csv("a,b,id,target\n1,2,7,yes\n3,4,x,no\n")
+    assert inspect("d", path, "target", ("id",)).columns == ("a", "b")
+    with pytest.raises(DataError, match="no column 'ID' to ignore"):
+        inspect("d", path, "target", ("ID",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"features": ({"name": "a"}, {"name": "c"})}, "no numeric column 'c'"),
+        ({"features": ({"name": "target"},), "target_column": "x"}, "no numeric column 'target'"),
+        ({"classes": ("no", "maybe")}, "no class 'yes', only 'no', 'maybe'"),
+        ({"min_records": 4}, "3 records, the campaign needs 4"),
+        ({"target_column": "outcome"}, "the campaign predicts 'outcome'"),
+    ],
+)
+def test_a_data_set_that_does_not_fit_says_why(csv, changes, says):
+    dataset = inspect("d", csv(GOOD), "target")
+    with pytest.raises(SchemaMismatchError, match=says):
+        match(dataset, spec(**changes))
+    with pytest.raises(SchemaMismatchError, match=says):
+        gather(dataset, spec(**changes))
+
+
+def test_every_reason_is_given_at_once(csv):
+    dataset = inspect("d", csv(GOOD), "target")
+    with pytest.raises(SchemaMismatchError, match=r"no numeric column 'z'.*no class 'yes'.*needs 100"):
+        match(dataset, spec(features=({"name": "z"},), classes=("no", "other"), min_records=100))
+
+
+def test_a_target_of_another_name_fits_a_campaign_that_names_none(csv):
+    dataset = inspect("d", csv(GOOD.replace("target", "label")), "label")
+    match(dataset, spec())
+
+
+def test_labels_that_a_spreadsheet_wrote_as_numbers_fit(csv):
+    dataset = inspect("d", csv("a,b,target\n1,2,0.0\n3,4,1.0\n5,6,1\n"), "target")
+    found = gather(dataset, spec(classes=("0", "1")))
+    assert found.moment[-1].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b,target\n1,2,yes\n3,,no\n", "record 2 has no finite number in column 'b'"),
+        ("a,b,target\n1,2,yes\n3,4,perhaps\n", "record 2 has the class 'perhaps'"),
+        ("a,b,target\n1,2,yes\n", "now has 1 records"),
+        ("a,target\n1,yes\n3,no\n", "no longer has the column 'b'"),
+        ("nothing\n", "no column 'target'"),
+    ],
+)
+def test_a_file_that_was_spoilt_after_it_was_added_is_refused(csv, text, says):
+    dataset = inspect("d", csv(GOOD), "target")
+    csv(text)
+    with pytest.raises(DataError, match=says):
+        gather(dataset, spec())
+
+
+def test_the_file_as_it_is_now_is_what_counts(csv):
+    dataset = inspect("d", csv(GOOD), "target")
+    csv(GOOD + "7,7,yes\n")
+    assert gather(dataset, spec()).records == 4
