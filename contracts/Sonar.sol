@@ -441,12 +441,15 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         return record.bounty * rise / _base(record);
     }
 
-    /// @dev What a verdict takes of a bond.
-    function _lost(Verdict verdict, uint256 bond, uint256 slash) internal pure returns (uint256) {
+    /// @dev What a verdict leaves of a bond.
+    function _returned(Record storage record, Verdict verdict, uint256 bond) internal view returns (uint256) {
         if (verdict == Verdict.Kept) {
-            return 0;
+            return bond;
         }
-        return verdict == Verdict.LeftOut || verdict == Verdict.Unavailable ? bond * slash / ONE : bond;
+        if (verdict == Verdict.LeftOut || verdict == Verdict.Unavailable) {
+            return bond - bond * record.slash / ONE;
+        }
+        return 0;
     }
 
     /// @dev When a round with at least one gradient stops to take gradients even if it is not full.
@@ -694,37 +697,43 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         uint256 payout,
         uint256 lastPaid
     ) internal {
+        address token = record.token;
+        uint256 bond = record.bond;
         uint256 unpaid = payout;
         uint256 lost = 0;
         for (uint256 i = 0; i < entries.length; ++i) {
-            uint256 earned = i == lastPaid ? unpaid : payout * settlement.outcomes[i].share / ONE;
+            Outcome calldata outcome = settlement.outcomes[i];
+            uint256 earned = i == lastPaid ? unpaid : payout * outcome.share / ONE;
             unpaid -= earned;
-            lost += _creditGradient(record, settlement, i, entries[i].mine, earned);
+            uint256 returned = _returned(record, outcome.verdict, bond);
+            lost += bond - returned;
+            _creditGradient(token, entries[i].mine, earned, returned);
+            _emitJudged(settlement, i, entries[i].mine, earned, returned);
         }
-        _credit(NATIVE, record.owner, lost);
+        if (lost > 0) {
+            _credit(NATIVE, record.owner, lost);
+        }
     }
 
-    /// @dev Credits a mine what its gradient earned and what comes back of its bond; answers what the bond lost.
-    function _creditGradient(
-        Record storage record,
-        Settlement calldata settlement,
-        uint256 index,
-        address mine,
-        uint256 earned
-    ) internal returns (uint256 lost) {
-        Outcome calldata outcome = settlement.outcomes[index];
-        uint256 bond = record.bond;
-        lost = _lost(outcome.verdict, bond, record.slash);
-        uint256 returned = bond - lost;
-
-        address token = record.token;
+    /// @dev Credits a mine what its gradient earned, in the campaign's token, and what comes back of its bond.
+    function _creditGradient(address token, address mine, uint256 earned, uint256 returned) internal {
         if (token == NATIVE) {
             _credit(NATIVE, mine, earned + returned);
         } else {
             _credit(token, mine, earned);
             _credit(NATIVE, mine, returned);
         }
+    }
 
+    /// @dev Apart from its caller for the sake of the stack.
+    function _emitJudged(
+        Settlement calldata settlement,
+        uint256 index,
+        address mine,
+        uint256 earned,
+        uint256 returned
+    ) internal {
+        Outcome calldata outcome = settlement.outcomes[index];
         emit GradientJudged(
             settlement.campaign,
             settlement.round,

@@ -41,6 +41,7 @@ def compile_sonar(root: Path) -> dict[str, Any]:
         "settings": {
             "evmVersion": EVM_VERSION,
             "optimizer": {"enabled": True, "runs": OPTIMIZER_RUNS},
+            "viaIR": True,
             "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
             "outputSelection": {"*": {"Sonar": ["abi", "evm.bytecode.object", "evm.deployedBytecode"]}},
         },
@@ -59,6 +60,7 @@ def compile_sonar(root: Path) -> dict[str, Any]:
         "compiler": str(get_solc_version(compiler, with_commit_hash=True)),
         "evmVersion": EVM_VERSION,
         "optimizerRuns": OPTIMIZER_RUNS,
+        "viaIR": True,
         "sourceSha256": sha256(canonical.dumps(request)).hexdigest(),
     }
 

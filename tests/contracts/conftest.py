@@ -1,12 +1,15 @@
 """The actors, by their roles, and a fresh contract for every test."""
 
 import pytest
-from brownie import HonestToken, Sonar, accounts
-from market import Market
+from brownie import HonestToken, Sonar, accounts, web3
+from market import Market, on_anvil
 
 
 @pytest.fixture(scope="module")
 def sonar(module_isolation):
+    if on_anvil():
+        # Ganache was started so: blocks are a second apart, whatever the wall clock says.
+        web3.provider.make_request("anvil_setBlockTimestampInterval", [1])
     return accounts[9].deploy(Sonar)
 
 

@@ -66,11 +66,15 @@ def now():
     return chain[-1].timestamp
 
 
+def on_anvil():
+    return "anvil" in web3.client_version.lower()
+
+
 def at(time):
     """Makes the next transaction's block have exactly this time."""
     assert time > now() + 1, f"{time} is not after {now()}"
     # Not chain.mine: on Ganache it sets the wall clock, which the next block would ignore or overtake.
-    if "anvil" in web3.client_version.lower():
+    if on_anvil():
         web3.provider.make_request("evm_setNextBlockTimestamp", [time])
     else:
         web3.provider.make_request("evm_mine", [time - 1])
@@ -246,12 +250,12 @@ class Market:
         """A new campaign that nothing has happened to."""
         return self.create(owner, terms=terms, admission={"startScore": start})[0]
 
-    def submit(self, campaign, mine, *, round=None, value=None):
+    def submit(self, campaign, mine, *, number=None, value=None):
         """Posts a gradient of the mine into the present round."""
         entry = (str(mine), digest(self.serial("sealed gradient")), digest(self.serial("gradient")))
         tx = self.sonar.submitGradient(
             campaign.id,
-            campaign.round if round is None else round,
+            campaign.round if number is None else number,
             entry[1],
             entry[2],
             "cid of the gradient",
@@ -288,11 +292,11 @@ class Market:
         campaign.entries = []
         return tx
 
-    def expire(self, campaign, *, sender, round=None, entries=None):
+    def expire(self, campaign, *, sender, number=None, entries=None):
         """Gives the present round up."""
         tx = self.sonar.expireRound(
             campaign.id,
-            campaign.round if round is None else round,
+            campaign.round if number is None else number,
             campaign.entries if entries is None else entries,
             {"from": sender},
         )

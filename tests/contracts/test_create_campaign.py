@@ -39,10 +39,10 @@ def test_its_id_is_the_admissions_digest(market, sonar, owner):
 
 def test_its_first_round_is_open_and_empty(market, sonar, owner):
     campaign, _ = market.create(owner)
-    round = sonar.getRound(campaign.id)
-    assert (round["number"], round["settled"], round["count"]) == (0, 0, 0)
-    assert bytes(round["head"]) == campaign.head()
-    assert (round["openedAt"], round["closesAt"], round["expiresAt"], round["open"]) == (0, 0, 0, True)
+    present = sonar.getRound(campaign.id)
+    assert (present["number"], present["settled"], present["count"]) == (0, 0, 0)
+    assert bytes(present["head"]) == campaign.head()
+    assert (present["openedAt"], present["closesAt"], present["expiresAt"], present["open"]) == (0, 0, 0, True)
 
 
 def test_it_announces_everything_that_a_mine_needs(market, owner):

@@ -27,12 +27,12 @@ def test_it_gives_every_bond_back(market, sonar, late, owner, mines, stranger):
 
 def test_it_opens_the_next_round_on_the_same_model(market, sonar, late, mines, stranger):
     market.expire(late, sender=stranger)
-    record, round = sonar.getCampaign(late.id), sonar.getRound(late.id)
+    record, present = sonar.getCampaign(late.id), sonar.getRound(late.id)
     assert (record["score"], record["version"], record["paid"]) == (100_000, 0, 0)
-    assert (record["status"], round["open"]) == (Status.RUNNING, True)
-    assert (round["number"], round["settled"], round["count"]) == (1, 0, 0)
-    assert (round["openedAt"], round["closesAt"], round["expiresAt"]) == (0, 0, 0)
-    assert bytes(round["head"]) == late.head()
+    assert (record["status"], present["open"]) == (Status.RUNNING, True)
+    assert (present["number"], present["settled"], present["count"]) == (1, 0, 0)
+    assert (present["openedAt"], present["closesAt"], present["expiresAt"]) == (0, 0, 0)
+    assert bytes(present["head"]) == late.head()
     market.submit(late, mines[0])
     assert sonar.getRound(late.id)["count"] == 1
 
@@ -93,7 +93,7 @@ def test_a_late_settlement_that_comes_first_wins(market, late, mines, stranger):
     entries = list(late.entries)
     market.settle(late, 180_000, [kept(1, 500_000), kept(1, 500_000), judged(0)], sender=mines[0])
     with refused("Sonar_WrongRound", late.id, 0, 1):
-        market.expire(late, sender=stranger, round=0, entries=entries)
+        market.expire(late, sender=stranger, number=0, entries=entries)
     assert market.credits(mines[0]) == [BOUNTY // 20 + BOND]
 
 
@@ -112,7 +112,7 @@ def test_a_round_expires_once(market, late, stranger):
     entries = list(late.entries)
     market.expire(late, sender=stranger)
     with refused("Sonar_WrongRound", late.id, 0, 1):
-        market.expire(late, sender=stranger, round=0, entries=entries)
+        market.expire(late, sender=stranger, number=0, entries=entries)
     with refused("Sonar_RoundEmpty", late.id, 1):
         market.expire(late, sender=stranger, entries=entries)
 

@@ -108,10 +108,10 @@ def test_a_kept_gradient_may_have_no_share(market, full, mines):
 
 def test_the_next_round_is_empty_and_open(market, sonar, full, mines):
     market.settle(full, 180_000, HALVES, sender=mines[0])
-    round = sonar.getRound(full.id)
-    assert (round["number"], round["settled"], round["count"]) == (1, 1, 0)
-    assert (round["openedAt"], round["closesAt"], round["expiresAt"], round["open"]) == (0, 0, 0, True)
-    assert bytes(round["head"]) == full.head()
+    present = sonar.getRound(full.id)
+    assert (present["number"], present["settled"], present["count"]) == (1, 1, 0)
+    assert (present["openedAt"], present["closesAt"], present["expiresAt"], present["open"]) == (0, 0, 0, True)
+    assert bytes(present["head"]) == full.head()
 
 
 def test_it_announces_every_gradient_and_the_round(market, full, mines, stranger):

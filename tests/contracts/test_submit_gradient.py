@@ -13,9 +13,9 @@ def campaign(market, owner):
 def test_it_enters_the_rounds_hash_chain(market, sonar, campaign, mines):
     for count, mine in enumerate(mines[:2], start=1):
         market.submit(campaign, mine)
-        round = sonar.getRound(campaign.id)
-        assert round["count"] == count
-        assert bytes(round["head"]) == campaign.head()
+        present = sonar.getRound(campaign.id)
+        assert present["count"] == count
+        assert bytes(present["head"]) == campaign.head()
 
 
 def test_it_answers_and_announces_the_gradients_place(market, campaign, mines):
@@ -35,9 +35,9 @@ def test_the_first_one_starts_the_rounds_clock(market, sonar, campaign, mines):
     opened = tx.timestamp
     at(opened + MINUTE)
     market.submit(campaign, mines[1])
-    round = sonar.getRound(campaign.id)
-    assert (round["openedAt"], round["closesAt"]) == (opened, opened + 5 * MINUTE)
-    assert round["expiresAt"] == opened + 5 * MINUTE + HOUR
+    present = sonar.getRound(campaign.id)
+    assert (present["openedAt"], present["closesAt"]) == (opened, opened + 5 * MINUTE)
+    assert present["expiresAt"] == opened + 5 * MINUTE + HOUR
 
 
 def test_it_takes_the_bond_and_nothing_else(market, sonar, campaign, mine):
@@ -97,17 +97,17 @@ def test_a_gradient_for_an_unknown_campaign_is_refused(sonar, mine):
         sonar.submitGradient(digest("nothing"), 0, digest("a"), digest("g"), "cid", {"from": mine, "value": BOND})
 
 
-@pytest.mark.parametrize("round", [1, 2**32 - 1])
-def test_a_gradient_for_another_round_is_refused(market, campaign, mine, round):
-    with refused("Sonar_WrongRound", campaign.id, round, 0):
-        market.submit(campaign, mine, round=round)
+@pytest.mark.parametrize("number", [1, 2**32 - 1])
+def test_a_gradient_for_another_round_is_refused(market, campaign, mine, number):
+    with refused("Sonar_WrongRound", campaign.id, number, 0):
+        market.submit(campaign, mine, number=number)
 
 
 def test_a_gradient_for_a_past_round_is_refused(market, campaign, mines):
     market.fill(campaign, mines[:3])
     market.settle(campaign, 100_000, [judged(0)] * 3, sender=mines[0])
     with refused("Sonar_WrongRound", campaign.id, 0, 1):
-        market.submit(campaign, mines[0], round=0)
+        market.submit(campaign, mines[0], number=0)
 
 
 def test_a_full_round_takes_no_more(market, sonar, campaign, mines):
@@ -145,8 +145,8 @@ def test_a_round_closes_at_the_deadline_if_that_comes_first(market, sonar, campa
     deadline = campaign.terms["deadline"]
     at(deadline - MINUTE)
     market.submit(campaign, mine)
-    round = sonar.getRound(campaign.id)
-    assert (round["closesAt"], round["expiresAt"]) == (deadline, deadline + HOUR)
+    present = sonar.getRound(campaign.id)
+    assert (present["closesAt"], present["expiresAt"]) == (deadline, deadline + HOUR)
 
 
 def test_a_closed_campaign_takes_no_gradient(market, campaign, mine):

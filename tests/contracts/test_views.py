@@ -63,8 +63,8 @@ def test_the_round_is_not_open_after_the_deadline(market, sonar, campaign, mines
 
 def test_a_closed_campaigns_round_is_not_open(market, sonar, campaign):
     market.close(campaign)
-    round = sonar.getRound(campaign.id)
-    assert (round["open"], round["count"]) == (False, 0)
+    present = sonar.getRound(campaign.id)
+    assert (present["open"], present["count"]) == (False, 0)
 
 
 def test_the_last_submission_is_a_round_plus_one(market, sonar, campaign, mines):

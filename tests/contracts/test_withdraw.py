@@ -9,6 +9,7 @@ from brownie import (
     ReenteringActor,
     RejectingActor,
     SilentToken,
+    web3,
 )
 from market import BOND, BOUNTY, NATIVE, judged, kept, refused
 
@@ -120,10 +121,8 @@ def test_it_pays_nobody_at_zero(sonar, owed, mine):
 def test_the_contract_itself_takes_no_coin(sonar, owed, mine, attacker):
     with refused("Sonar_TransferFailed", sonar, BOUNTY // 20 + BOND):
         sonar.withdraw(NATIVE, sonar, {"from": mine})
-    before = sonar.balance()
-    with pytest.raises(Exception, match="revert"):
-        attacker.transfer(sonar, 1)
-    assert sonar.balance() == before
+    transfer = {"from": str(attacker), "to": str(sonar), "value": "0x1"}
+    assert "revert" in web3.provider.make_request("eth_call", [transfer, "latest"])["error"]["message"]
 
 
 def test_a_receiver_that_refuses_keeps_its_claim(market, sonar, owed_actor, mine):
@@ -146,8 +145,8 @@ def test_no_receiver_can_hold_up_the_others(sonar, owed_actor, mines, contract):
 
 def test_a_receiver_that_burns_all_gas_keeps_its_claim(market, sonar, owed_actor, mine):
     actor = owed_actor(GasBurningActor)
-    with pytest.raises(Exception, match="revert|out of gas"):
-        actor.execute(sonar, sonar.withdraw.encode_input(NATIVE, actor), {"from": mine, "gas_limit": 500_000})
+    with pytest.raises(Exception, match=r"revert|out of gas"):
+        actor.execute(sonar, sonar.withdraw.encode_input(NATIVE, actor), {"from": mine, "gas_limit": 120_000})
     assert market.credits(actor) == [BOUNTY // 20 + BOND]
 
 
