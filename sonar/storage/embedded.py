@@ -44,6 +44,7 @@ class EmbeddedNode:
         self._kubo = LibKubo(self.repo)
         self._lifecycle = threading.RLock()
         self._generation = 0
+        self._cuts = 0
         self._closed = False
         self._flights = Flights(_MOST_CALLS, release=_release, interrupt=self._restart)
         self._prepare(public, swarm_port)
@@ -147,13 +148,13 @@ class EmbeddedNode:
         while True:
             with self._lifecycle:
                 self._check_open()
-                generation = self._generation
+                generation, cuts = self._generation, self._cuts
             result = call()
             with self._lifecycle:
                 undisturbed = generation == self._generation and not self._closed
             if undisturbed or result == 0 or not isinstance(result, int):
                 return result
-            if time.monotonic() > deadline:  # nobody waits for it any more
+            if cuts != self._cuts or time.monotonic() > deadline:  # too large, or nobody waits for it any more
                 raise InterruptedFlightError
 
     def _download(self, cid: str) -> Any:
@@ -188,6 +189,7 @@ class EmbeddedNode:
             used = process.memory_info().rss
             if used > ceiling:
                 ceiling = used + allowance  # freed memory goes back to the system only after a while
+                self._cuts += 1
                 try:
                     self._restart()
                 except StorageError as error:
