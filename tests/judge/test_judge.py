@@ -185,7 +185,7 @@ def test_kept_mines_of_a_first_round_are_all_paid_and_a_poisoner_is_not(digits: 
     gradients = [digits.gradient(i, digits.start) for i in range(5)]
     judged = digits.judge(gradients)
     assert judged.score > 800_000
-    assert sum(result.kept for result in judged.results) >= 2
+    assert sum(result.kept for result in judged.results) >= 3
     assert not judged.results[4].kept
     assert all((result.share > 0) == (result.weight > 0) == result.kept for result in judged.results)
     assert sum(result.share for result in judged.results) == PPM
@@ -246,7 +246,7 @@ def test_a_large_round_is_judged_by_sampled_orders(digits: Digits) -> None:
     judged = many.judge([many.gradient(i, many.start) for i in range(12)])
     assert judged.weights is not None
     assert judged.score > 800_000
-    assert sum(result.kept for result in judged.results) >= 2
+    assert sum(result.kept for result in judged.results) >= 6
 
 
 def test_a_copy_is_found_when_it_is_scaled_or_slightly_noised(digits: Digits) -> None:
