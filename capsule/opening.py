@@ -1,7 +1,10 @@
 """From a submitted gradient to its plaintext, or to the verdict that it earns by not having one."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from capsule.judge import BigInts
 from capsule.secret import SecretKey, decrypt
@@ -21,7 +24,9 @@ from sonar.storage import (
 from sonar.syft import EncryptedTensor, SyftError, load_gradient, model_size_limit
 from sonar.units import digest_of
 
-__all__ = ["Missing", "Opened", "Opener", "Rejected"]
+__all__ = ["Background", "Missing", "Opened", "Opener", "Rejected"]
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +110,31 @@ class Opener:
             return Opened(payload, tensor, decrypt(self._secret, tensor))
         except SyftError as error:
             return Rejected(Verdict.INVALID, f"invalid: {error}")
+
+
+class Background(Generic[Answer]):
+    """Runs at most `limit` jobs beside the caller, in threads that do not keep the process alive.
+
+    Fetching what nobody has takes until the store's deadline; whoever posts such gradients must not stop the others.
+    """
+
+    def __init__(self, limit: int = 16) -> None:
+        self._free = threading.BoundedSemaphore(limit)
+
+    def start(self, job: Callable[[], Answer]) -> Future[Answer] | None:
+        """The job's future, or None while too many are running."""
+        if not self._free.acquire(blocking=False):
+            return None
+        future: Future[Answer] = Future()
+        threading.Thread(target=self._run, args=(job, future), name="fetch", daemon=True).start()
+        return future
+
+    def _run(self, job: Callable[[], Answer], future: Future[Answer]) -> None:
+        try:
+            result = job()
+        except BaseException as error:  # noqa: BLE001  (whoever asks for the result gets it)
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        finally:
+            self._free.release()

@@ -43,7 +43,9 @@ def serve(directory: Path, passphrase: str, network: Network, *, host: str, port
             bound = listener.getsockname()[1]
             shown = f"[{host}]" if ":" in host else host
             line = {"url": f"http://{shown}:{bound}", "address": home.address}
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5, access_log=False)
+            config = uvicorn.Config(
+                app, log_level="warning", timeout_graceful_shutdown=5, limit_concurrency=128, access_log=False
+            )
             server = _Server(config, json.dumps(line))
             # uvicorn stops at these signals and then raises them again for whoever handled them before.
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,13 +5,14 @@ Nothing here is sent anywhere but to the content store: the settlement is in the
 
 import logging
 import time
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 import numpy as np
 
 from capsule.errors import CapsuleError
 from capsule.judge import Judged, Judgement, ValidationSet, find_copies, judge_round
-from capsule.opening import Missing, Opened, Opener, Rejected
+from capsule.opening import Background, Missing, Opened, Opener, Rejected
 from capsule.service import Capsule
 from capsule.state import StoredAdmission, StoredRound, Submission, Version
 from capsule.wire import RoundReply
@@ -38,7 +39,12 @@ __all__ = ["Settler"]
 _log = logging.getLogger("capsule.judge")
 _ZERO = bytes(32)
 
+_PATIENCE_SECONDS = 2.0
+"""How long a step waits for gradients that are being opened, before it serves other campaigns."""
+
 Result = Opened | Rejected
+_Place = tuple[int, Entry]
+"""A gradient's round and entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,10 @@ class Settler:
         self.spec = Spec.parse(stored.spec)
         features, labels = decode_validation(capsule.vault.open(stored.validation), self.spec)
         self._validation = ValidationSet.of(self.spec, features, labels)
-        self._opened: dict[tuple[int, Entry], Result] = {}
-        self._missing_since: dict[tuple[int, Entry], float] = {}
+        self._background: Background[Result | Missing] = Background()
+        self._opening: dict[_Place, Future[Result | Missing]] = {}
+        self._opened: dict[_Place, Result] = {}
+        self._missing_since: dict[_Place, float] = {}
 
     def open_round(self, version: Version, submissions: list[Submission], *, closed: bool) -> list[Result] | None:
         """The round's gradients, opened as far as they can be fetched.
@@ -70,19 +78,27 @@ class Settler:
         """
         capsule = self._capsule
         opener = Opener(capsule.store, capsule.sealing, self.spec, capsule.keys.secret(version.key), self._context)
-        complete = True
-        for submission in submissions:
-            place = (submission.round, submission.entry)
-            if place in self._opened:
-                continue
-            result: Result | Missing = self._repeated(submission) or opener.open(submission)
-            if isinstance(result, Missing):
-                if not closed or not self._given_up(place):
-                    complete = False
-                    continue
-                result = Rejected(Verdict.UNAVAILABLE, f"unavailable: {result.reason}")
+        places = [(submission.round, submission.entry) for submission in submissions]
+        for place, submission in zip(places, submissions, strict=True):
+            if place not in self._opened and place not in self._opening:
+                self._start(opener, place, submission)
+        wait([self._opening[place] for place in places if place in self._opening], timeout=_PATIENCE_SECONDS)
+        for place in places:
+            if place in self._opening and self._opening[place].done():
+                self._take(place, self._opening.pop(place).result(), closed=closed)
+        return [self._opened[place] for place in places] if all(place in self._opened for place in places) else None
+
+    def _start(self, opener: Opener, place: _Place, submission: Submission) -> None:
+        if (repeated := self._repeated(submission)) is not None:
+            self._opened[place] = repeated
+        elif (future := self._background.start(lambda: opener.open(submission))) is not None:
+            self._opening[place] = future
+
+    def _take(self, place: _Place, result: Result | Missing, *, closed: bool) -> None:
+        if not isinstance(result, Missing):
             self._opened[place] = result
-        return [self._opened[s.round, s.entry] for s in submissions] if complete else None
+        elif closed and self._given_up(place):
+            self._opened[place] = Rejected(Verdict.UNAVAILABLE, f"unavailable: {result.reason}")
 
     def settle(
         self, version: Version, round_: RoundRecord, submissions: list[Submission], results: list[Result]
@@ -132,7 +148,7 @@ class Settler:
             return Rejected(Verdict.COPY, "copy: another account submitted this gradient in an earlier round")
         return None
 
-    def _given_up(self, place: tuple[int, Entry]) -> bool:
+    def _given_up(self, place: _Place) -> bool:
         since = self._missing_since.setdefault(place, time.monotonic())
         return time.monotonic() - since >= self._capsule.policy.fetch_seconds
 
