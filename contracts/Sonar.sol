@@ -478,6 +478,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         return keccak256(abi.encode(head, mine, artifact, gradient));
     }
 
+    /// @dev EIP-712: an array of structs is encoded as the hash of its elements' hashes.
     function _hashOutcomes(Outcome[] calldata outcomes) internal pure returns (bytes32) {
         bytes32[] memory hashes = new bytes32[](outcomes.length);
         for (uint256 i = 0; i < outcomes.length; ++i) {
@@ -486,12 +487,14 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         return keccak256(abi.encodePacked(hashes));
     }
 
+    /// @dev Checks a signature of an account or, through EIP-1271, of a contract.
     function _checkSignature(address oracle, bytes32 digest, bytes calldata signature) internal view {
         if (!SignatureChecker.isValidSignatureNow(oracle, digest, signature)) {
             revert Sonar_BadSignature(oracle, digest);
         }
     }
 
+    /// @dev Checks that the oracle admitted a model for the caller, in time, and that no campaign was made of it yet.
     function _checkAdmission(bytes32 id, address oracle, Admission calldata admission, bytes calldata signature)
         internal
         view
@@ -511,6 +514,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         }
     }
 
+    /// @dev Checks every term by itself; whether they are fair is for the mines to judge.
     function _checkTerms(Terms calldata terms, uint32 startScore) internal view {
         if (terms.bounty == 0) {
             revert Sonar_BountyZero();

@@ -373,8 +373,8 @@ interface ISonar {
     /// @notice The round in which `mine` last submitted, plus one; 0 if never. Reverts: Sonar_CampaignUnknown.
     function lastSubmission(bytes32 id, address mine) external view returns (uint32);
 
-    /// @notice What a round that lifts the present score to `score` would pay, in the token's smallest unit.
-    /// Reverts: Sonar_CampaignUnknown.
+    /// @notice What a round that lifts the present score to `score` would pay, in the token's smallest unit; 0 for a
+    /// score that is not above the present one and for a campaign that does not run. Reverts: Sonar_CampaignUnknown.
     function quote(bytes32 id, uint32 score) external view returns (uint256 payout);
 
     /// @notice What `account` can withdraw of `token` (zero: native coin).
