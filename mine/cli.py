@@ -127,6 +127,7 @@ def train(
     """Train CAMPAIGN's present round once and post the gradient."""
     from mine.errors import MineError
     from mine.follow import find_campaign
+    from mine.records import State
 
     with _session(home, network, _teller(False), patience, small_key) as (place, worker), place.running():
         policy = place.policy()
@@ -147,7 +148,8 @@ def train(
                 submission = worker.prepare(trained)
         if not dry_run:
             assert submission is not None
-            submission = worker.post(submission)
+            if submission.state in {State.PREPARED, State.SIGNED}:
+                submission = worker.post(submission)
             result |= {"artifact": submission.artifact.cid, "index": submission.index}
         result["state"] = "dry-run" if dry_run or submission is None else submission.state.value
     if as_json:

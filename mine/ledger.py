@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from mine._rows import campaign_of, dump_admission, submission_of
 from mine.data import Dataset
 from mine.errors import DataError, LedgerError
 from mine.records import KnownCampaign, State, Submission
@@ -24,9 +25,8 @@ from sonar.chain.events import (
     RoundExpired,
     RoundSettled,
 )
-from sonar.chain.records import Admission, Status, Verdict
-from sonar.storage import Artifact
-from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei
+from sonar.chain.records import Status, Verdict
+from sonar.units import Address, CampaignId
 
 __all__ = ["Ledger"]
 
@@ -63,16 +63,11 @@ class Ledger:
         with self._guard():
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-        with self._write():
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {_VERSION}")
-            elif version != _VERSION:
-                raise LedgerError(f"the ledger {path} has format {version}, this program writes {_VERSION}: upgrade it")
+        try:
+            self._prepare_file()
+        except LedgerError:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Closes the file."""
@@ -136,7 +131,7 @@ class Ledger:
 
     def campaigns(self, deployment: str) -> list[KnownCampaign]:
         """All campaigns of a deployment, oldest first."""
-        return [_campaign(row) for row in self._rows(
+        return [campaign_of(row) for row in self._rows(
             "SELECT * FROM campaigns WHERE deployment = ? ORDER BY block, rowid", deployment)]  # fmt: skip
 
     def campaign(self, campaign: CampaignId) -> KnownCampaign:
@@ -144,20 +139,20 @@ class Ledger:
         row = self._one("SELECT * FROM campaigns WHERE id = ?", campaign)
         if row is None:
             raise LedgerError(f"campaign 0x{campaign.hex()} is not in the ledger: follow the chain first")
-        return _campaign(row)
+        return campaign_of(row)
 
     # ---- submissions
 
     def submission(self, campaign: CampaignId, round: int) -> Submission | None:  # noqa: A002
         """This mine's submission in one round."""
         row = self._one("SELECT * FROM submissions WHERE campaign = ? AND round = ?", campaign, round)
-        return None if row is None else _submission(row)
+        return None if row is None else submission_of(row)
 
     def submissions(self, deployment: str, *states: State) -> list[Submission]:
         """This mine's submissions to a deployment, oldest first; only those in `states` if any are given."""
         wanted = states or tuple(State)
         marks = ", ".join("?" * len(wanted))
-        return [_submission(row) for row in self._rows(
+        return [submission_of(row) for row in self._rows(
             f"SELECT s.* FROM submissions s JOIN campaigns c ON c.id = s.campaign WHERE c.deployment = ? "  # noqa: S608
             f"AND s.state IN ({marks}) ORDER BY s.rowid", deployment, *wanted)]  # fmt: skip
 
@@ -207,6 +202,21 @@ class Ledger:
         return self._move(submission, _OPEN, State.MISSED, note=note, raw=None, box=None)
 
     # ---- inside
+
+    def _prepare_file(self) -> None:
+        with self._guard():
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+        with self._write():
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {_VERSION}")
+            elif version != _VERSION:
+                raise LedgerError(
+                    f"the ledger {self._path} has format {version}, this program writes {_VERSION}: upgrade it"
+                )
 
     def _move(self, submission: Submission, before: tuple[State, ...], after: State, **values: Any) -> Submission:
         """The submission in its new state, or as it is if an event has taken it further already."""
@@ -260,7 +270,7 @@ class Ledger:
     def _created(self, deployment: str, event: CampaignCreated) -> None:
         self._db.execute(
             "INSERT INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
-            (event.id, deployment, event.owner, event.oracle, _dump_admission(event.admission), event.transaction,
+            (event.id, deployment, event.owner, event.oracle, dump_admission(event.admission), event.transaction,
              event.block, event.spec_cid, event.model_cid, event.admission.model, event.admission.key,
              event.admission.start_score, Status.RUNNING),
         )  # fmt: skip
@@ -312,66 +322,3 @@ class Ledger:
             yield
         except sqlite3.Error as error:
             raise LedgerError(f"the ledger {self._path} cannot be used: {error}") from error
-
-
-def _campaign(row: sqlite3.Row) -> KnownCampaign:
-    admission = _load_admission(row["admission"])
-    return KnownCampaign(
-        id=CampaignId(row["id"]),
-        owner=Address(row["owner"]),
-        oracle=Address(row["oracle"]),
-        admission=admission,
-        transaction=row["created"],
-        block=row["block"],
-        spec=Artifact(Cid(row["spec_cid"]), admission.spec),
-        model=Artifact(Cid(row["model_cid"]), Digest(row["model"])),
-        key=KeyId(row["key"]),
-        version=row["version"],
-        round=row["round"],
-        score=Ppm(row["score"]),
-        status=Status(row["status"]),
-    )
-
-
-def _submission(row: sqlite3.Row) -> Submission:
-    def wei(name: str) -> Wei | None:
-        return None if row[name] is None else Wei(int(row[name]))
-
-    return Submission(
-        campaign=CampaignId(row["campaign"]),
-        round=row["round"],
-        state=State(row["state"]),
-        version=row["version"],
-        dataset=row["dataset"],
-        artifact=Artifact(Cid(row["cid"]), Digest(row["artifact"])),
-        gradient=Digest(row["gradient"]),
-        bond=Wei(int(row["bond"])),
-        nonce=row["nonce"],
-        hash=row["hash"],
-        raw=row["raw"],
-        index=row["position"],
-        verdict=None if row["verdict"] is None else Verdict(row["verdict"]),
-        share=None if row["share"] is None else Ppm(row["share"]),
-        payout=wei("payout"),
-        bond_returned=wei("bond_returned"),
-        note=row["note"],
-    )
-
-
-def _dump_admission(admission: Admission) -> str:
-    return json.dumps(
-        {name: value.hex() if isinstance(value, bytes) else value for name, value in admission.to_message().items()}
-    )
-
-
-def _load_admission(text: str) -> Admission:
-    fields = json.loads(text)
-    return Admission(
-        spec=Digest(bytes.fromhex(fields["spec"])),
-        model=Digest(bytes.fromhex(fields["model"])),
-        key=KeyId(bytes.fromhex(fields["key"])),
-        sealing_key=bytes.fromhex(fields["sealingKey"]),
-        start_score=Ppm(fields["startScore"]),
-        owner=Address(fields["owner"]),
-        valid_until=fields["validUntil"],
-    )

@@ -1,10 +1,8 @@
 """A stage for mines: a real chain, contract, store and signatures; the Capsule's part is played with real keys."""
 
-import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +22,7 @@ from sonar import syft
 from sonar.chain import calls
 from sonar.chain.client import SonarClient
 from sonar.chain.deploy import Deployment
-from sonar.chain.events import CampaignCreated, EventCursor, GradientSubmitted, campaign_events
+from sonar.chain.events import GradientSubmitted, campaign_events
 from sonar.chain.records import Admission, Entry, Outcome, Settlement, Verdict
 from sonar.config import Network
 from sonar.protocol.messages import Domain, hash_admission, sign_admission, sign_settlement
@@ -37,16 +35,7 @@ FEATURES, CLASSES, RECORDS = 4, 3, 60
 PATIENCE = 60.0
 
 
-def until(condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
-    """What `condition` answers once it is true."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout} s"
-        time.sleep(0.02)
-    return found
-
-
-def write_csv(path: Path, *, seed: int = 1, records: int = RECORDS, names: list[str] | None = None) -> Path:
+def _write_csv(path: Path, *, seed: int = 1, records: int = RECORDS, names: list[str] | None = None) -> Path:
     """A table of separable classes "0" to "2" with the features x0 to x3 and the target "target"."""
     rng = np.random.default_rng(seed)
     labels = np.arange(records) % CLASSES
@@ -57,6 +46,12 @@ def write_csv(path: Path, *, seed: int = 1, records: int = RECORDS, names: list[
     ]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def write_csv() -> Callable[..., Path]:
+    """Writes a data set."""
+    return _write_csv
 
 
 @pytest.fixture(scope="session")
@@ -215,7 +210,7 @@ class Stage:
         from mine.data import inspect
 
         with home.ledger() as ledger:
-            for csv in csvs or (write_csv(self.folder / f"{account.address[:8]}.csv"),):
+            for csv in csvs or (_write_csv(self.folder / f"{account.address[:8]}.csv"),):
                 ledger.add_dataset(inspect(csv.stem, csv, "target"))
         return mine
 
@@ -268,11 +263,6 @@ class Stage:
         signature = sign_settlement(self.domain, settlement, self.attester)
         self.client.transact(calls.settle_round(settlement, entries, signature))
 
-    def created(self) -> list[CampaignCreated]:
-        """Every campaign on chain."""
-        events = EventCursor(self.client, self.network.start_block).read()
-        return [event for event in events if isinstance(event, CampaignCreated)]
-
 
 @pytest.fixture
 def stage(
@@ -310,8 +300,3 @@ def opened_mine(stage: Stage) -> Iterator[tuple[MineAt, Ledger]]:
     mine = stage.mine()
     with mine.home.ledger() as ledger:
         yield mine, ledger
-
-
-def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    """What `mine run --json` printed."""
-    return [json.loads(line) for line in done.stdout.splitlines()]

@@ -1,12 +1,16 @@
 """The mine in this process on a real chain: what it posts is right, what it leaves alone has a said reason."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mine.data import gather
+from mine.errors import PolicyError
 from mine.records import State
 from sonar import syft
 from sonar.chain.records import Verdict
+from sonar.protocol.errors import SignatureError
 from sonar.units import ether
 
 
@@ -164,7 +168,7 @@ def test_a_model_in_another_encoding_than_the_spec_promises_is_not_trained(stage
     assert "bound" in mine.reasons("declined")[0]
 
 
-@pytest.mark.parametrize("model", [b"not a model", b"\x00" * 9])
+@pytest.mark.parametrize("model", [b"not a model", b"\x00" * 9, b"x" * 1_000_000], ids=["text", "zeros", "too large"])
 def test_bytes_that_are_no_model_are_declined_and_do_not_stop_other_campaigns(stage, opened_mine, model):
     mine, ledger = opened_mine
     bad = stage.campaign(model=model)
@@ -237,4 +241,66 @@ def test_a_lost_ledger_does_not_post_twice(stage):
         ledger.add_dataset(datasets[0])
         mine.daemon(ledger, stage.store).step()
         assert ledger.submission(campaign, 0).state is State.POSTED
+    assert len(stage.submitted(campaign)) == 1
+
+
+@pytest.mark.parametrize("document", [b"{}", b"not json", b"[" * 5000, b"x" * 1_100_000])
+def test_a_malformed_spec_is_declined(stage, opened_mine, document):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(spec_bytes=document)
+    mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(campaign) == []
+    assert len(mine.reasons("declined")) == 1
+
+
+def test_a_node_that_invents_an_admission_is_not_believed(stage, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign()
+    worker, policy = mine.worker(ledger, stage.store), mine.home.policy()
+    worker.follow(policy)
+    known = ledger.campaign(campaign)
+    forged = replace(known, admission=replace(known.admission, sealing_key=bytes(32)))
+    with pytest.raises(PolicyError, match="does not hash to its id"):
+        worker.offer(forged, policy)
+    # An attacker can make a consistent campaign of her own, but not the trusted Capsule's signature under it.
+    by_attacker = stage.campaign(stage.spec(name="trap"), oracle=stage.new_account())
+    worker.follow(policy)
+    with pytest.raises(SignatureError):
+        worker.offer(replace(ledger.campaign(by_attacker), oracle=stage.attester.address), policy)
+    assert worker.offer(known, policy).spec.name == "test"
+
+
+def test_the_largest_data_set_that_fits_is_trained(stage, write_csv):
+    small = write_csv(stage.folder / "small.csv", records=30)
+    large = write_csv(stage.folder / "large.csv", records=90)
+    other = write_csv(stage.folder / "other.csv", records=300, names=["p", "q", "r", "s"])
+    mine = stage.mine(small, large, other)
+    stage.campaign()
+    with mine.home.ledger() as ledger:
+        mine.daemon(ledger, stage.store).step()
+    (trained,) = [facts for what, facts in mine.told if what == "trained"]
+    assert (trained["dataset"], trained["records"]) == ("large", 90)
+
+
+def test_too_few_records_for_the_policy_are_not_trained_on(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.home.policy_file.write_text("min_records = 61\n")
+    campaign = stage.campaign()
+    mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(campaign) == []
+    assert "min_records" in mine.reasons("declined")[0]
+
+
+def test_a_spoilt_file_is_declined_until_it_is_mended(stage, write_csv):
+    path = write_csv(stage.folder / "mine.csv")
+    mine = stage.mine(path)
+    campaign = stage.campaign()
+    good = path.read_text()
+    path.write_text(good + "1,2,3,nan,0\n")
+    with mine.home.ledger() as ledger:
+        daemon = mine.daemon(ledger, stage.store)
+        daemon.step()
+        assert "record 61" in mine.reasons("declined")[0]
+        path.write_text(good)
+        daemon.step()
     assert len(stage.submitted(campaign)) == 1

@@ -62,10 +62,12 @@ class Running:
     """`mine run --json` as a process, and what it says."""
 
     def __init__(self, mine) -> None:
-        self.process = subprocess.Popen(
-            mine.command("run", "--poll", "0.05", "--patience", "3", "--allow-insecure-small-key", "--json"),
-            env=mine.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+        self.log = mine.home.path / "stderr.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                mine.command("run", "--poll", "0.05", "--patience", "3", "--allow-insecure-small-key", "--json"),
+                env=mine.environment, stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
         self.heard = deque()
 
     def __enter__(self):
@@ -74,7 +76,7 @@ class Running:
     def __exit__(self, *_):
         self.process.terminate()
         self.process.communicate(timeout=30)
-        assert self.process.returncode == 0
+        assert self.process.returncode == 0, self.log.read_text()
 
     def hears(self, word: str) -> dict:
         """Reads on until this happens; pytest's timeout ends a wait that never does."""

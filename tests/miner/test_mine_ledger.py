@@ -1,0 +1,169 @@
+"""The ledger by itself: each event once, no state twice, and files of other versions left alone."""
+
+import sqlite3
+
+import pytest
+
+from mine.data import Dataset
+from mine.errors import DataError, LedgerError, PolicyError
+from mine.ledger import Ledger
+from mine.policy import Policy
+from mine.records import State, Submission
+from sonar.chain.events import CampaignCreated, GradientJudged, GradientSubmitted, RoundExpired, RoundSettled
+from sonar.chain.records import NATIVE, Admission, CampaignRecord, PayoutBase, Status, Terms, Verdict
+from sonar.storage import Artifact
+from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei, ether
+
+ID, OTHER = CampaignId(b"\x01" * 32), CampaignId(b"\x02" * 32)
+MINE, OWNER = Address("0x" + "11" * 20), Address("0x" + "22" * 20)
+TERMS = Terms(
+    NATIVE, ether(1), OWNER, Wei(10), Ppm(100_000), Ppm(900_000), PayoutBase.TARGET, Ppm(1), 2, 3, 5, 60, 600, 10**10
+)
+ADMISSION = Admission(Digest(b"s" * 32), Digest(b"m" * 32), KeyId(b"k" * 32), b"x" * 32, Ppm(100_000), OWNER, 10**10)
+
+
+def created(campaign: CampaignId = ID) -> CampaignCreated:
+    return CampaignCreated(1, 0, b"t" * 32, campaign, OWNER, OWNER, TERMS, ADMISSION, Cid("spec"), Cid("model"))
+
+
+def submission(number: int = 0) -> Submission:
+    return Submission(
+        ID, number, State.PREPARED, 0, "d", Artifact(Cid("box"), Digest(b"a" * 32)), Digest(b"g" * 32), Wei(10)
+    )
+
+
+def settled(number: int, *, advances: bool) -> RoundSettled:
+    value = b"n" * 32 if advances else bytes(32)
+    return RoundSettled(
+        3, 0, b"t" * 32, ID, number, Ppm(500_000), 1, Digest(value), KeyId(value), Digest(value), Cid("next"), Cid("p"),
+        Wei(5),
+    )  # fmt: skip
+
+
+def judged(number: int, verdict: Verdict) -> GradientJudged:
+    return GradientJudged(3, 0, b"t" * 32, ID, number, MINE, 0, verdict, 1, Ppm(7), Wei(10**30), Wei(9))
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger(tmp_path / "mine.db") as opened:
+        opened.apply("net", MINE, [created()], before=None, after=2)
+        yield opened
+
+
+def test_events_are_applied_once_even_when_two_processes_read_them(ledger):
+    assert ledger.apply("net", MINE, [created(OTHER)], before=2, after=3)
+    assert not ledger.apply("net", MINE, [created(OTHER)], before=2, after=3)
+    assert [campaign.id for campaign in ledger.campaigns("net")] == [ID, OTHER]
+    assert ledger.cursor("net") == 3
+
+
+def test_a_failure_among_events_leaves_the_cursor_and_everything_before_it(ledger):
+    with pytest.raises(LedgerError):
+        ledger.apply("net", MINE, [created(OTHER), created(OTHER)], before=2, after=3)
+    assert ledger.cursor("net") == 2
+    assert [campaign.id for campaign in ledger.campaigns("net")] == [ID]
+
+
+def test_the_ledger_survives_being_closed(ledger, tmp_path):
+    ledger.prepare(submission(), b"box")
+    ledger.sign(ledger.submission(ID, 0), raw=b"raw", hash=b"hash", nonce=7)
+    ledger.close()
+    with Ledger(tmp_path / "mine.db") as again:
+        found = again.submission(ID, 0)
+        assert (found.state, found.raw, found.hash, found.nonce) == (State.SIGNED, b"raw", b"hash", 7)
+        assert again.box(found) == b"box"
+        assert again.campaign(ID).admission == ADMISSION
+
+
+def test_an_advancing_round_brings_the_next_model_and_a_standing_one_keeps_it(ledger):
+    ledger.apply("net", MINE, [settled(0, advances=False)], before=2, after=3)
+    campaign = ledger.campaign(ID)
+    assert (campaign.round, campaign.version, campaign.model.cid) == (1, 0, "model")
+    ledger.apply("net", MINE, [settled(1, advances=True)], before=3, after=4)
+    campaign = ledger.campaign(ID)
+    assert (campaign.round, campaign.version, campaign.model.cid, campaign.key) == (2, 1, "next", b"n" * 32)
+
+
+def test_a_verdict_is_final_and_drops_the_box(ledger):
+    ledger.prepare(submission(), b"box")
+    ledger.apply("net", MINE, [judged(0, Verdict.KEPT), settled(0, advances=True)], before=2, after=3)
+    found = ledger.submission(ID, 0)
+    assert (found.state, found.verdict, found.payout) == (State.JUDGED, Verdict.KEPT, 10**30)
+    assert ledger.box(found) is None
+    # What a slower part of the process believes does not undo it.
+    assert ledger.post(submission(), 0).state is State.JUDGED
+    assert ledger.miss(submission(), "late").state is State.JUDGED
+    with pytest.raises(LedgerError, match="already"):
+        ledger.sign(submission(), raw=b"", hash=b"", nonce=0)
+
+
+def test_an_expired_round_returns_the_bond_of_what_was_in_it_only(ledger):
+    ledger.prepare(submission(0), b"box")
+    ledger.post(submission(0), 1)
+    ledger.apply("net", MINE, [RoundExpired(3, 0, b"t" * 32, ID, 0)], before=2, after=3)
+    ledger.prepare(submission(1), b"box")
+    ledger.apply("net", MINE, [RoundExpired(4, 0, b"t" * 32, ID, 1)], before=3, after=4)
+    assert (ledger.submission(ID, 0).state, ledger.submission(ID, 0).bond_returned) == (State.EXPIRED, 10)
+    assert (ledger.submission(ID, 1).state, ledger.submission(ID, 1).bond_returned) == (State.MISSED, None)
+
+
+def test_a_gradient_that_another_copy_of_the_mine_posted_is_known(ledger):
+    event = GradientSubmitted(2, 0, b"t" * 32, ID, 0, MINE, 2, Digest(b"b" * 32), Digest(b"h" * 32), Cid("there"))
+    ledger.apply("net", MINE, [event], before=2, after=3)
+    found = ledger.submission(ID, 0)
+    assert (found.state, found.index, found.artifact.cid) == (State.POSTED, 2, "there")
+
+
+def test_a_round_is_prepared_once(ledger):
+    ledger.prepare(submission(), b"box")
+    with pytest.raises(LedgerError):
+        ledger.prepare(submission(), b"another")
+
+
+def test_a_data_set_keeps_its_name(ledger, tmp_path):
+    dataset = Dataset("d", tmp_path / "d.csv", "y", ("a", "b"), (("no", 3), ("yes", 4)))
+    ledger.add_dataset(dataset)
+    assert ledger.datasets() == [dataset]
+    with pytest.raises(DataError, match="--replace"):
+        ledger.add_dataset(dataset)
+    ledger.add_dataset(dataset, replace=True)
+
+
+def test_a_ledger_of_a_later_format_is_left_alone(tmp_path):
+    path = tmp_path / "mine.db"
+    with Ledger(path):
+        pass
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA user_version = 99")
+    raw.close()
+    with pytest.raises(LedgerError, match="99"):
+        Ledger(path)
+
+
+def test_a_file_that_is_no_ledger_is_refused(tmp_path):
+    path = tmp_path / "mine.db"
+    path.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(LedgerError, match="cannot be used"):
+        Ledger(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "paid", "token", "verdicts", "says"),
+    [
+        ({}, 0, "0x" + "33" * 20, [], "tokens"),
+        ({"min_bounty_left": "0.5"}, int(ether("0.6")), NATIVE, [], "min_bounty_left"),
+        ({"min_mines": 3}, 0, NATIVE, [], "min_mines"),
+        ({"max_bond": "0"}, 0, NATIVE, [], "max_bond"),
+        ({"max_unpaid_rounds": 2}, 0, NATIVE, [Verdict.LEFT_OUT, Verdict.UNAVAILABLE, Verdict.KEPT], "max_unpaid"),
+        ({}, 0, NATIVE, [Verdict.INVALID], "leave_when_bond_is_lost"),
+    ],
+)
+def test_the_policy_refuses_and_names_the_setting(settings, paid, token, verdicts, says):
+    from dataclasses import replace
+
+    terms = replace(TERMS, token=Address(token))
+    record = CampaignRecord(ID, OWNER, Status.RUNNING, terms, Ppm(0), Ppm(0), Ppm(900_000), 0, Wei(paid))
+    with pytest.raises(PolicyError, match=says):
+        Policy(**settings).check(record, verdicts)
+    Policy(tokens=[token]).check(record, [Verdict.LEFT_OUT, Verdict.KEPT])
