@@ -83,10 +83,13 @@ class Settler:
             if place not in self._opened and place not in self._opening:
                 self._start(opener, place, submission)
         wait([self._opening[place] for place in places if place in self._opening], timeout=_PATIENCE_SECONDS)
-        for place in places:
-            if place in self._opening and self._opening[place].done():
-                self._take(place, self._opening.pop(place).result(), closed=closed)
+        ready = {place: self._opening.pop(place) for place in places if self._is_ready(place)}
+        for place, future in ready.items():
+            self._take(place, future.result(), closed=closed)
         return [self._opened[place] for place in places] if all(place in self._opened for place in places) else None
+
+    def _is_ready(self, place: _Place) -> bool:
+        return place in self._opening and self._opening[place].done()
 
     def _start(self, opener: Opener, place: _Place, submission: Submission) -> None:
         if (repeated := self._repeated(submission)) is not None:
@@ -163,6 +166,8 @@ class Settler:
         combined = product(
             self._model(version), [opened.tensor for opened in kept.values()], multipliers, judgement.exponent
         )
+        # Stored before a key is claimed: a store that is down must not use up the pool.
+        stored_product = capsule.store.put(dump_product(combined))
         public = capsule.keys.claim("round").public
         model = encrypt(
             judgement.weights.astype(np.int64),
@@ -174,7 +179,7 @@ class Settler:
         )
         return _Next(
             model=capsule.store.put(dump_model(model)),
-            product=capsule.store.put(dump_product(combined)),
+            product=stored_product,
             key=public.key_id,
             weights=capsule.vault.seal(encode_weights(judgement.weights)),
         )

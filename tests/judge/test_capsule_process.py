@@ -16,7 +16,7 @@ from eth_account.signers.local import LocalAccount
 
 from capsule.client import CapsuleClient
 from capsule.errors import CapsuleError, CapsuleUnavailableError
-from capsule.home import create_home
+from capsule.home import create_home, open_home
 from capsule.keypool import KeyPool, KeyProcess
 from capsule.secret import Vault, generate_key
 from capsule.state import State
@@ -205,6 +205,16 @@ def test_help_answers_without_loading_the_heavy_parts() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_file_that_is_no_database_is_not_touched(home: Path) -> None:
+    init(home)
+    (home / "capsule.db").write_bytes(b"not a database" * 1000)
+    for leftover in home.glob("capsule.db-*"):
+        leftover.unlink()
+    with pytest.raises(CapsuleError, match="backup"):
+        open_home(home, PASSPHRASE)
+    assert (home / "capsule.db").read_bytes() == b"not a database" * 1000
 
 
 # ---- keys made ahead

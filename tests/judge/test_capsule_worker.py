@@ -1,12 +1,15 @@
 """The worker on a real chain: rounds judged, settled and paid, restarts, and what a bad mine can post."""
 
 import dataclasses
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from capsule.opening import Background
 from capsule.secret import decrypt
 from sonar.chain.calls import close_campaign, create_campaign, expire_round, settle_round
 from sonar.chain.events import campaign_events
@@ -14,7 +17,7 @@ from sonar.chain.records import Entry, Status, Verdict
 from sonar.protocol.messages import hash_admission, verify_settlement
 from sonar.protocol.payloads import decode_weights
 from sonar.protocol.sealing import BoxContext, Purpose, SealingKeyPair, open_box_for, seal
-from sonar.storage import Artifact
+from sonar.storage import Artifact, open_store
 from sonar.syft import (
     Obfuscator,
     dump_gradient,
@@ -254,6 +257,36 @@ def test_an_unfetchable_gradient_is_waited_for(world: Any, scientist: Any) -> No
     assert Verdict.UNAVAILABLE not in verdicts(world, campaign)
 
 
+def test_nobody_is_punished_while_the_capsules_own_store_is_down(world: Any, scientist: Any) -> None:
+    campaign = scientist.campaign()
+    for _ in range(3):
+        campaign.submit()
+    with open_store("kubo:http://127.0.0.1:9", timeout=2) as down:
+        object.__setattr__(world.capsule, "store", down)
+        for _ in range(3):
+            world.worker.step()
+        assert not world.worker.health()["ok"]
+        assert world.chain.round(campaign.id).number == 0
+    object.__setattr__(world.capsule, "store", world.store)
+    steps(world)
+    assert verdicts(world, campaign) == [Verdict.KEPT] * 3
+
+
+def test_a_history_that_changed_is_read_again(world: Any, scientist: Any) -> None:
+    campaign = scientist.campaign()
+    for _ in range(2):
+        campaign.submit()
+    steps(world, 1)
+    seen = world.capsule.state.submissions(campaign.id, 0)
+    other = dataclasses.replace(seen[0], entry=dataclasses.replace(seen[0].entry, gradient=digest_of(b"reorganised")))
+    cursor = world.capsule.state.cursor()
+    world.capsule.state.follow(cursor, [], [(campaign.id, other)], [], [])
+    campaign.submit()
+    steps(world, 4)
+    assert world.chain.round(campaign.id).number == 1
+    assert world.capsule.state.submissions(campaign.id, 0)[:2] == seen
+
+
 def test_a_gradient_published_by_another_mine_cannot_be_posted_again_later(world: Any, scientist: Any) -> None:
     campaign = scientist.campaign()
     data = campaign.gradient()
@@ -397,3 +430,23 @@ def test_the_models_of_two_versions_are_under_different_keys_and_only_ciphertext
     weights = decrypt(world.capsule.keys.secret(settlement.key), model)
     assert all(int(w).to_bytes(8, "big", signed=True) not in data for w in weights.ravel() if abs(w) > 1000)
     assert settlement.key != campaign.draft.key.key_id
+
+
+def test_background_jobs_are_few_and_their_errors_reach_who_asks() -> None:
+    background: Background[int] = Background(limit=1)
+    gate = threading.Event()
+
+    def wait() -> int:
+        assert gate.wait(30)
+        return 7
+
+    first = background.start(wait)
+    assert first is not None
+    assert background.start(wait) is None
+    gate.set()
+    assert first.result(30) == 7
+    deadline = time.monotonic() + 30
+    while (second := background.start(lambda: 1 // 0)) is None:
+        assert time.monotonic() < deadline
+    with pytest.raises(ZeroDivisionError):
+        second.result(30)
