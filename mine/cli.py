@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -178,15 +177,16 @@ def run(
     """Mine until stopped: train every campaign that fits, post, watch the verdicts. --json: a line each happening."""
     from contextlib import ExitStack
 
-    from mine.daemon import Daemon, stop_on_signals
+    from mine.daemon import Daemon
     from mine.home import Home
+    from mine.stopping import Stop
     from mine.worker import Options, Worker
     from sonar.config import Network
     from sonar.storage import open_store
 
     place, report, only = Home(home), _teller(as_json), (campaign or "").lower().removeprefix("0x")
-    stopping = threading.Event()
-    with stop_on_signals(stopping), ExitStack() as stack:
+    stop = Stop()
+    with stop.on_signals(), ExitStack() as stack:
         net = Network.load(network)
         account = place.account()
         ledger = stack.enter_context(place.ledger())
@@ -199,15 +199,17 @@ def run(
 
         policy()  # a mistake in it should stop the start
         options = Options(patience, small_key)
-        daemon = Daemon(lambda: Worker(place, ledger, account, net, store, report, options), policy, report, poll=poll)
+        daemon = Daemon(
+            lambda: Worker(place, ledger, account, net, store, report, options), policy, report, poll=poll, stop=stop
+        )
         report("started", {"address": account.address, "datasets": [one.name for one in ledger.datasets()]})
         if once:
             daemon.step(only)
             if (error := daemon.waiting()) is not None:
                 raise error
         else:
-            daemon.run(only, stopping=stopping)
-    if stopping.is_set():
+            daemon.run(only)
+    if stop.requested:
         report("stopped", {})
 
 

@@ -4,18 +4,15 @@ One step reads events first, then goes through the running campaigns; a stop at 
 `mine.ledger` and `mine.posting`). Problems of one campaign never stop another.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from mine.data import file_state
 from mine.policy import Policy
 from mine.records import KnownCampaign
+from mine.stopping import Stop
 from mine.worker import Report, Worker
 from sonar.chain.errors import (
     ContractRevertError,
@@ -31,13 +28,9 @@ from sonar.errors import SonarError
 from sonar.storage import DigestMismatchError, StorageError
 from sonar.units import CampaignId
 
-__all__ = ["Daemon", "Stopped", "stop_on_signals"]
+__all__ = ["Daemon"]
 
 _LONGEST_PAUSE = 30.0
-
-
-class Stopped(BaseException):
-    """A signal asked the process to end; every step can be broken off anywhere, so it ends at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +54,25 @@ class Daemon:
         *,
         poll: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
+        stop: Stop | None = None,
     ) -> None:
         self._connect = connect
         self._policy = policy
         self._report = report
         self._poll = poll
         self._clock = clock
+        self._stop = stop or Stop()
         self._worker: Worker | None = None
         self._provided = False
         self._pauses: dict[CampaignId | str, _Pause] = {}
         self._declined: dict[CampaignId, tuple[Hashable, str]] = {}
 
-    def run(self, only: str = "", *, stopping: threading.Event) -> None:
-        """Steps until `stopping` is set or a signal raises Stopped. Raises WrongChainError and LedgerError."""
-        while not stopping.is_set():
+    def run(self, only: str = "") -> None:
+        """Steps until a stop is asked for. Raises WrongChainError and LedgerError."""
+        while not self._stop.requested:
             self.attempt(only)
             down = self._pauses.get("chain")
-            stopping.wait(self._poll if down is None else max(0.0, down.until - self._clock()))
+            self._stop.sleep(self._poll if down is None else max(0.0, down.until - self._clock()))
 
     def attempt(self, only: str = "") -> None:
         """One step that takes an unreachable chain as something to wait for."""
@@ -102,6 +97,8 @@ class Daemon:
             self._tell(worker, event)
         self._provide(worker)
         for campaign in worker.ledger.campaigns(worker.deployment):
+            if self._stop.requested:
+                return
             if campaign.status is Status.RUNNING and campaign.id.hex().startswith(only):
                 self._consider(worker, campaign, policy)
 
@@ -184,21 +181,3 @@ def _passes(error: SonarError) -> bool:
 
 def _for(what: CampaignId | str) -> dict[str, Any]:
     return {"what": what} if isinstance(what, str) else {"campaign": "0x" + what.hex()}
-
-
-@contextmanager
-def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
-    """Within it SIGTERM and SIGINT set `stopping` and raise Stopped in the main thread."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()  # also, because an exception that lands in a destructor is lost
-        raise Stopped
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    except Stopped:
-        pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

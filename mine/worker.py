@@ -75,7 +75,7 @@ class Worker:
         report: Report,
         options: Options,
     ) -> None:
-        self.client = SonarClient.from_network(network, account)
+        self.client = SonarClient.from_network(network, account, timeout=options.patience)
         self.deployment = deployment_of(self.client, network.start_block)
         self.address = Address(account.address)
         self.ledger = ledger

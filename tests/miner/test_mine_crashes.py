@@ -4,6 +4,7 @@ import importlib.util
 import json
 import random
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -139,6 +140,22 @@ def test_sigterm_ends_the_daemon_cleanly(stage):
     rest, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
     assert json.loads(rest.splitlines()[-1])["event"] == "stopped"
+
+
+@pytest.mark.timeout(90)
+def test_sigterm_ends_a_daemon_whose_step_hangs(stage):
+    silent = socket.create_server(("127.0.0.1", 0))  # takes connections and never answers
+    mine = stage.mine()
+    stage.network.model_copy(update={"rpc_url": f"http://127.0.0.1:{silent.getsockname()[1]}"}).save(mine.network_file)
+    with silent, subprocess.Popen(
+        mine.command("run", "--patience", "60", "--json"),
+        env=mine.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        assert json.loads(process.stdout.readline())["event"] == "started"
+        peer, _ = silent.accept()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=9) == 0
+        peer.close()
 
 
 def test_a_mine_at_work_has_never_loaded_the_secret_half(stage):
