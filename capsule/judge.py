@@ -24,8 +24,12 @@ BigInts = npt.NDArray[Any]
 
 STEPS = (1, 2, 4)
 """The kept gradients' mean is tried whole, halved and quartered."""
-COPY_COSINE = 0.9999
-"""Two gradients of different accounts in one round whose directions agree more than this are one work."""
+COPY_COSINE = 0.999999
+"""Two gradients of different accounts in one round whose directions agree more than this are one work.
+
+Honest mines that draw from one source come closer the more they have: measured with 10 features, 0.9927 with 250
+records each, 0.99992 with 25,000, 0.99998 with 100,000. A copy with noise of a thousandth agrees to 0.9999995.
+"""
 _INPUT_BITS = 16
 _CLIP_BITS = 4
 _TRIES = 64

@@ -40,12 +40,12 @@ class Digits:
         np.random.default_rng(seed).shuffle(self.shares[4][1])
         self.start = np.zeros((65, 10), dtype=np.int64)
 
-    def gradient(self, index: int, weights: Any, epochs: int = 5) -> Any:
+    def gradient(self, index: int, weights: Any, epochs: int = 5, classes: int = 10) -> Any:
         X, y = self.shares[index]
         encoding = self.spec.encoding
         now = weights / 2.0**encoding.weight_bits
-        gram = X.T @ X / len(X) + 1e-3 * np.eye(65)
-        moment = X.T @ np.eye(10)[y] / len(X)
+        gram = X.T @ X / len(X) + 1e-3 * np.eye(X.shape[1])
+        moment = X.T @ np.eye(classes)[y] / len(X)
         eigen, vectors = np.linalg.eigh(gram)
         decay = (1 - eigen / eigen[-1]) ** epochs
         trained = vectors @ (decay[:, None] * (vectors.T @ now)) + vectors @ (
@@ -279,7 +279,13 @@ def test_a_copy_is_found_when_it_is_scaled_or_slightly_noised(digits: Digits) ->
 
 
 def test_honest_mines_with_alike_data_are_not_copies(digits: Digits) -> None:
-    assert find_copies([digits.gradient(i, digits.start, epochs) for i in range(4) for epochs in (5,)]) == {}
+    assert find_copies([digits.gradient(i, digits.start) for i in range(4)]) == {}
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 100_000)
+    X = np.c_[rng.normal(size=(3, 10))[labels] + rng.normal(size=(100_000, 10)), np.ones(100_000)]
+    many = Digits()
+    many.shares = [(X[i::4], labels[i::4]) for i in range(4)]
+    assert find_copies([many.gradient(i, np.zeros((11, 3)), 100, classes=3) for i in range(4)]) == {}
 
 
 def test_gradients_of_zeros_are_nobodys_copies() -> None:
