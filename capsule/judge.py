@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from capsule.credit import EXACT, Scores, Value, coalitions, split, values
 from sonar.protocol.payloads import design_matrix
-from sonar.protocol.spec import Spec
+from sonar.protocol.spec import Rounds, Spec
 from sonar.units import PPM, Ppm
 
 __all__ = ["COPY_COSINE", "Judged", "Judgement", "ValidationSet", "find_copies", "judge_round", "next_weights", "score"]
@@ -124,13 +124,12 @@ def judge_round(
     decides the orders of large rounds.
     """
     usable = [i for i, gradient in enumerate(gradients) if _usable(spec, gradient)]
-    base = (validation.inputs @ weights).astype(np.float64)
-    pushes = [_push(spec, validation, gradients[i]) for i in usable]
-    worth = dict(zip(usable, values(pushes, _Correct(validation, base), seed), strict=True))
-    candidates = [i for i in usable if worth[i].above_noise(spec.rounds.noise)]
-    chosen = _choose(
-        spec, validation, weights, current, gradients, {i: pushes[usable.index(i)] for i in candidates}, worth
-    )
+    pushes = {i: _push(spec, validation, gradients[i]) for i in usable}
+    correct = _Correct(validation, (validation.inputs @ weights).astype(np.float64))
+    worth = dict(zip(usable, values(list(pushes.values()), correct, seed), strict=True))
+    candidates = {i: pushes[i] for i in usable if worth[i].above_noise(spec.rounds.noise)}
+    options = _Search(spec.rounds, 1 << spec.encoding.step_bits, current, candidates, worth, correct).ranked()
+    chosen = _first_valid(spec, validation, weights, current, gradients, options)
     if chosen is None:
         why = f"the round does not raise the score by {_percent(spec.rounds.min_gain)}, so the model stays"
         return Judgement(current, 0, None, tuple(_left_out(worth.get(i), spec, why) for i in range(len(gradients))))
@@ -153,29 +152,14 @@ class _Correct:
         self._validation = validation
         self._base = base
 
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+        return len(self._validation.labels)
+
     def __call__(self, total: Scores, size: int, step: int = 1) -> Ints:
         scores = self._base + total / (size * step) if size else self._base
         return _right(self._validation, scores)
-
-
-def _choose(
-    spec: Spec,
-    validation: ValidationSet,
-    weights: Ints,
-    current: Ppm,
-    gradients: Sequence[BigInts],
-    candidates: dict[int, Scores],
-    worth: dict[int, Value],
-) -> tuple[tuple[int, ...], int, Ppm, Ints] | None:
-    """The kept set with its common multiplier, new score and weights; None if no set advances the round."""
-    correct = _Correct(validation, (validation.inputs @ weights).astype(np.float64))
-    exponent = spec.encoding.step_bits
-    for option in _ranked(spec, current, candidates, worth, correct, validation)[:_TRIES]:
-        kept, multiplier = option.kept, (1 << exponent) // (option.step * len(option.kept))
-        new = next_weights(spec, weights, [gradients[i] for i in kept], [multiplier] * len(kept), exponent)
-        if new is not None and (new_score := score(validation, new)) >= current + spec.rounds.min_gain:
-            return kept, multiplier, new_score, new
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,60 +171,83 @@ class _Option:
     right: int
 
 
-def _ranked(
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """The search for the set to keep, on class scores, before weights are rounded."""
+
+    rules: Rounds
+    whole: int
+    current: Ppm
+    candidates: dict[int, Scores]
+    worth: dict[int, Value]
+    correct: _Correct
+
+    def ranked(self) -> list[_Option]:
+        """What may advance the round: first all that is as good as the best but for noise, the largest set first."""
+        options = [option for option in self._options() if option.right >= self._least_right()]
+        if not options:
+            return []
+        best = min(options, key=lambda o: (-o.right, -len(o.kept), o.step, o.kept))
+        at_best = self._records(best)
+        worse = {o: _paired(at_best - self._records(o)).above_noise(self.rules.noise) for o in options}
+        return sorted(
+            options, key=lambda o: (worse[o], 0 if worse[o] else -len(o.kept), -o.right, -len(o.kept), o.step, o.kept)
+        )
+
+    def _least_right(self) -> int:
+        return -(-(self.current + self.rules.min_gain) * self.correct.records // PPM)
+
+    def _records(self, option: _Option) -> Ints:
+        total = np.sum([self.candidates[i] for i in option.kept], axis=0)
+        return self.correct(total, len(option.kept), option.step)
+
+    def _options(self) -> Iterator[_Option]:
+        names = list(self.candidates)
+        for places, total in self._sets(names):
+            for step in STEPS:
+                # A step so small that the integer weights a_i would be zero is no step.
+                if len(places) >= self.rules.min_mines and self.whole // (step * len(places)):
+                    right = int(self.correct(total, len(places), step).sum())
+                    yield _Option(tuple(names[place] for place in places), step, right)
+
+    def _sets(self, names: list[int]) -> Iterator[tuple[tuple[int, ...], Scores]]:
+        """The sets that are tried: all of them, or for many candidates those of a greedy climb."""
+        scores = list(self.candidates.values())
+        if len(names) <= EXACT:
+            yield from coalitions(scores)
+            return
+        left = sorted(range(len(names)), key=lambda place: (-self.worth[names[place]].total, place))
+        members: tuple[int, ...] = ()
+        total = np.zeros_like(scores[0])
+        while left:
+            grown = {place: int(self.correct(total + scores[place], len(members) + 1).sum()) for place in left}
+            best = max(left, key=lambda place: grown[place])
+            left.remove(best)
+            members, total = tuple(sorted((*members, best))), total + scores[best]
+            yield members, total
+
+
+def _first_valid(
     spec: Spec,
-    current: Ppm,
-    candidates: dict[int, Scores],
-    worth: dict[int, Value],
-    correct: _Correct,
     validation: ValidationSet,
-) -> list[_Option]:
-    """What may advance the round, best first: the sets that are as good as the best but for noise, largest first."""
-    names, options = list(candidates), []
-    for places, total in _sets(names, candidates, worth, correct):
-        for step in STEPS if len(places) >= spec.rounds.min_mines else ():
-            right = int(correct(total, len(places), step).sum())
-            if (1 << spec.encoding.step_bits) // (step * len(places)) and (
-                _ppm(right, validation) >= current + spec.rounds.min_gain
-            ):
-                options.append(_Option(tuple(names[place] for place in places), step, right))
-    if not options:
-        return []
-    best = min(options, key=lambda o: (-o.right, -len(o.kept), o.step, o.kept))
-
-    def records(option: _Option) -> Ints:
-        return correct(sum(candidates[i] for i in option.kept), len(option.kept), option.step)  # type: ignore[arg-type]
-
-    at_best = records(best)
-    worse = {option: _paired(at_best - records(option)).above_noise(spec.rounds.noise) for option in options}
-    return sorted(
-        options,
-        key=lambda o: (worse[o], 0 if worse[o] else -len(o.kept), -o.right, -len(o.kept), o.step, o.kept),
-    )
+    weights: Ints,
+    current: Ppm,
+    gradients: Sequence[BigInts],
+    options: list[_Option],
+) -> tuple[tuple[int, ...], int, Ppm, Ints] | None:
+    """The kept set with its common multiplier, exact score and weights; None if no set advances the round."""
+    exponent = spec.encoding.step_bits
+    for option in options[:_TRIES]:
+        kept, multiplier = option.kept, (1 << exponent) // (option.step * len(option.kept))
+        new = next_weights(spec, weights, [gradients[i] for i in kept], [multiplier] * len(kept), exponent)
+        if new is not None and (new_score := score(validation, new)) >= current + spec.rounds.min_gain:
+            return kept, multiplier, new_score, new
+    return None
 
 
 def _paired(difference: Ints) -> Value:
     """How much better one model is than another, per record."""
     return Value(int(difference.sum()), int((difference**2).sum()), len(difference), 1)
-
-
-def _sets(
-    names: list[int], candidates: dict[int, Scores], worth: dict[int, Value], correct: _Correct
-) -> Iterator[tuple[tuple[int, ...], Scores]]:
-    """The sets that are tried: all of them, or for many candidates those of a greedy climb from the most valuable."""
-    scores = list(candidates.values())
-    if len(names) <= EXACT:
-        yield from coalitions(scores)
-        return
-    left = sorted(range(len(names)), key=lambda place: (-worth[names[place]].total, place))
-    members: tuple[int, ...] = ()
-    total = np.zeros_like(scores[0])
-    while left:
-        grown = {place: int(correct(total + scores[place], len(members) + 1).sum()) for place in left}
-        best = max(left, key=lambda place: grown[place])
-        left.remove(best)
-        members, total = tuple(sorted((*members, best))), total + scores[best]
-        yield members, total
 
 
 def _usable(spec: Spec, gradient: BigInts) -> bool:
