@@ -326,7 +326,18 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         // Effect: everyone is credited.
         _creditRound(record, settlement, entries, payout, lastPaid);
 
-        _emitSettled(settlement, payout);
+        emit RoundSettled(
+            settlement.campaign,
+            settlement.round,
+            settlement.score,
+            settlement.exponent,
+            settlement.model,
+            settlement.key,
+            settlement.product,
+            settlement.modelCid,
+            settlement.productCid,
+            payout
+        );
         if (finished) {
             emit CampaignFinished(id, settlement.score);
         }
@@ -613,10 +624,11 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
             revert Sonar_ScoreOutOfRange(settlement.score, uint32(current), uint32(minGain));
         }
 
+        Outcome[] calldata outcomes = settlement.outcomes;
         uint256 kept = 0;
         uint256 sum = 0;
-        for (uint256 i = 0; i < settlement.outcomes.length; ++i) {
-            Outcome calldata outcome = settlement.outcomes[i];
+        for (uint256 i = 0; i < outcomes.length; ++i) {
+            Outcome calldata outcome = outcomes[i];
             bool isKept = outcome.verdict == Verdict.Kept;
             // Kept if and only if it has a weight; only what was kept may have a share; none is kept without an advance.
             if (isKept != (outcome.weight > 0) || (!isKept && outcome.share > 0) || (isKept && !advances)) {
@@ -705,14 +717,26 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         uint256 bond = record.bond;
         uint256 unpaid = payout;
         uint256 lost = 0;
+        Outcome[] calldata outcomes = settlement.outcomes;
         for (uint256 i = 0; i < entries.length; ++i) {
-            Outcome calldata outcome = settlement.outcomes[i];
+            Outcome calldata outcome = outcomes[i];
+            address mine = entries[i].mine;
             uint256 earned = i == lastPaid ? unpaid : payout * outcome.share / ONE;
             unpaid -= earned;
             uint256 returned = _returned(record, outcome.verdict, bond);
             lost += bond - returned;
-            _creditGradient(token, entries[i].mine, earned, returned);
-            _emitJudged(settlement, i, entries[i].mine, earned, returned);
+            _creditGradient(token, mine, earned, returned);
+            emit GradientJudged(
+                settlement.campaign,
+                settlement.round,
+                mine,
+                uint8(i),
+                outcome.verdict,
+                outcome.weight,
+                outcome.share,
+                earned,
+                returned
+            );
         }
         if (lost > 0) {
             _credit(NATIVE, record.owner, lost);
@@ -727,44 +751,6 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
             _credit(token, mine, earned);
             _credit(NATIVE, mine, returned);
         }
-    }
-
-    /// @dev Apart from its caller for the sake of the stack.
-    function _emitJudged(
-        Settlement calldata settlement,
-        uint256 index,
-        address mine,
-        uint256 earned,
-        uint256 returned
-    ) internal {
-        Outcome calldata outcome = settlement.outcomes[index];
-        emit GradientJudged(
-            settlement.campaign,
-            settlement.round,
-            mine,
-            uint8(index),
-            outcome.verdict,
-            outcome.weight,
-            outcome.share,
-            earned,
-            returned
-        );
-    }
-
-    /// @dev Apart from its caller for the sake of the stack.
-    function _emitSettled(Settlement calldata settlement, uint256 payout) internal {
-        emit RoundSettled(
-            settlement.campaign,
-            settlement.round,
-            settlement.score,
-            settlement.exponent,
-            settlement.model,
-            settlement.key,
-            settlement.product,
-            settlement.modelCid,
-            settlement.productCid,
-            payout
-        );
     }
 
     /// @dev The only way in which money changes hands: the receiver withdraws it.

@@ -210,6 +210,16 @@ def test_a_round_of_sixty_four_settles_in_one_transaction(market, sonar, owner):
     assert len(tx.events["GradientJudged"]) == 64
 
 
+def test_settling_eight_gradients_costs_at_most_185_000_gas(market, owner):
+    campaign = market.running(owner, roundSize=8, bond=0)
+    crowd = [accounts.add() for _ in range(8)]
+    for score in (180_000, 260_000):  # the first round also makes the mines' credits
+        for mine in crowd:
+            market.submit(campaign, mine)
+        tx = market.settle(campaign, score, [kept(1, PPM // 8)] * 8, sender=owner)
+    assert tx.gas_used <= 185_000
+
+
 def test_the_oracle_may_be_a_contract(market, sonar, owner, mines):
     oracle = owner.deploy(ContractOracle)
     admission = market.admission(owner)
