@@ -1,8 +1,19 @@
 """The actors, by their roles, and a fresh contract for every test."""
 
+import gc
+
 import pytest
 from brownie import HonestToken, Sonar, accounts, web3
 from market import Market, on_anvil
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_project():
+    """Brownie collects garbage after every test; the compiled project, millions of objects, need not be looked at."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
