@@ -6,7 +6,7 @@ Knows nothing of HTTP and JSON: takes and gives Python values. Not safe for thre
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +77,8 @@ class _DevelopmentChain(MiningChain):
 class EmbeddedChain:
     """One chain with `accounts` funded development accounts, whose random keys never leave this object."""
 
-    def __init__(self, accounts: int = 10) -> None:
+    def __init__(self, accounts: int = 10, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         keys = [PrivateKey(secrets.token_bytes(32)) for _ in range(accounts)]
         self._keys = {key.public_key.to_canonical_address(): key for key in keys}
         self._ahead = 0
@@ -89,7 +90,7 @@ class EmbeddedChain:
             "mix_hash": POST_MERGE_MIX_HASH,
             "nonce": POST_MERGE_NONCE,
             "gas_limit": GAS_LIMIT,
-            "timestamp": int(time.time()),
+            "timestamp": int(clock()),
         }
         # Any, because py-evm's interfaces type addresses, hashes and headers more narrowly than it needs them.
         self._chain: Any = _DevelopmentChain.from_genesis(get_db_backend(), genesis, state)
@@ -132,7 +133,7 @@ class EmbeddedChain:
     def pending_header(self) -> BlockHeaderAPI:
         """The header of a block made now."""
         parent = self.head
-        now = max(parent.timestamp, int(time.time()) + self._ahead)
+        now = max(parent.timestamp, int(self._clock()) + self._ahead)
         header: BlockHeaderAPI = self._chain.create_header_from_parent(parent, timestamp=now)
         return header
 

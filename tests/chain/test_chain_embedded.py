@@ -15,6 +15,7 @@ from web3 import Web3
 from web3.exceptions import Web3RPCError
 
 from sonar.chain._evm import EmbeddedChain
+from sonar.chain._methods import Methods
 from sonar.chain.embedded import EmbeddedServer
 
 
@@ -72,6 +73,16 @@ def test_time_goes_on_while_nobody_sends_anything():
     chain.keep_time()
     assert chain.head.block_number > before.block_number
     assert chain.head.timestamp >= before.timestamp + 5
+
+
+def test_a_block_made_on_request_is_one_block_however_much_time_passed():
+    chain = EmbeddedChain(accounts=1, clock=lambda: 1_000_000_000.9)
+    methods = Methods(chain)
+    methods({"method": "evm_increaseTime", "params": [50]})
+    methods({"method": "evm_mine"})
+    assert (chain.head.block_number, chain.head.timestamp) == (1, 1_000_000_050)
+    methods({"method": "evm_mine"})
+    assert (chain.head.block_number, chain.head.timestamp) == (2, 1_000_000_050)
 
 
 def test_time_can_be_moved_ahead_but_not_back(chain_web3):
