@@ -34,7 +34,7 @@ from capsule.wire import (
 )
 from sonar.chain.errors import ChainError
 from sonar.errors import SonarError
-from sonar.protocol.messages import CapsuleRequest, hash_admission
+from sonar.protocol.messages import CapsuleRequest, hash_admission, info_answer
 from sonar.storage import StorageError
 from sonar.units import Address, CampaignId, digest_of
 
@@ -88,16 +88,16 @@ def _add_public_routes(app: FastAPI, service: CapsuleService) -> None:
     @app.get("/v1/info")
     def info() -> Response:
         found = service.info()
-        return _answer(
-            InfoReply(
-                address=found.address,
-                sealing_key=hexadecimal(found.sealing_key),
-                chain_id=found.chain_id,
-                contract=found.contract,
-                key_bits=found.key_bits,
-                version=found.version,
-            )
+        reply = InfoReply(
+            address=found.address,
+            sealing_key=hexadecimal(found.sealing_key),
+            chain_id=found.chain_id,
+            contract=found.contract,
+            key_bits=found.key_bits,
+            version=found.version,
         )
+        content = reply.model_dump_json().encode()
+        return _signed_answer(content, service.sign(info_answer(content)))
 
     @app.get("/v1/health")
     def health() -> Response:
@@ -117,42 +117,46 @@ def _add_public_routes(app: FastAPI, service: CapsuleService) -> None:
 
 
 def _add_signed_routes(app: FastAPI, service: CapsuleService) -> None:
-    async def signed(request: Request, action: str, kind: type[Body]) -> tuple[Address, Body]:
+    async def signed(request: Request, action: str, kind: type[Body]) -> tuple[CapsuleRequest, Body]:
         body = await request.body()
         asked, signature = _signed_request(request, action, body)
         await run_in_threadpool(service.authenticate, asked, signature, body)
         try:
-            return asked.account, kind.model_validate_json(body)
+            return asked, kind.model_validate_json(body)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in problem["loc"]) or "body"
             raise CapsuleRefusedError("bad_request", f"the request is not valid: {place}: {problem['msg']}") from error
 
+    async def answer(asked: CapsuleRequest, reply: BaseModel) -> Response:
+        content = reply.model_dump_json().encode()
+        return _signed_answer(content, await run_in_threadpool(service.sign, asked.answer(content)))
+
     @app.post("/v1/keys")
     async def keys(request: Request) -> Response:
-        account, _ = await signed(request, "keys", KeyRequest)
-        grant = await run_in_threadpool(service.new_key, account)
+        asked, _ = await signed(request, "keys", KeyRequest)
+        grant = await run_in_threadpool(service.new_key, asked.account)
         modulus = grant.n.to_bytes((grant.n.bit_length() + 7) // 8, "big")
-        return _answer(KeyReply(n=hexadecimal(modulus), key_id=hexadecimal(grant.key_id)))
+        return await answer(asked, KeyReply(n=hexadecimal(modulus), key_id=hexadecimal(grant.key_id)))
 
     @app.post("/v1/admissions")
     async def admissions(request: Request) -> Response:
-        account, body = await signed(request, "admissions", AdmissionRequest)
+        asked, body = await signed(request, "admissions", AdmissionRequest)
         given = await run_in_threadpool(
             service.admit,
-            account,
+            asked.account,
             spec=body.spec.artifact(),
             model=body.model.artifact(),
             validation=body.validation.artifact(),
         )
         campaign = hash_admission(service.domain, given.admission)
-        return _answer(AdmissionReply.of(campaign, given.admission, given.signature))
+        return await answer(asked, AdmissionReply.of(campaign, given.admission, given.signature))
 
     @app.post("/v1/deliveries")
     async def deliveries(request: Request) -> Response:
-        account, body = await signed(request, "deliveries", DeliveryRequest)
-        box = await run_in_threadpool(service.deliver, account, body.campaign_id(), body.sealing_key_bytes())
-        return _answer(DeliveryReply(box=hexadecimal(box)))
+        asked, body = await signed(request, "deliveries", DeliveryRequest)
+        box = await run_in_threadpool(service.deliver, asked.account, body.campaign_id(), body.sealing_key_bytes())
+        return await answer(asked, DeliveryReply(box=hexadecimal(box)))
 
 
 def _signed_request(request: Request, action: str, body: bytes) -> tuple[CapsuleRequest, bytes]:
@@ -186,6 +190,10 @@ def _campaign(text: str) -> CampaignId:
 
 def _answer(reply: BaseModel) -> Response:
     return Response(reply.model_dump_json(), media_type="application/json")
+
+
+def _signed_answer(content: bytes, signature: bytes) -> Response:
+    return Response(content, media_type="application/json", headers={SIGNATURE_HEADER: hexadecimal(signature)})
 
 
 def _answer_error(_: Request, error: Exception) -> Response:

@@ -1,7 +1,8 @@
 """The Capsule's API from outside: what data scientists, mines and auditors ask of it.
 
 Requests that matter are signed by the caller's Ethereum account over the action and the body, with a nonce and an
-expiry. Answers are parsed strictly; whoever uses an admission or a settlement verifies its signature.
+expiry; their answers, and what the Capsule says of itself, must be signed by the Capsule's account. So nobody on the
+way can put in his own keys or models. Whoever uses an admission or a settlement verifies its own signature.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
 from pydantic import BaseModel, ValidationError
 
 from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
@@ -33,7 +35,8 @@ from capsule.wire import (
     RoundReply,
     hexadecimal,
 )
-from sonar.protocol.messages import Domain, request_for, sign_request
+from sonar.protocol.errors import SignatureError
+from sonar.protocol.messages import CapsuleAnswer, Domain, info_answer, request_for, sign_request, verify_answer
 from sonar.storage.base import Artifact
 from sonar.units import Address, CampaignId, KeyId, digest_of
 
@@ -49,7 +52,7 @@ Reply = TypeVar("Reply", bound=BaseModel)
 
 
 class CapsuleClient:
-    """One Capsule at one URL. Without an account only the public questions can be asked.
+    """One Capsule at one URL. Only the public questions can be asked without an account and the Capsule's `attester`.
 
     Raises CapsuleUnavailableError (nobody answers, or it is too busy), CapsuleRefusedError (with its code) and
     CapsuleReplyError (not this protocol). `transport` and `clock` are for tests and embedding.
@@ -61,6 +64,7 @@ class CapsuleClient:
         domain: Domain,
         account: LocalAccount | None = None,
         *,
+        attester: Address | None = None,
         timeout: float = 60,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.time,
@@ -68,6 +72,7 @@ class CapsuleClient:
         self._url = url.rstrip("/")
         self._domain = domain
         self._account = account
+        self._attester = attester
         self._clock = clock
         self._http = httpx.Client(
             base_url=self._url,
@@ -92,10 +97,15 @@ class CapsuleClient:
         self._http.close()
 
     def info(self) -> CapsuleInfo:
-        """Who this Capsule is."""
-        reply = self._get("/v1/info", InfoReply)
+        """Who this Capsule is: signed by the account that it names, which is the client's attester if it has one."""
+        content, signature = self._send("GET", "/v1/info")
+        reply = self._parse("/v1/info", content, InfoReply)
+        address = Address(to_checksum_address(reply.address))
+        if self._attester not in (None, address):
+            raise CapsuleReplyError(f"the Capsule at {self._url} is {address}, not {self._attester}: check its address")
+        self._verify("/v1/info", info_answer(content), signature, address)
         return CapsuleInfo(
-            address=Address(reply.address),
+            address=address,
             sealing_key=bytes.fromhex(reply.sealing_key[2:]),
             chain_id=reply.chain_id,
             contract=Address(reply.contract),
@@ -143,7 +153,7 @@ class CapsuleClient:
 
     def health(self) -> dict[str, Any]:
         """What the Capsule says of its own state."""
-        content = self._send("GET", "/v1/health")
+        content, _ = self._send("GET", "/v1/health")
         try:
             value: dict[str, Any] = json.loads(content)
         except ValueError as error:
@@ -151,11 +161,14 @@ class CapsuleClient:
         return value
 
     def _get(self, path: str, kind: type[Reply]) -> Reply:
-        return self._parse(path, self._send("GET", path), kind)
+        content, _ = self._send("GET", path)
+        return self._parse(path, content, kind)
 
     def _post(self, action: str, body: BaseModel, kind: type[Reply]) -> Reply:
         if self._account is None:
             raise CapsuleRefusedError("no_account", f"asking for {action!r} needs an account to sign with: give one")
+        if self._attester is None:
+            raise CapsuleRefusedError("no_attester", f"only the Capsule may answer {action!r}: name its account")
         content = body.model_dump_json().encode()
         request = request_for(Address(self._account.address), action, content, int(self._clock()))
         headers = {
@@ -166,11 +179,23 @@ class CapsuleClient:
             SIGNATURE_HEADER: hexadecimal(sign_request(self._domain, request, self._account)),
         }
         path = f"/v1/{action}"
-        return self._parse(path, self._send("POST", path, content, headers), kind)
+        answer, signature = self._send("POST", path, content, headers)
+        self._verify(path, request.answer(answer), signature, self._attester)
+        return self._parse(path, answer, kind)
+
+    def _verify(self, path: str, answer: CapsuleAnswer, signature: str, signer: Address) -> None:
+        try:
+            verify_answer(self._domain, answer, bytes.fromhex(signature.removeprefix("0x")), signer)
+        except (SignatureError, ValueError) as error:
+            raise CapsuleReplyError(
+                f"the answer of {self._url} to {path} is not signed by {signer} for contract {self._domain.contract} "
+                f"on chain {self._domain.chain_id}: somebody else may answer there, check its address"
+            ) from error
 
     def _send(
         self, method: str, path: str, content: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> bytes:
+    ) -> tuple[bytes, str]:
+        """The body of a success, and the signature that came with it (empty for none)."""
         try:
             with self._http.stream(method, path, content=content, headers=headers) as response:
                 data = bytearray()
@@ -186,7 +211,7 @@ class CapsuleClient:
                 "check its address and that `capsule serve` runs"
             ) from error
         if response.is_success:
-            return bytes(data)
+            return bytes(data), response.headers.get(SIGNATURE_HEADER, "")
         raise self._failure(path, response.status_code, bytes(data))
 
     def _parse(self, path: str, content: bytes, kind: type[Reply]) -> Reply:

@@ -24,7 +24,15 @@ from sonar.chain.errors import ContractRevertError
 from sonar.chain.records import Admission, CampaignRecord, Status
 from sonar.errors import SonarError
 from sonar.protocol.errors import ProtocolError, SealedBoxError, SignatureError, SpecError
-from sonar.protocol.messages import CapsuleRequest, Domain, hash_admission, sign_admission, verify_request
+from sonar.protocol.messages import (
+    CapsuleAnswer,
+    CapsuleRequest,
+    Domain,
+    hash_admission,
+    sign_admission,
+    sign_answer,
+    verify_request,
+)
 from sonar.protocol.payloads import MAX_VALIDATION_BYTES, decode_validation, encode_weights
 from sonar.protocol.sealing import OVERHEAD, BoxContext, Purpose, SealingKeyPair, open_box_for, seal
 from sonar.protocol.spec import MAX_SPEC_BYTES, Spec
@@ -101,6 +109,10 @@ class CapsuleService:
             raise CapsuleRefusedError(
                 "replayed", f"request {request.action!r} of {request.account} was answered already: sign a new one"
             )
+
+    def sign(self, answer: CapsuleAnswer) -> bytes:
+        """The Capsule's signature of an answer, so that nobody on the way can give another."""
+        return sign_answer(self._capsule.domain, answer, self._capsule.attester)
 
     def new_key(self, account: Address) -> KeyGrant:
         """A fresh Paillier key that belongs to the account and admits one model, once."""

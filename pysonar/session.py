@@ -72,10 +72,11 @@ def connect(
         )
     if client.account is None:
         raise ConfigError("the chain client has no account to sign with: connect it with one")
+    oracle = Address(to_checksum_address(found.capsule))
     opened: list[CapsuleClient | ContentStore] = []
     if not isinstance(capsule, CapsuleClient):
         url = capsule or str(found.capsule_url)
-        capsule = CapsuleClient(url, Domain(client.chain_id, client.address), client.account)
+        capsule = CapsuleClient(url, Domain(client.chain_id, client.address), client.account, attester=oracle)
         opened.append(capsule)
     if store is None or isinstance(store, str):
         store = open_store(store or found.store)
@@ -85,7 +86,7 @@ def connect(
         client,
         store,
         capsule,
-        oracle=Address(to_checksum_address(found.capsule)),
+        oracle=oracle,
         directory=Path(directory) if directory is not None else home() / "campaigns",
         opened=opened,
         allow_insecure_small_key=allow_insecure_small_key,

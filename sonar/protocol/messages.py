@@ -1,11 +1,12 @@
 """Signed messages (EIP-712): what the Capsule attests to the contract, and what accounts ask of the Capsule.
 
-Attestations (Admission, Settlement) are signed over the domain ("Sonar", "1", chain id, contract), requests over
-("Sonar Capsule", "1", chain id, contract), so neither can pass for the other, nor for another chain or contract.
+Attestations (Admission, Settlement) are signed over the domain ("Sonar", "1", chain id, contract), requests and their
+answers over ("Sonar Capsule", "1", chain id, contract), so neither can pass for the other, nor for another chain or
+contract.
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from eth_account import Account
@@ -13,13 +14,14 @@ from eth_account.messages import SignableMessage, encode_typed_data
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
-from sonar.chain.records import Admission, Settlement
+from sonar.chain.records import NATIVE, Admission, Settlement
 from sonar.protocol.errors import SignatureError
 from sonar.units import Address, CampaignId, Digest, digest_of
 
 __all__ = [
-    "CapsuleRequest", "Domain", "hash_admission", "hash_settlement", "recover", "request_for", "sign_admission",
-    "sign_request", "sign_settlement", "verify_admission", "verify_request", "verify_settlement",
+    "CapsuleAnswer", "CapsuleRequest", "Domain", "hash_admission", "hash_settlement", "info_answer", "recover",
+    "request_for", "sign_admission", "sign_answer", "sign_request", "sign_settlement", "verify_admission",
+    "verify_answer", "verify_request", "verify_settlement",
 ]  # fmt: skip
 
 REQUEST_LIFETIME = 300
@@ -46,6 +48,9 @@ _SETTLEMENT = {
 _REQUEST = {
     "Request": _fields("address account", "string action", "bytes32 body", "bytes32 nonce", "uint64 expiry"),
 }
+_ANSWER = {
+    "Answer": _fields("address account", "string action", "bytes32 nonce", "bytes32 body"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,23 @@ class CapsuleRequest:
     body: Digest
     nonce: bytes
     expiry: int
+
+    def answer(self, body: bytes) -> "CapsuleAnswer":
+        """The answer to this request that has this HTTP body."""
+        return CapsuleAnswer(self.account, self.action, self.nonce, digest_of(body))
+
+
+@dataclass(frozen=True, slots=True)
+class CapsuleAnswer:
+    """What the Capsule answers: to which account, action and nonce, and the digest of the HTTP body.
+
+    Keys, sealing keys and models come in such answers: unsigned, whoever is on the way could put in his own.
+    """
+
+    account: Address
+    action: str
+    nonce: bytes
+    body: Digest
 
 
 def hash_admission(domain: Domain, admission: Admission) -> CampaignId:
@@ -129,6 +151,21 @@ def verify_request(domain: Domain, request: CapsuleRequest, signature: bytes, bo
     _verify(_request(domain, request), signature, request.account, "request")
 
 
+def info_answer(body: bytes) -> CapsuleAnswer:
+    """What the Capsule says of itself to everybody: the same to all, so it has no account and no nonce."""
+    return CapsuleAnswer(NATIVE, "info", bytes(32), digest_of(body))
+
+
+def sign_answer(domain: Domain, answer: CapsuleAnswer, account: LocalAccount) -> bytes:
+    """The Capsule's 65-byte signature of an answer."""
+    return bytes(account.sign_message(_answer(domain, answer)).signature)
+
+
+def verify_answer(domain: Domain, answer: CapsuleAnswer, signature: bytes, signer: Address) -> None:
+    """Raises SignatureError unless `signer` gave this answer, to this request, for this domain."""
+    _verify(_answer(domain, answer), signature, signer, "answer")
+
+
 def recover(message: SignableMessage, signature: bytes) -> Address:
     """The account that signed; raises SignatureError for bytes that are no signature."""
     try:
@@ -156,14 +193,8 @@ def _settlement(domain: Domain, settlement: Settlement) -> SignableMessage:
 
 
 def _request(domain: Domain, request: CapsuleRequest) -> SignableMessage:
-    return domain.encode(
-        "Sonar Capsule",
-        _REQUEST,
-        {
-            "account": request.account,
-            "action": request.action,
-            "body": request.body,
-            "nonce": request.nonce,
-            "expiry": request.expiry,
-        },
-    )
+    return domain.encode("Sonar Capsule", _REQUEST, asdict(request))
+
+
+def _answer(domain: Domain, answer: CapsuleAnswer) -> SignableMessage:
+    return domain.encode("Sonar Capsule", _ANSWER, asdict(answer))

@@ -114,7 +114,8 @@ class World:
 
     def client(self, account: LocalAccount | None = None) -> CapsuleClient:
         """A client over HTTP semantics, without a socket."""
-        client = CapsuleClient("http://capsule", self.domain, account, transport=Through(self))
+        attester = Address(self.attester.address)
+        client = CapsuleClient("http://capsule", self.domain, account, attester=attester, transport=Through(self))
         self.clients.append(client)
         return client
 
@@ -136,7 +137,7 @@ class Through(httpx.BaseTransport):
     async def _handle(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.world.app)) as client:
             answer = await client.request(method, url, content=body, headers=headers)
-        return httpx.Response(answer.status_code, content=answer.content)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 
 @dataclass

@@ -165,7 +165,7 @@ def test_a_served_capsule_answers_stops_at_sigterm_and_is_the_same_after_a_resta
     served = serve(home)
     assert served.facts["address"] == made["address"]
     domain = Domain(found.chain_id, found.contract)  # type: ignore[arg-type]
-    with CapsuleClient(served.facts["url"], domain, account) as client:
+    with CapsuleClient(served.facts["url"], domain, account, attester=made["address"]) as client:
         assert client.info().sealing_key.hex() == made["sealing_key"][2:]
         key = client.new_key()
         assert key.n.bit_length() == 512
@@ -177,7 +177,7 @@ def test_a_served_capsule_answers_stops_at_sigterm_and_is_the_same_after_a_resta
     assert served.stop() == 0
 
     again = serve(home)
-    with CapsuleClient(again.facts["url"], domain, account) as client:
+    with CapsuleClient(again.facts["url"], domain, account, attester=made["address"]) as client:
         assert client.info().sealing_key.hex() == made["sealing_key"][2:]
         assert client.new_key().n != key.n
 

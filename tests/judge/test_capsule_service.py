@@ -14,13 +14,16 @@ import pytest
 from capsule.client import CapsuleClient
 from capsule.errors import CapsuleRefusedError, CapsuleReplyError, CapsuleUnavailableError
 from capsule.wire import ACCOUNT_HEADER, EXPIRY_HEADER, NONCE_HEADER, SIGNATURE_HEADER, hexadecimal
+from sonar.protocol.errors import SignatureError
 from sonar.protocol.messages import (
     CapsuleRequest,
     Domain,
     hash_admission,
+    info_answer,
     request_for,
     sign_request,
     verify_admission,
+    verify_answer,
 )
 from sonar.protocol.payloads import encode_validation
 from sonar.protocol.sealing import Purpose, SealingKeyPair
@@ -45,6 +48,37 @@ def test_info_names_account_sealing_key_and_contract(world: Any) -> None:
     assert info.address == world.attester.address
     assert info.sealing_key == world.sealing.public
     assert (info.chain_id, info.contract) == (world.domain.chain_id, world.domain.contract)
+
+
+def test_info_is_signed_by_the_account_that_it_names(world: Any) -> None:
+    answer = send(world, "/v1/info", b"", method="GET")
+    signature = bytes.fromhex(answer.headers[SIGNATURE_HEADER][2:])
+    verify_answer(world.domain, info_answer(answer.content), signature, Address(world.attester.address))
+
+
+def test_an_answer_is_signed_for_its_request_alone(world: Any, scientist: Any) -> None:
+    request = fresh(world, scientist.account)
+    answer = send(world, "/v1/keys", b"{}", headers_for(world, scientist.account, request))
+    signature = bytes.fromhex(answer.headers[SIGNATURE_HEADER][2:])
+    attester = Address(world.attester.address)
+    verify_answer(world.domain, request.answer(answer.content), signature, attester)
+    for other in (fresh(world, scientist.account), dataclasses.replace(request, action="deliveries")):
+        with pytest.raises(SignatureError):
+            verify_answer(world.domain, other.answer(answer.content), signature, attester)
+    with pytest.raises(SignatureError):
+        verify_answer(world.domain, request.answer(answer.content + b" "), signature, attester)
+
+
+@pytest.mark.parametrize("signature", ["", "0x", "0xzz", "0x" + "11" * 65])
+def test_an_answer_without_the_capsules_signature_is_not_believed(world: Any, scientist: Any, signature: str) -> None:
+    content = send(world, "/v1/info", b"", method="GET").content
+    answer = httpx.Response(200, content=content, headers={SIGNATURE_HEADER: signature})
+    transport = httpx.MockTransport(lambda _: answer)
+    attester = Address(world.attester.address)
+    with CapsuleClient("http://x", world.domain, scientist.account, attester=attester, transport=transport) as client:
+        for ask in (client.info, client.new_key):
+            with pytest.raises(CapsuleReplyError, match="is not signed by"):
+                ask()
 
 
 def test_health_counts_what_waits(world: Any, scientist: Any) -> None:

@@ -11,11 +11,14 @@ from sonar.protocol.messages import (
     Domain,
     hash_admission,
     hash_settlement,
+    info_answer,
     request_for,
     sign_admission,
+    sign_answer,
     sign_request,
     sign_settlement,
     verify_admission,
+    verify_answer,
     verify_request,
     verify_settlement,
 )
@@ -105,6 +108,27 @@ def test_a_request_for_one_action_is_not_one_for_another():
     signature = sign_request(DOMAIN, request, OTHER)
     with pytest.raises(SignatureError):
         verify_request(DOMAIN, replace(request, action="deliveries"), signature, b"{}", now=1000)
+
+
+def test_an_answer_is_for_one_request_and_by_one_account():
+    request = request_for(Address(OTHER.address), "keys", b"{}", now=1000)
+    answer, signer = request.answer(b"n"), Address(CAPSULE.address)
+    signature = sign_answer(DOMAIN, answer, CAPSULE)
+    verify_answer(DOMAIN, answer, signature, signer)
+    others = [
+        request.answer(b"m"),
+        info_answer(b"n"),
+        replace(answer, action="deliveries"),
+        replace(answer, nonce=b"\1" * 32),
+        replace(answer, account=signer),
+    ]
+    for other in others:
+        with pytest.raises(SignatureError):
+            verify_answer(DOMAIN, other, signature, signer)
+    with pytest.raises(SignatureError):
+        verify_answer(DOMAIN, answer, signature, Address(OTHER.address))
+    with pytest.raises(SignatureError):
+        verify_answer(Domain(1, DOMAIN.contract), answer, signature, signer)
 
 
 def test_two_requests_never_share_a_nonce():

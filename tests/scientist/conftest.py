@@ -17,6 +17,9 @@ from eth_account.signers.local import LocalAccount
 from capsule.client import CapsuleClient
 from capsule.secret import SecretKey, decrypt, generate_key
 from capsule.wire import (
+    ACCOUNT_HEADER,
+    NONCE_HEADER,
+    SIGNATURE_HEADER,
     AdmissionReply,
     AdmissionRequest,
     DeliveryReply,
@@ -34,7 +37,15 @@ from sonar.chain.client import SonarClient
 from sonar.chain.deploy import Deployment
 from sonar.chain.records import Admission, Outcome, Settlement, Verdict
 from sonar.config import Network
-from sonar.protocol.messages import Domain, hash_admission, sign_admission, sign_settlement
+from sonar.protocol.messages import (
+    CapsuleAnswer,
+    Domain,
+    hash_admission,
+    info_answer,
+    sign_admission,
+    sign_answer,
+    sign_settlement,
+)
 from sonar.protocol.payloads import decode_validation, design_matrix, encode_weights
 from sonar.protocol.sealing import BoxContext, Purpose, SealingKeyPair, open_box_for, seal
 from sonar.protocol.spec import Spec
@@ -84,7 +95,19 @@ class PlayedCapsule(httpx.BaseTransport):
             "/v1/admissions": self._admit,
             "/v1/deliveries": self._deliver,
         }[path](request.read())
-        return httpx.Response(200, content=answer.model_dump_json())
+        content = answer.model_dump_json().encode()
+        return httpx.Response(200, content=content, headers={SIGNATURE_HEADER: self._sign(request, content)})
+
+    def _sign(self, request: httpx.Request, content: bytes) -> str:
+        given, signer = info_answer(content), self.lies.get("answers_as", {}).get(request.url.path, self.attester)
+        if request.method == "POST":
+            given = CapsuleAnswer(
+                Address(request.headers[ACCOUNT_HEADER]),
+                request.url.path.rpartition("/")[2],
+                bytes.fromhex(request.headers[NONCE_HEADER][2:]),
+                digest_of(content),
+            )
+        return hexadecimal(sign_answer(self.domain, given, signer))
 
     def _info(self, _: bytes) -> InfoReply:
         values = {
@@ -162,12 +185,15 @@ class Stage:
         """A session of the owner (or another account), with a Capsule that tells these lies."""
         self.capsule.lies = lies
         client = self.client_for(account or self.owner)
+        oracle = Address(self.capsule.attester.address)
         return Sonar(
             self.network,
             client,
             self.capsule.store,
-            CapsuleClient("http://capsule", self.capsule.domain, client.account, transport=self.capsule),
-            oracle=Address(self.capsule.attester.address),
+            CapsuleClient(
+                "http://capsule", self.capsule.domain, client.account, attester=oracle, transport=self.capsule
+            ),
+            oracle=oracle,
             directory=self.directory,
             allow_insecure_small_key=True,
         )

@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from eth_account import Account
 from rich.console import Console
 
+from capsule.errors import CapsuleReplyError
 from pysonar.errors import NotOverError, NotOwnerError
 from pysonar.history import RoundState
 from pysonar.linear import LinearModel
@@ -125,6 +127,13 @@ def test_a_delivery_that_was_made_for_something_else_is_refused(stage, lie):
     campaign = finished(stage)
     stage.capsule.lies = {"delivery": lie}
     with pytest.raises(SealedBoxError, match="a copied box is worth nothing"):
+        campaign.result()
+
+
+def test_a_model_from_somebody_on_the_way_is_refused(stage):
+    campaign = finished(stage)
+    stage.capsule.lies = {"answers_as": {"/v1/deliveries": Account.create()}}
+    with pytest.raises(CapsuleReplyError, match="is not signed by"):
         campaign.result()
 
 

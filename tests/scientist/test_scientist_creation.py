@@ -9,6 +9,7 @@ from eth_account import Account
 
 import pysonar
 from capsule.client import CapsuleClient
+from capsule.errors import CapsuleReplyError
 from pysonar.errors import AdmissionMismatchError, CampaignError, TermsError, UnknownCampaignError
 from pysonar.models import LinearClassifier
 from pysonar.session import Sonar
@@ -19,7 +20,7 @@ from sonar.errors import ConfigError, SonarError
 from sonar.protocol.errors import SignatureError, SpecError
 from sonar.protocol.messages import Domain
 from sonar.syft import PublicKeyError
-from sonar.units import digest_of, ether
+from sonar.units import Address, digest_of, ether
 from sonar.wallet import create_key_file
 
 
@@ -90,7 +91,7 @@ def test_an_unfunded_account_is_told_so_before_a_key_is_used(stage):
 @pytest.mark.parametrize(
     ("lies", "error", "says"),
     [
-        ({"info": {"address": "0x" + "11" * 20}}, AdmissionMismatchError, "the Capsule that answers is 0x1111"),
+        ({"info": {"address": "0x" + "11" * 20}}, CapsuleReplyError, "the Capsule at http://capsule is 0x1111"),
         ({"info": {"chain_id": 5}}, AdmissionMismatchError, "on chain 5"),
         ({"info": {"contract": "0x" + "11" * 20}}, AdmissionMismatchError, "for contract 0x1111"),
         ({"admission": {"spec": digest_of(b"x")}}, AdmissionMismatchError, "admitted spec 0x"),
@@ -111,6 +112,27 @@ def test_a_capsule_that_admits_something_else_gets_no_bounty(stage, lies, error,
     assert says in str(caught.value)
     assert sonar.campaigns() == sonar.resume() == []
     assert sonar.balance() == ether(100)
+
+
+@pytest.mark.parametrize("path", ["/v1/info", "/v1/keys"])
+def test_keys_from_somebody_on_the_way_are_used_for_nothing(stage, path):
+    sonar = stage.session(answers_as={path: Account.create()})
+    files = sorted(stage.directory.parent.rglob("*"))
+    with pytest.raises(CapsuleReplyError, match=f"{path} is not signed by {sonar.oracle}"):
+        sonar.create_campaign(LinearClassifier(4, 3), stage.validation, ether(1), 0.9, "2h")
+    assert stage.capsule.requests[-1] == path
+    assert sorted(stage.directory.parent.rglob("*")) == files, "nothing is encrypted to such a key, nor stored"
+
+
+def test_a_capsule_client_for_another_account_gets_no_campaign(stage):
+    sonar = stage.session()
+    for attester, says in ((None, "name its account"), (Address(Account.create().address), "the Capsule at")):
+        sonar.capsule = CapsuleClient(
+            "http://capsule", sonar.domain, stage.owner, attester=attester, transport=stage.capsule
+        )
+        with pytest.raises(SonarError, match=says):
+            sonar.create_campaign(LinearClassifier(4, 3), stage.validation, ether(1), 0.9, "2h")
+    assert "/v1/keys" not in stage.capsule.requests
 
 
 def test_a_small_key_is_refused_unless_a_test_insists(stage):
