@@ -9,7 +9,7 @@ from typing import Any
 
 from capsule.client import CapsuleClient, CapsuleInfo, KeyGrant, SignedAdmission
 from pysonar._inputs import deadline_at, parts_per_million, wei
-from pysonar.errors import AdmissionMismatchError, TermsError, ValidationSetError
+from pysonar.errors import AdmissionMismatchError, TermsError
 from pysonar.models import Floats, Ints, LinearClassifier
 from sonar import syft
 from sonar.chain import calls
@@ -17,7 +17,7 @@ from sonar.chain.client import SonarClient
 from sonar.chain.errors import UnfundedAccountError
 from sonar.chain.records import Admission, Terms
 from sonar.protocol.messages import Domain, hash_admission, verify_admission
-from sonar.protocol.payloads import MAX_VALIDATION_BYTES, encode_validation
+from sonar.protocol.payloads import encode_validation
 from sonar.protocol.sealing import BoxContext, Purpose, seal
 from sonar.protocol.spec import Encoding, Rounds, Spec, Training
 from sonar.storage.base import Artifact, ContentStore
@@ -127,7 +127,7 @@ def publish(
 ) -> Published:
     """Encrypts the start model, seals the validation set, and stores them with the spec.
 
-    Raises SyftError for a key that is no good, ValidationSetError for a set that is too large, StorageError.
+    Raises SyftError for a key that is no good, StorageError.
     """
     encoding = plan.spec.encoding
     key = syft.PublicKey(grant.n, allow_insecure_small_key=allow_insecure_small_key)
@@ -135,11 +135,6 @@ def publish(
         raise AdmissionMismatchError(
             f"the Capsule's key has the fingerprint {key.key_id.hex()}, but the Capsule says {grant.key_id.hex()}: "
             "do not use it"
-        )
-    payload = encode_validation(plan.features, plan.labels)
-    if len(payload) > MAX_VALIDATION_BYTES:
-        raise ValidationSetError(
-            f"the validation set takes {len(payload)} bytes, above {MAX_VALIDATION_BYTES}: a sample of it will do"
         )
     weights = syft.encode(plan.model.weights, encoding.weight_bits, encoding.weight_bound)
     encrypted = syft.encrypt(
@@ -154,7 +149,7 @@ def publish(
     return Published(
         spec=store.put(plan.spec.to_bytes()),
         model=store.put(syft.dump_model(encrypted)),
-        validation=store.put(seal(payload, context, sealing_key)),
+        validation=store.put(seal(encode_validation(plan.features, plan.labels), context, sealing_key)),
         key=key.key_id,
         sealing_key=sealing_key,
     )

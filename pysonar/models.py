@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from pysonar._inputs import class_indices, feature_table, plain_array
 from pysonar.errors import ModelError, ValidationSetError
-from sonar.protocol.payloads import CLIP
+from sonar.protocol.errors import ProtocolError
+from sonar.protocol.payloads import CLIP, check_validation_size
 from sonar.protocol.spec import MAX_CLASSES, MAX_FEATURES, Encoding, Feature
 
 __all__ = ["LinearClassifier"]
@@ -104,13 +105,16 @@ class LinearClassifier:
             raise ValidationSetError("the validation set must be a pair (X, y): features and labels")
         table = feature_table(validation[0], self.features)
         labels = class_indices(validation[1], self.classes, len(table))
-        if len(labels) < 2:
-            raise ValidationSetError(f"the validation set has {len(labels)} records: give at least 2, better hundreds")
+        try:
+            check_validation_size(len(labels), len(self.features), len(self.classes))
+        except ProtocolError as error:
+            raise ValidationSetError(str(error)) from error
         if len(np.unique(labels)) < 2:
             raise ValidationSetError(
                 f"every validation record is of class {self.classes[labels[0]]!r}: give records of several classes"
             )
-        clipped = (np.abs((table - self.offset) / self.scale) > CLIP).mean(axis=0)
+        with np.errstate(over="ignore"):
+            clipped = (np.abs((table - self.offset) / self.scale) > CLIP).mean(axis=0)
         if clipped.max() > _MAX_CLIPPED:
             at = int(clipped.argmax())
             raise ValidationSetError(

@@ -12,16 +12,31 @@ from sonar.protocol.errors import ProtocolError
 from sonar.protocol.spec import Spec
 
 __all__ = [
-    "MAX_VALIDATION_BYTES", "decode_validation", "decode_weights", "design_matrix", "encode_validation",
-    "encode_weights",
+    "MAX_VALIDATION_BYTES", "check_validation_size", "decode_validation", "decode_weights", "design_matrix",
+    "encode_validation", "encode_weights",
 ]  # fmt: skip
 
 MAX_VALIDATION_BYTES = 256 << 20
+MAX_VALIDATION_SCORES = 1 << 22
+"""The most class scores (records times classes) of a validation set: the judge holds dozens of such tables at once."""
+_MAX_HEADER = 1024
 CLIP = 16.0
 """Scaled features are clipped to this magnitude: it bounds the judge's integers and what one outlier can do."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+def check_validation_size(records: int, features: int, classes: int) -> None:
+    """Raises ProtocolError for a validation set that the Capsule would not take."""
+    if records < 2:
+        raise ProtocolError(f"the validation set has {records} records: give at least 2, better hundreds")
+    most = min(MAX_VALIDATION_SCORES // classes, (MAX_VALIDATION_BYTES - 8 - _MAX_HEADER) // (8 * features + 8))
+    if records > most:
+        raise ProtocolError(
+            f"the validation set has {records} records, above the limit of {most} for {features} features and "
+            f"{classes} classes: a sample of it will do"
+        )
 
 
 def encode_validation(features: Floats, labels: Ints) -> bytes:
@@ -41,8 +56,7 @@ def decode_validation(data: bytes, spec: Spec) -> tuple[Floats, Ints]:
             f"the validation set has features {features.shape} and labels {labels.shape}, "
             f"but the spec needs (records, {len(spec.features)}) and (records,)"
         )
-    if len(labels) < 2:
-        raise ProtocolError(f"the validation set has {len(labels)} records: give at least 2")
+    check_validation_size(len(labels), len(spec.features), len(spec.classes))
     if not np.isfinite(features).all():
         raise ProtocolError("the validation set has features that are not finite: remove or fill them")
     if labels.min() < 0 or labels.max() >= len(spec.classes):
@@ -69,11 +83,15 @@ def design_matrix(spec: Spec, features: Floats) -> Floats:
     """The model's input (records, features + 1): scaled with the spec's public constants, clipped, bias of 1 last."""
     offset = np.array([f.offset for f in spec.features])
     scale = np.array([f.scale for f in spec.features])
-    scaled = np.clip((np.asarray(features, dtype=np.float64) - offset) / scale, -CLIP, CLIP)
+    with np.errstate(over="ignore"):  # the clip takes infinities, and finite numbers give no NaN
+        scaled = np.clip((np.asarray(features, dtype=np.float64) - offset) / scale, -CLIP, CLIP)
     return np.hstack([scaled, np.ones((len(scaled), 1))])
 
 
 def _load(data: bytes, what: str, dtypes: dict[str, type]) -> dict[str, npt.NDArray]:  # type: ignore[type-arg]
+    # Before the parser makes an object of every tensor that a long header may name.
+    if int.from_bytes(data[:8], "little") > _MAX_HEADER:
+        raise ProtocolError(f"the {what} of {len(data)} bytes has a header of more than {_MAX_HEADER} bytes")
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:

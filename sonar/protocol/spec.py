@@ -60,10 +60,11 @@ class Encoding(_Strict):
 
     Weights are integers at scale 2^weight_bits and below 2^weight_bound_bits in magnitude, the training map has scale
     2^map_bits, a gradient 2^(weight_bits + map_bits) with magnitude below 2^gradient_bound_bits, and a settlement's
-    weights a_i sum to at most 2^step_bits.
+    weights a_i sum to at most 2^step_bits. The widest slot holds every choice of the others; wider ones would only make
+    everybody's work and artifacts larger.
     """
 
-    slot_width: Annotated[int, Field(ge=16, le=512)] = 72
+    slot_width: Annotated[int, Field(ge=16, le=128)] = 72
     weight_bits: Annotated[int, Field(ge=8, le=32)] = 24
     map_bits: Annotated[int, Field(ge=8, le=24)] = 15
     step_bits: Annotated[int, Field(ge=0, le=16)] = 10
@@ -137,7 +138,7 @@ class Spec(_Strict):
     features: Annotated[tuple[Feature, ...], Field(min_length=1, max_length=MAX_FEATURES)]
     classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=MAX_CLASSES)]
     feature_map: Literal["identity"] = "identity"
-    min_records: Annotated[int, Field(ge=2)] = 100
+    min_records: Annotated[int, Field(ge=2, le=10**12)] = 100
     training: Training = Training()
     encoding: Encoding = Encoding()
     rounds: Rounds = Rounds()

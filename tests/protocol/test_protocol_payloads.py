@@ -6,8 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from sonar.protocol import payloads
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.payloads import (
+    MAX_VALIDATION_BYTES,
+    check_validation_size,
     decode_validation,
     decode_weights,
     design_matrix,
@@ -46,6 +49,27 @@ def test_a_validation_set_that_does_not_fit_is_refused_with_its_reason(features,
         decode_validation(encode_validation(features, labels), SPEC)
 
 
+@pytest.mark.parametrize(("features", "classes", "most"), [(1, 2, 1 << 21), (2047, 256, 16383), (100, 2, 332_220)])
+def test_a_validation_set_is_small_enough_to_be_judged(features, classes, most):
+    check_validation_size(most, features, classes)
+    assert most * classes <= 1 << 22
+    assert most * 8 * (features + 1) <= MAX_VALIDATION_BYTES
+    with pytest.raises(ProtocolError, match=f"{most + 1} records, above the limit of {most}"):
+        check_validation_size(most + 1, features, classes)
+
+
+def test_a_set_with_more_class_scores_than_the_judge_holds_is_refused(monkeypatch):
+    monkeypatch.setattr(payloads, "MAX_VALIDATION_SCORES", 8)
+    with pytest.raises(ProtocolError, match="3 records, above the limit of 2 for 2 features and 3 classes"):
+        decode_validation(encode_validation(X, Y), SPEC)
+
+
+def test_a_long_header_is_refused_before_its_tensors_are_made(monkeypatch):
+    monkeypatch.setattr(payloads, "load", lambda _: pytest.fail("parsed"))
+    with pytest.raises(ProtocolError, match="a header of more than 1024 bytes"):
+        decode_weights(save({f"weights{i}": np.zeros((0,)) for i in range(100)}), SPEC)
+
+
 @given(st.binary(max_size=300))
 def test_bytes_that_are_no_payload_raise_the_documented_error(data):
     with pytest.raises(ProtocolError):
@@ -72,3 +96,9 @@ def test_weights_survive_and_stay_within_their_bound():
 def test_features_are_scaled_clipped_and_given_a_bias():
     design = design_matrix(SPEC, np.array([[3.0, -100.0]]))
     np.testing.assert_array_equal(design, [[1.0, -16.0, 1.0]])
+
+
+def test_extreme_constants_and_features_are_clipped_without_a_warning():
+    spec = SPEC.model_copy(update={"features": (Feature(name="a", offset=-1.7e308), Feature(name="b", scale=5e-324))})
+    design = design_matrix(spec, np.array([[1.7e308, -1.0], [-1.7e308, 0.0]]))
+    np.testing.assert_array_equal(design, [[16.0, -16.0, 1.0], [0.0, 0.0, 1.0]])

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sonar import canonical
@@ -74,6 +74,42 @@ def test_a_spec_that_contradicts_itself_is_refused_with_its_reason(change, messa
 def test_slots_too_small_for_a_round_are_refused():
     with pytest.raises(ValueError, match="slot_width 64 is too small: one round of these scales needs 65 bits"):
         Encoding(slot_width=64)
+
+
+@pytest.mark.parametrize(("weight_bits", "weight_bound_bits"), [(32, 4), (28, 8)])
+def test_the_widest_slot_holds_every_choice_and_no_wider_one_is_taken(weight_bits, weight_bound_bits):
+    widest = Encoding(
+        weight_bits=weight_bits, weight_bound_bits=weight_bound_bits, map_bits=24, step_bits=16,
+        gradient_bound_bits=24, slot_width=128,
+    )  # fmt: skip
+    total = (widest.weight_bound << 40) + (widest.gradient_bound << 16)
+    assert total < 1 << 127
+    with pytest.raises(ValueError, match="less than or equal to 128"):
+        Encoding(slot_width=129)
+
+
+@given(st.data())
+def test_slots_hold_a_round_at_every_bound_of_every_encoding(data):
+    weight_bits, bound_bits = data.draw(st.integers(8, 32)), data.draw(st.integers(0, 8))
+    assume(weight_bits + bound_bits <= 36)
+    fields = {
+        "weight_bits": weight_bits, "weight_bound_bits": bound_bits, "map_bits": data.draw(st.integers(8, 24)),
+        "step_bits": data.draw(st.integers(0, 16)), "gradient_bound_bits": data.draw(st.integers(0, 24)),
+    }  # fmt: skip
+    narrowest = next(width for width in range(16, 129) if _fits(width, fields))
+    encoding = Encoding(slot_width=narrowest, **fields)
+    total = (encoding.weight_bound << (encoding.map_bits + encoding.step_bits)) + (
+        encoding.gradient_bound << encoding.step_bits
+    )
+    assert total < 1 << (narrowest - 1)
+
+
+def _fits(width, fields):
+    try:
+        Encoding(slot_width=width, **fields)
+    except ValueError:
+        return False
+    return True
 
 
 def test_rounds_that_could_never_advance_are_refused():

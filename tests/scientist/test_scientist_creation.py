@@ -10,7 +10,7 @@ from eth_account import Account
 import pysonar
 from capsule.client import CapsuleClient
 from capsule.errors import CapsuleReplyError
-from pysonar.errors import AdmissionMismatchError, CampaignError, TermsError, UnknownCampaignError
+from pysonar.errors import AdmissionMismatchError, CampaignError, TermsError, UnknownCampaignError, ValidationSetError
 from pysonar.models import LinearClassifier
 from pysonar.session import Sonar
 from sonar.chain import calls
@@ -78,6 +78,13 @@ def test_the_stored_start_model_holds_no_plaintext(stage):
 def test_what_cannot_work_is_refused_before_the_capsule_is_asked(stage, change, error):
     with pytest.raises(error):
         stage.campaign(**change)
+    assert stage.capsule.requests == []
+
+
+def test_a_validation_set_that_is_too_large_is_refused_before_a_key_is_asked_for(stage, monkeypatch):
+    monkeypatch.setattr("sonar.protocol.payloads.MAX_VALIDATION_SCORES", 87)
+    with pytest.raises(ValidationSetError, match="30 records, above the limit of 29 for 4 features and 3 classes"):
+        stage.campaign()
     assert stage.capsule.requests == []
 
 
