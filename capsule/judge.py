@@ -123,7 +123,7 @@ def judge_round(
     smallest share of a round falls from 17% to 13% on digits.) The rise is split by the values of the kept. `seed`
     decides the orders of large rounds.
     """
-    usable = [i for i, gradient in enumerate(gradients) if _usable(spec, gradient)]
+    usable = [i for i, gradient in enumerate(gradients) if _usable(spec, weights, gradient)]
     pushes = {i: _push(spec, validation, gradients[i]) for i in usable}
     correct = _Correct(validation, (validation.inputs @ weights).astype(np.float64))
     worth = dict(zip(usable, values(list(pushes.values()), correct, seed), strict=True))
@@ -250,9 +250,14 @@ def _paired(difference: Ints) -> Value:
     return Value(int(difference.sum()), int((difference**2).sum()), len(difference), 1)
 
 
-def _usable(spec: Spec, gradient: BigInts) -> bool:
-    """Whether the gradient is small enough to leave room for a valid model, and for exact 64-bit scores."""
-    return bool(np.abs(gradient).max() >> spec.encoding.map_bits <= 2 * spec.encoding.weight_bound)
+def _usable(spec: Spec, weights: Ints, gradient: BigInts) -> bool:
+    """Whether the whole gradient leads to a model inside the weight bound.
+
+    Every candidate model is a mean of the present one and such models, so it is inside as well: no gradient can spoil
+    the sets that it is in, and scores fit 64 bits.
+    """
+    bits = spec.encoding.map_bits
+    return bool(np.abs(weights.astype(object) * (1 << bits) + gradient).max() <= spec.encoding.weight_bound << bits)
 
 
 def _push(spec: Spec, validation: ValidationSet, gradient: BigInts) -> Scores:

@@ -254,6 +254,36 @@ def test_gradients_that_change_nothing_or_far_too_much_are_left_out(digits: Digi
     assert "weight bound" in judged.results[2].reason
 
 
+def test_a_good_gradient_that_would_leave_the_weight_bound_stops_nobody(digits: Digits) -> None:
+    X, y = np.concatenate([s[0] for s in digits.shares[:4]]), np.concatenate([s[1] for s in digits.shares[:4]])
+    many = Digits()
+    many.shares = [(X, y), *((X[i::80], y[i::80]) for i in range(9))]
+    start = many.start.copy()
+    start[0] = many.spec.encoding.weight_bound  # of a pixel that is always dark
+    gradients = [many.gradient(i, start) for i in range(10)]
+    assert many.judge(gradients, start).results[0].kept
+    gradients[0][0] = 1 << many.spec.encoding.gradient_scale
+    judged = many.judge(gradients, start)
+    assert judged.weights is not None
+    assert not judged.results[0].kept
+    assert "weight bound" in judged.results[0].reason
+
+
+@given(st.data())
+def test_what_usable_gradients_make_is_always_a_model(data: st.DataObject) -> None:
+    spec = spec_of(2, 3)
+    bound, bits = spec.encoding.weight_bound, spec.encoding.map_bits
+    weights = data.draw(st.lists(st.integers(-bound, bound), min_size=9, max_size=9))
+    ends = data.draw(st.lists(st.lists(st.integers(-bound << bits, bound << bits), min_size=9, max_size=9), min_size=1))
+    gradients = [[end - (weight << bits) for end, weight in zip(row, weights, strict=True)] for row in ends]
+    multipliers = [1024 // len(ends)] * len(ends)
+    found = next_weights(
+        spec, np.array(weights).reshape(3, 3), [np.array(g, dtype=object).reshape(3, 3) for g in gradients],
+        multipliers, 10,
+    )  # fmt: skip
+    assert found is not None
+
+
 def test_an_empty_round_of_valid_gradients_stays(digits: Digits) -> None:
     assert digits.judge([]).weights is None
 
