@@ -43,7 +43,8 @@ interface ISonar {
     }
 
     /// @notice The terms of a campaign, fixed when it is created.
-    /// @param token the bounty's token; zero for the native coin
+    /// @param token the bounty's token; zero for the native coin. Mines should trust it: campaigns in one token share what
+    /// the contract holds of it, so one whose balances change by themselves may leave credits uncovered
     /// @param bounty the escrowed amount, in the token's smallest unit
     /// @param oracle who signs settlements and the admission: an account, or a contract with EIP-1271
     /// @param bond what each gradient must carry, in wei
