@@ -120,9 +120,11 @@ def campaigns(network: Path | None, as_json: bool) -> None:
     if not rows:
         talk("no campaigns yet")
     for row in rows:
+        # The decimals of a token are its own to say, so its amounts are shown in its smallest unit.
+        show, unit = (format_ether, "ether") if row["token"] is None else (str, f"of token {row['token']}")
         click.echo(
             f"{row['id']}  {row['status']:<8}  {format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}  "
-            f"bounty {format_ether(row['bounty_wei'])}  paid {format_ether(row['paid_wei'])}"
+            f"bounty {show(row['bounty_wei'])}  paid {show(row['paid_wei'])} {unit}"
         )
 
 

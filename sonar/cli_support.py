@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import click
 
-from sonar.errors import SonarError
+from sonar.errors import ConfigError, SonarError
 
 __all__ = ["SonarGroup", "echo_json", "talk"]
 
@@ -15,11 +15,15 @@ class SonarGroup(click.Group):
     """A command group that ends with a Sonar error's own sentence and exit code, never with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; a SonarError becomes one line on stderr."""
+        """Runs the command; a SonarError, or a file that the system refuses, becomes one line on stderr."""
         try:
             return super().invoke(ctx)
         except SonarError as error:
             _fail(error)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            _fail(ConfigError(f"{error.filename}: {error.strerror}"))
 
 
 def echo_json(value: Any) -> None:

@@ -67,8 +67,14 @@ class Network(BaseModel):
     def save(self, path: Path | str | None = None) -> Path:
         """Writes the network file in one step, so that no reader sees half of it; returns its path."""
         file = network_path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
-        part.replace(file)
+        text = json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = file.with_suffix(f".{os.getpid()}.part")
+            part.write_text(text)
+            part.replace(file)
+        except OSError as error:
+            raise ConfigError(
+                f"the network file {file} cannot be written: {error.strerror}; it says\n{text}"
+            ) from error
         return file

@@ -14,33 +14,24 @@ def deploy_network(
     *, rpc_url: str, account_file: Path, store: str, capsule: str | None, capsule_url: str | None, path: Path | None
 ) -> tuple[Network, Path]:
     """Deploys with the account's coin; returns the network and its file. Never overwrites another network's file."""
-    from web3 import Web3
-
     from sonar.chain.deploy import deploy
-    from sonar.chain.errors import RpcUnavailableError
+    from sonar.chain.records import NATIVE
     from sonar.wallet import load_account
 
     file = network_path(path)
     if file.exists():
         raise ConfigError(f"{file} holds a network already: choose another file with --network")
-    web3 = Web3(Web3.HTTPProvider(rpc_url, request_kwargs={"timeout": 10}))
-    if not web3.is_connected():
-        raise RpcUnavailableError(f"nothing answers JSON-RPC at {rpc_url}: check the URL and that the chain runs")
-    deployment = deploy(web3, load_account(account_file))
+    if store.startswith("directory:"):
+        # Whoever reads the network file has another working directory.
+        store = f"directory:{Path(store.removeprefix('directory:')).resolve()}"
     try:
-        network = Network(
-            rpc_url=rpc_url,
-            chain_id=web3.eth.chain_id,
-            contract=deployment.address,
-            start_block=deployment.block,
-            store=store,
-            capsule_url=capsule_url,
-            capsule=capsule,
+        # All that may be wrong is found before the deployment is paid for; what only that tells stands open.
+        draft = Network(
+            rpc_url=rpc_url, chain_id=1, contract=NATIVE, store=store, capsule_url=capsule_url, capsule=capsule
         )
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise ConfigError(
-            f"the contract is at {deployment.address}, but {problem['loc'][0]} {problem['input']!r} is not valid: "
-            f"write {file} by hand"
-        ) from error
+        raise ConfigError(f"{problem['loc'][0]} {problem['input']!r} is not valid: {problem['msg']}") from error
+    done = deploy(rpc_url, load_account(account_file))
+    network = draft.model_copy(update={"chain_id": done.chain_id, "contract": done.address, "start_block": done.block})
     return network, network.save(file)

@@ -1,8 +1,7 @@
 """`sonar devnet`: a chain, IPFS, a Capsule, the deployed contract and funded accounts, all on this machine.
 
 Every service is a real process that listens on loopback. Each start makes a new chain and keeps its files in a new
-directory below the home; the accounts' keys stay. Leaving the context (Ctrl-C, SIGTERM, an error) stops every process
-by its own handle.
+directory below the home; the accounts' keys stay. Leaving the context stops every process by its own handle.
 """
 
 import json
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonar.config import Network
 from sonar.errors import ConfigError
-from sonar.processes import Child, ProcessError, free_port, wait_until
+from sonar.processes import Child, ProcessError, free_port, require_free_port, wait_until
 from sonar.units import Address, ether
 
 if TYPE_CHECKING:
@@ -107,6 +106,8 @@ def start(options: DevnetOptions, say: Callable[[str], None]) -> Iterator[Devnet
     """Starts everything, yields when all of it answers, and stops it on the way out. Raises SonarError."""
     from web3 import Web3
 
+    require_free_port(options.rpc_port, "the chain (--rpc-port)")
+    require_free_port(options.capsule_port, "the Capsule (--capsule-port)")
     with ExitStack() as stack:
         directory = _new_directory(options.home)
         children: dict[str, Child] = {}
@@ -138,7 +139,7 @@ def start(options: DevnetOptions, say: Callable[[str], None]) -> Iterator[Devnet
         deployment = deploy(web3, deployer)
         network = Network(
             rpc_url=rpc_url,
-            chain_id=web3.eth.chain_id,
+            chain_id=deployment.chain_id,
             contract=deployment.address,
             start_block=deployment.block,
             store=store,
@@ -257,10 +258,11 @@ def _random_account() -> "LocalAccount":
 
 
 def _account_file(home: Path, name: str) -> Path:
+    from sonar.wallet import create_key_file
+
     path = home / "accounts" / f"{name}.key"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_secret(path, bytes(_random_account().key).hex() + "\n")
+        create_key_file(path)
     return path
 
 
@@ -289,9 +291,9 @@ def _fund(web3: "Web3", addresses: list[Address]) -> None:
 def run_until_stopped(
     options: DevnetOptions, say: Callable[[str], None], show: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Runs a network until SIGINT or SIGTERM; raises ProcessError when one of its services ends by itself."""
+    """Runs a network until Ctrl-C, SIGTERM or its terminal's end; raises ProcessError when one of its services ends."""
     stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopped.set())
     with start(options, say) as devnet:
         show(devnet.summary())

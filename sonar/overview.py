@@ -5,12 +5,13 @@ from typing import Any
 
 from sonar.chain.client import SonarClient
 from sonar.chain.events import CampaignCreated, EventCursor, GradientJudged, GradientSubmitted, RoundSettled
+from sonar.chain.records import NATIVE
 
 __all__ = ["campaign_rows", "totals"]
 
 
 def campaign_rows(client: SonarClient, start_block: int) -> list[dict[str, Any]]:
-    """One row a campaign in order of creation; amounts in wei, scores in ppm."""
+    """One row a campaign in order of creation; amounts in the token's smallest unit (wei), scores in ppm."""
     rows = []
     for event in EventCursor(client, start_block).read():
         if isinstance(event, CampaignCreated):
@@ -22,6 +23,7 @@ def campaign_rows(client: SonarClient, start_block: int) -> list[dict[str, Any]]
                 "start_score_ppm": record.start_score,
                 "score_ppm": record.score,
                 "target_ppm": record.terms.target,
+                "token": None if record.terms.token == NATIVE else record.terms.token,
                 "bounty_wei": record.terms.bounty,
                 "paid_wei": record.paid,
                 "deadline": record.terms.deadline,
@@ -33,11 +35,14 @@ def campaign_rows(client: SonarClient, start_block: int) -> list[dict[str, Any]]
 def totals(client: SonarClient, start_block: int) -> dict[str, int]:
     """Counts over all campaigns, and wei over those that pay native coin."""
     counts: Counter[str] = Counter()
+    native = set()
     for event in EventCursor(client, start_block).read():
         match event:
             case CampaignCreated():
                 counts["campaigns"] += 1
-                counts["bounty_wei"] += event.terms.bounty
+                if event.terms.token == NATIVE:
+                    native.add(event.id)
+                    counts["bounty_wei"] += event.terms.bounty
             case GradientSubmitted():
                 counts["gradients"] += 1
             case GradientJudged():
@@ -45,7 +50,7 @@ def totals(client: SonarClient, start_block: int) -> dict[str, int]:
             case RoundSettled():
                 counts["rounds"] += 1
                 counts["rounds_advanced"] += int(event.advances)
-                counts["paid_wei"] += event.payout
+                counts["paid_wei"] += event.payout if event.id in native else 0
     verdicts = ("kept", "left_out", "unavailable", "invalid", "copy")
     names = ("campaigns", "rounds", "rounds_advanced", "gradients", *verdicts, "bounty_wei", "paid_wei")
     return {name: counts[name] for name in names}

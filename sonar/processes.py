@@ -13,7 +13,7 @@ from typing import Any
 
 from sonar.errors import SonarError
 
-__all__ = ["Child", "ProcessError", "free_port", "wait_until"]
+__all__ = ["Child", "ProcessError", "free_port", "require_free_port", "wait_until"]
 
 _STOP_SECONDS = 10.0
 
@@ -128,6 +128,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def require_free_port(port: int, what: str) -> None:
+    """Raises ProcessError if somebody listens on the loopback port already; 0 stands for any free one.
+
+    A service that finds its port taken ends, but whoever waits for its first answer would get the stranger's.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ProcessError(f"port {port} is not free for {what} ({error.strerror}): choose another one") from error
 
 
 def wait_until(condition: Callable[[], bool], *, timeout: float, what: str, child: Child | None = None) -> None:

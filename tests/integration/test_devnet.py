@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from pathlib import Path
 
 import httpx
@@ -30,6 +31,7 @@ def read_document(child: Child, timeout: float = 90) -> dict:
         ("embedded", "directory", signal.SIGINT),
         ("ganache", "kubo", signal.SIGINT),
         ("anvil", "directory", signal.SIGTERM),
+        ("embedded", "directory", signal.SIGHUP),
     ],
 )
 def test_the_devnet_command_starts_all_parts_and_ends_without_a_process_left(spawn, tmp_path: Path, chain, store, end):
@@ -52,6 +54,19 @@ def test_the_devnet_command_starts_all_parts_and_ends_without_a_process_left(spa
     assert child.wait(30) == 0
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
+
+
+@pytest.mark.parametrize("option", ["rpc", "capsule"])
+def test_a_port_that_is_taken_is_refused_before_a_strangers_chain_could_be_used(tmp_path: Path, option):
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        options = devnet.DevnetOptions(tmp_path, "embedded", "directory", **{f"{option}_port": port})
+        with (
+            pytest.raises(devnet.ProcessError, match=rf"port {port} is not free .*\(--{option}-port\)"),
+            devnet.start(options, pytest.fail),
+        ):
+            pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_start_keeps_the_accounts_and_makes_a_new_network(tmp_path: Path):
