@@ -20,6 +20,7 @@ from web3.exceptions import (
     Web3Exception,
     Web3RPCError,
 )
+from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers.rpc.utils import REQUEST_RETRY_ALLOWLIST, ExceptionRetryConfiguration
 from web3.types import TxParams, TxReceipt
 
@@ -61,7 +62,10 @@ def connect_web3(url: str, timeout: float) -> Web3:
         method_allowlist=[method for method in REQUEST_RETRY_ALLOWLIST if not method.startswith("eth_send")],
     )
     provider = HTTPProvider(url, request_kwargs={"timeout": timeout}, exception_retry_configuration=retry)
-    return Web3(provider)
+    web3 = Web3(provider)
+    # Networks of named validators put more than 32 bytes into a block's extra data, which web3 refuses by itself.
+    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    return web3
 
 
 @contextmanager

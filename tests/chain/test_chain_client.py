@@ -11,7 +11,7 @@ import pytest
 from eth_account import Account
 
 from sonar.chain import calls
-from sonar.chain._rpc import connect_web3
+from sonar.chain._rpc import connect_web3, rpc
 from sonar.chain.client import SonarClient, entries_head
 from sonar.chain.deploy import deploy, verify_deployment
 from sonar.chain.errors import (
@@ -232,6 +232,21 @@ def test_a_broken_connection_is_tried_again_unless_it_sends():
     retry = connect_web3("http://127.0.0.1:9", 1).provider.exception_retry_configuration
     assert {"eth_call", "eth_getLogs", "eth_estimateGas"} <= set(retry.method_allowlist)
     assert not {"eth_sendRawTransaction", "eth_sendTransaction"} & set(retry.method_allowlist)
+
+
+def test_a_network_with_long_extra_data_is_read(chain_url, monkeypatch):
+    web3 = connect_web3(chain_url, 10)
+    real = web3.provider.make_request
+
+    def sealed_by_validators(method, parameters):
+        answer = real(method, parameters)
+        if method == "eth_getBlockByNumber":
+            answer["result"]["extraData"] = "0x" + "ab" * 97
+        return answer
+
+    monkeypatch.setattr(web3.provider, "make_request", sealed_by_validators)
+    with rpc(web3):
+        assert web3.eth.get_block("latest")["gasLimit"] == 30_000_000
 
 
 def test_another_chain_is_refused(chain_url, deployed):

@@ -132,18 +132,27 @@ def test_a_cursor_never_asks_past_the_head(actors, play):
     assert cursor.read() == []
 
 
-def test_a_heartbeat_stops_with_its_chain(chain_url):
-    class Gone:
+def test_a_heartbeat_goes_on_after_an_outage(chain_url):
+    class Busy:
+        def __init__(self, real):
+            self.real, self.outages = real, 3
+
         def make_request(self, method, parameters):
-            raise ConnectionError("gone")
+            if self.outages:
+                self.outages -= 1
+                raise ConnectionError("busy")
+            return self.real.make_request(method, parameters)
 
     web3 = Web3(Web3.HTTPProvider(chain_url))
     before = web3.eth.block_number
     beat(web3)
     assert web3.eth.block_number > before
-    web3.provider = Gone()
-    with heartbeat(web3, 0.01) as thread:
-        until(lambda: not thread.is_alive(), "the heartbeat ends")
+    head = web3.eth.block_number
+    busy = Web3(Web3.HTTPProvider(chain_url))
+    busy.provider = Busy(web3.provider)
+    with heartbeat(busy, 0.01) as thread:
+        until(lambda: busy.provider.outages == 0 and web3.eth.block_number > head, "a block after the outage")
+    assert not thread.is_alive()
 
 
 def test_a_node_that_makes_no_blocks_on_request_is_named(chain_url):
