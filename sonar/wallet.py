@@ -125,7 +125,7 @@ def _decrypt(file: Path, text: str, passphrase: str | None) -> LocalAccount:
         if "MAC mismatch" in str(error):
             raise ConfigError(f"the passphrase does not open the keystore {file}: try again") from None
         raise ConfigError(f"the keystore {file} cannot be read: it is not of version 3") from error
-    except (KeyError, TypeError, NotImplementedError) as error:
+    except (KeyError, TypeError, AttributeError, AssertionError, OverflowError, NotImplementedError) as error:
         raise ConfigError(f"the keystore {file} is incomplete or of an unknown kind") from error
     return _account(key, file)
 

@@ -152,6 +152,16 @@ def test_a_broken_keystore_is_an_error(tmp_path, content):
         load_account(path, PASSPHRASE)
 
 
+@pytest.mark.parametrize(("field", "value"), [("prf", None), ("prf", ""), ("c", 10**30), ("salt", 5)])
+def test_a_keystore_with_a_broken_parameter_is_an_error(tmp_path, field, value):
+    keystore = Account.encrypt(KEY, PASSPHRASE, kdf="pbkdf2", iterations=10)
+    keystore["crypto"]["kdfparams"][field] = value
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(keystore))
+    with pytest.raises(ConfigError, match="keystore"):
+        load_account(path, PASSPHRASE)
+
+
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="no account file at"):
         load_account(tmp_path / "none")
