@@ -134,6 +134,11 @@ class CapsuleService:
 
     def _admit(self, account: Address, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
         capsule = self._capsule
+        # Before anything large is fetched: keys are few and cost coin, requests do not.
+        uses = capsule.state.key_uses(account)
+        if "issued" not in uses:
+            code = "key_used" if uses else "unknown_key"
+            raise CapsuleRefusedError(code, f"{account} has no key that can admit a model: ask for a new one")
         spec_bytes = self._fetch("spec", spec, MAX_SPEC_BYTES)
         with _refusing("bad_spec", SpecError):
             parsed = Spec.parse(spec_bytes)

@@ -147,6 +147,11 @@ class State:
         with self._engine.begin() as db:
             return db.execute(select(func.count()).where(mine)).scalar_one()
 
+    def key_uses(self, owner: Address) -> frozenset[str]:
+        """What has become of the account's keys: `issued` ones can still admit a model, `used` ones cannot."""
+        with self._engine.begin() as db:
+            return frozenset(db.execute(select(t.keys.c.use).where(t.keys.c.owner == owner).distinct()).scalars())
+
     def use_up_key(self, key_id: KeyId, owner: Address) -> bool:
         """Marks an issued key as used; False if it is not issued to this account, or was used before."""
         free = and_(t.keys.c.id == key_id, t.keys.c.owner == owner, t.keys.c.use == "issued")

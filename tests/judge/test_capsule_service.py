@@ -147,6 +147,16 @@ def test_a_key_admits_once(scientist: Any) -> None:
     refused("key_used", lambda: scientist.admit(again))
 
 
+def test_without_a_key_nothing_is_fetched_for_an_admission(world: Any, scientist: Any) -> None:
+    draft = scientist.draft()
+    stranger = world.client(world.new_account())
+    nowhere = Artifact(Cid("bafk"), Digest(bytes(32)))
+    refused("bad_artifact", lambda: scientist.client.admit(spec=nowhere, model=nowhere, validation=nowhere))
+    refused("unknown_key", lambda: stranger.admit(spec=nowhere, model=nowhere, validation=nowhere))
+    scientist.admit(draft)
+    refused("key_used", lambda: scientist.client.admit(spec=nowhere, model=nowhere, validation=nowhere))
+
+
 def test_a_failed_admission_uses_the_key_up(scientist: Any) -> None:
     draft = scientist.draft(slot_width=80)
     assert "slot_width" in refused("model_mismatch", lambda: scientist.admit(draft))
