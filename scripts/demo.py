@@ -7,6 +7,7 @@ labels) and a thief (other mines' sealed gradients). Exit code 0 only if everybo
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -272,11 +273,16 @@ def main() -> int:
     say = Console(highlight=False, soft_wrap=True)
     folder = Path(tempfile.mkdtemp(prefix="sonar-demo-")) if arguments.keep is None else arguments.keep.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # As Ctrl-C does, so that no process is left behind.
+        signal.signal(number, signal.default_int_handler)
     try:
         code = run(arguments, folder, say)
     except (SonarError, DataProblem) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {error}", style="red")
         code = error.exit_code if isinstance(error, SonarError) else 3
+    except KeyboardInterrupt:
+        code = 130
     if arguments.keep is None:
         if code == 0:
             shutil.rmtree(folder)

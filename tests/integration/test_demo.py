@@ -2,11 +2,15 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
+
+from sonar.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
@@ -113,3 +117,16 @@ def test_a_table_that_cannot_be_used_is_refused_with_its_reason(tmp_path: Path, 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 3
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_ended_leaves_no_process_behind(spawn, tmp_path: Path, end):
+    folder = tmp_path / "files"
+    demo = spawn("demo", str(ROOT / "scripts" / "demo.py"), "--embedded", "--keep", str(folder))
+    wait_until(lambda: any(folder.rglob("chain.log")), timeout=60, what="the chain", child=demo)
+    family = [psutil.Process(demo.pid), *psutil.Process(demo.pid).children(recursive=True)]
+    assert len(family) > 1
+    family[0].send_signal(end)
+    assert demo.wait(60) == 130
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
