@@ -306,6 +306,7 @@ def test_a_copy_is_found_when_it_is_scaled_or_slightly_noised(digits: Digits) ->
     noised = (original.astype(float) + rng.normal(scale=spread / 1000, size=original.shape)).astype(np.int64)
     copies = find_copies([*gradients, original // 3, noised.astype(object), original])
     assert copies == {4: 1, 5: 1, 6: 1}
+    assert find_copies([original, -original]) == {}, "what undoes another's work is judged, not taken for it"
 
 
 def test_honest_mines_with_alike_data_are_not_copies(digits: Digits) -> None:

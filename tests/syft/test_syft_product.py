@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capsule.secret import decrypt
+from sonar.protocol.spec import Encoding
 from sonar.syft import CiphertextError, EncodingOverflowError, EncryptedTensor, encrypt, product
 
 WIDTH = 72
@@ -28,6 +29,26 @@ def test_the_product_is_the_model_plus_weighted_gradients(data, secret, key, obf
     assert decrypt(secret, result).tolist() == expected.tolist()
     assert result.scale == 24 + 15 + exponent
     assert result.bound == (model.bound << (15 + exponent)) + sum(weights) * gradients[0].bound
+
+
+@pytest.mark.parametrize("outputs", [1, 7, 8, 20])
+def test_a_round_at_every_bound_of_the_narrowest_slot_is_exact(outputs, secret, key, obfuscator):
+    encoding = Encoding(slot_width=65)
+    slots = (key.bits - 2) // 65
+    assert slots == 7, "one slot, a full plaintext, one slot more than it holds, and three plaintexts"
+    signs = np.where(np.arange(3 * outputs).reshape(3, outputs) % 3 == 1, 1, -1).astype(object)
+
+    def at(bound, scale):
+        return encrypt(signs * bound, key, obfuscator, slot_width=65, scale=scale, bound=bound)
+
+    model = at(encoding.weight_bound, encoding.weight_bits)
+    gradients = [at(encoding.gradient_bound, encoding.gradient_scale) for _ in range(3)]
+    multipliers = [341, 341, (1 << encoding.step_bits) - 682]
+    result = decrypt(secret, product(model, gradients, multipliers, encoding.step_bits))
+    total = (encoding.weight_bound << (encoding.map_bits + encoding.step_bits)) + (
+        encoding.gradient_bound << encoding.step_bits
+    )
+    assert (result == signs * total).all()
 
 
 def test_the_product_is_plain_powers_and_the_same_for_everyone(key, obfuscator):
