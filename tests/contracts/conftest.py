@@ -9,7 +9,7 @@ from market import Market, on_anvil
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_project():
-    """Brownie collects garbage after every test; the compiled project, millions of objects, need not be looked at."""
+    """Brownie collects garbage after every test; it need not look through the compiled project each time."""
     gc.collect()
     gc.freeze()
     yield
