@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -206,15 +207,12 @@ def _init_capsule(options: DevnetOptions, directory: Path) -> Address:
     _write_secret(passphrase, secrets.token_urlsafe(32))
     command = [sys.executable, "-m", "capsule", "init", "--home", str(directory / "capsule"), "--json",
                "--key-bits", str(options.key_bits), "--passphrase-file", str(passphrase)]  # fmt: skip
-    child = Child("capsule init", command, log=directory / "capsule.log", speaks=True)
     try:
-        assert child._process.stdout is not None
-        text = child._process.stdout.read().decode()
-        if child.wait(START_SECONDS) != 0:
-            raise ProcessError(f"the Capsule's keys could not be made: {child.last_words()}")
-        return Address(json.loads(text)["address"])
-    finally:
-        child.stop()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS, check=True)  # noqa: S603
+    except subprocess.SubprocessError as error:
+        words = str(getattr(error, "stderr", "") or error).strip()
+        raise ProcessError(f"the Capsule's keys could not be made: {words}") from error
+    return Address(json.loads(done.stdout)["address"])
 
 
 def _serve_capsule(network: Network, network_file: Path, directory: Path) -> Child:
