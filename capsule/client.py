@@ -5,7 +5,6 @@ expiry; their answers, and what the Capsule says of itself, must be signed by th
 way can put in his own keys or models. Whoever uses an admission or a settlement verifies its own signature.
 """
 
-import json
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -15,6 +14,7 @@ import httpx
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
 from capsule.errors import CapsuleRefusedError, CapsuleReplyError, CapsuleUnavailableError
@@ -74,13 +74,18 @@ class CapsuleClient:
         self._account = account
         self._attester = attester
         self._clock = clock
-        self._http = httpx.Client(
-            base_url=self._url,
-            timeout=timeout,
-            transport=transport,
-            trust_env=False,
-            headers={"Accept-Encoding": "identity"},
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self._url,
+                timeout=timeout,
+                transport=transport,
+                trust_env=False,
+                headers={"Accept-Encoding": "identity"},
+            )
+        except httpx.InvalidURL as error:
+            raise CapsuleUnavailableError(
+                f"{url!r} is not the address of a Capsule ({error}): write it like http://127.0.0.1:8700"
+            ) from error
 
     def __enter__(self) -> Self:
         """The client itself, closed at the end of the block."""
@@ -155,9 +160,11 @@ class CapsuleClient:
         """What the Capsule says of its own state."""
         content, _ = self._send("GET", "/v1/health")
         try:
-            value: dict[str, Any] = json.loads(content)
+            value = from_json(content)
         except ValueError as error:
             raise self._unknown("/v1/health") from error
+        if not isinstance(value, dict):
+            raise self._unknown("/v1/health")
         return value
 
     def _get(self, path: str, kind: type[Reply]) -> Reply:

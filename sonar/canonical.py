@@ -7,6 +7,8 @@ bytes that are not exactly what the encoder would write.
 import json
 from typing import Any
 
+from pydantic_core import from_json
+
 __all__ = ["dumps", "loads"]
 
 
@@ -17,10 +19,8 @@ def dumps(value: Any) -> bytes:
 
 def loads(data: bytes) -> Any:
     """The value of canonical bytes; raises ValueError for anything that `dumps` would write differently."""
-    try:
-        value = json.loads(data.decode())
-        if dumps(value) == data:
-            return value
-    except RecursionError as error:
-        raise ValueError("JSON is nested too deeply") from error
+    # Not json.loads: its only guard is the recursion limit, which eth_account's import raises beyond any stack.
+    value = from_json(data)
+    if dumps(value) == data:
+        return value
     raise ValueError("JSON is not canonical: sorted keys, no white space, shortest numbers, no duplicate keys")

@@ -1,5 +1,6 @@
 """The JSON-RPC connection: one place where web3's and requests' exceptions become Sonar's, and where gas is priced."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,10 @@ from sonar.chain.errors import (
 from sonar.units import Wei, format_ether
 
 __all__ = ["SignedTransaction", "await_receipt", "connect_web3", "find_receipt", "rpc", "send_raw", "sign_transaction"]
+
+# Importing eth_account raises the limit to 100,000 for the whole process, where nested JSON from a node overflows the
+# stack and kills it.
+sys.setrecursionlimit(min(sys.getrecursionlimit(), 3_000))
 
 _T = TypeVar("_T")
 _FIRST_POLL, _LAST_POLL = 0.02, 0.5
@@ -78,6 +83,7 @@ def rpc(web3: Web3) -> Iterator[None]:
         BadResponseFormat,
         JSONDecodeError,
         UnicodeDecodeError,
+        RecursionError,
         ConnectionError,
     ) as error:
         raise RpcUnavailableError(f"{_endpoint(web3)} {_problem(error)}") from error

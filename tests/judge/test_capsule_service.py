@@ -427,6 +427,19 @@ def test_an_answer_that_is_not_a_capsules_is_a_clear_error(
         client.info()
 
 
+@pytest.mark.parametrize("content", [b"[]", b"null", b"<html>", b"[" * 1_000_000])
+def test_a_health_that_is_not_a_capsules_is_a_clear_error(world: Any, content: bytes) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
+    with CapsuleClient("http://x", world.domain, transport=transport) as client, pytest.raises(CapsuleReplyError):
+        client.health()
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://x:port", "http://x y"])
+def test_an_address_that_is_none_is_a_clear_error(world: Any, url: str) -> None:
+    with pytest.raises(CapsuleUnavailableError, match="address"), CapsuleClient(url, world.domain) as client:
+        client.info()
+
+
 def test_secrets_are_sealed_in_the_database(world: Any, scientist: Any) -> None:
     draft = scientist.draft()
     scientist.admit(draft)
