@@ -4,7 +4,7 @@ Amounts are integers in wei, scores and shares integers in parts per million (pp
 """
 
 import re
-from decimal import Decimal, InvalidOperation, localcontext
+from decimal import Decimal, InvalidOperation, Overflow, localcontext
 from hashlib import sha256
 from typing import NewType
 
@@ -51,7 +51,7 @@ def ether(amount: int | float | str | Decimal) -> Wei:
                     f"{amount!r} ether is not a whole, non-negative number of wei: give a plain amount like 1.5"
                 )
             return Wei(int(wei))
-    except InvalidOperation as error:
+    except (InvalidOperation, Overflow) as error:
         raise ConfigError(f"{amount!r} is not an amount of ether: give a plain number like 1.5") from error
 
 
