@@ -15,6 +15,7 @@ __all__ = ["CsvFile", "listed"]
 _DELIMITERS = ",;\t|"
 _MAX_LINE = 16 << 20
 _SHOWN = 8
+_PIECE = 1 << 20
 
 
 class CsvFile:
@@ -24,6 +25,7 @@ class CsvFile:
         self.path = path.expanduser().resolve()
         self.target = target
         self.delimiter, self.header = _first_line(self.path, target)
+        _check_quotes(self.path, self.delimiter)
         # One thread keeps the records in the file's order; nothing is ever installed or loaded from elsewhere.
         options: dict[str, Any] = {
             "threads": 1,
@@ -94,7 +96,10 @@ class CsvFile:
             yield
         except duckdb.Error as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise DataError(f"{self.path} is not a readable CSV file: {' '.join(lines[:3])}") from error
+            problem = " ".join(lines[:3])
+            if "state machine" in problem:  # what DuckDB says where line ends change, e.g. from \r\n to \n
+                problem = "its lines do not all end alike, or its quotes do not match: save it anew"
+            raise DataError(f"{self.path} is not a readable CSV file: {problem}") from error
 
 
 def listed(names: list[str] | tuple[str, ...]) -> str:
@@ -116,6 +121,8 @@ def _first_line(file: Path, target: str) -> tuple[str, list[str]]:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8 text: save it as a CSV file in UTF-8") from error
+    if not line.strip():
+        raise DataError(f"{file} has no header row: its first line must name the columns, among them {target!r}")
     headers = {delimiter: _split(line, delimiter) for delimiter in _DELIMITERS}
     fitting = [delimiter for delimiter, names in headers.items() if target in names]
     if not fitting:
@@ -124,6 +131,29 @@ def _first_line(file: Path, target: str) -> tuple[str, list[str]]:
         )
     _check_names(file, headers[fitting[0]])
     return fitting[0], headers[fitting[0]]
+
+
+def _check_quotes(file: Path, delimiter: str) -> None:
+    """Raises DataError for a quote that is never closed: DuckDB would leave out all records from there on."""
+    try:
+        with file.open("rb") as stream:
+            quotes = sum(piece.count(b'"') for piece in iter(lambda: stream.read(_PIECE), b""))
+        if quotes % 2:  # may also be a quote inside of a value without quotes, which does no harm
+            with file.open(encoding="utf-8-sig", errors="replace", newline="") as text:
+                _read_all(file, csv.reader(text, delimiter=delimiter, strict=True))
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _read_all(file: Path, rows: Any) -> None:
+    line = 0
+    try:
+        for _ in rows:
+            line = rows.line_num
+    except csv.Error as error:
+        raise DataError(
+            f"{file}: a quote in the record that starts at line {line + 1} is never closed: close or remove it"
+        ) from error
 
 
 def _check_names(file: Path, names: list[str]) -> None:

@@ -55,6 +55,8 @@ def inspect(name: str, path: Path, target: str, ignored: tuple[str, ...] = ()) -
     A column is numeric if any of its values is a number; then all of them must be finite numbers. Other columns are
     left alone, as are those in `ignored`. Raises DataError for anything that could not be trained on.
     """
+    if not name.isprintable() or name != name.strip() or not name:
+        raise DataError(f"{name!r} cannot name a data set: give a name of printable characters, such as 'digits'")
     with CsvFile(path, target) as file:
         for column in ignored:
             if column not in file.header:
@@ -67,8 +69,9 @@ def inspect(name: str, path: Path, target: str, ignored: tuple[str, ...] = ()) -
         for column in columns:
             if numbers[column] < records:
                 record, value = file.first_without_number(column)
+                found = "an empty cell" if not (value or "").strip() else f"{value!r:.80}, which is no finite number,"
                 raise DataError(
-                    f"{file.path}: record {record} has {value!r} in the numeric column {column!r}: fill it, remove the "
+                    f"{file.path}: record {record} has {found} in the numeric column {column!r}: fill it, remove the "
                     f"record, or leave the column out with --ignore {column}"
                 )
         if not columns:

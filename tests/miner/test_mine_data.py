@@ -98,12 +98,13 @@ def test_any_file_in_any_batches_gives_the_statistics_of_its_records(tmp_path, r
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no column 'target'"),
+        ("", "no header row"),
+        ("\ufeff\n1,2,yes\n", "no header row"),
         ("a,b,target\n", "no records"),
         ("a,b,label\n1,2,yes\n", "no column 'target'"),
-        ("a,b,target\n1,nan,yes\n3,4,no\n", "record 1 has 'nan' in the numeric column 'b'"),
-        ("a,b,target\n1,2,yes\n3,inf,no\n", "record 2 has 'inf' in the numeric column 'b'"),
-        ("a,b,target\n1,2,yes\n,4,no\n", "record 2 has None in the numeric column 'a'"),
+        ("a,b,target\n1,nan,yes\n3,4,no\n", "record 1 has 'nan', which is no finite number, in the numeric column 'b'"),
+        ("a,b,target\n1,2,yes\n3,inf,no\n", "record 2 has 'inf', which is no finite number, in the numeric column 'b'"),
+        ("a,b,target\n1,2,yes\n,4,no\n", "record 2 has an empty cell in the numeric column 'a'"),
         ("a,b,target\n1,2,yes\n3,four,no\n", "--ignore b"),
         ("a,b,target\n1,2,yes\n3,4,\n", "record 2 has no label"),
         ("a,b,target\n1,2,yes\n3,4,yes\n", "only the class 'yes'"),
@@ -113,6 +114,9 @@ def test_any_file_in_any_batches_gives_the_statistics_of_its_records(tmp_path, r
         ("a,,target\n1,2,yes\n3,4,no\n", "column 2 has no name"),
         ("a,b,target\n1,2,yes\n3,4\n", "not a readable CSV"),
         ("a,b,target\n1,2,yes\n3,4,no,5\n", "not a readable CSV"),
+        ('a,b,target\n1,2,yes\n3,4,no\n5,"6,no\n7,8,yes\n', "starts at line 4 is never closed"),
+        ('a,b,target\n1,2,yes\n3,4,no\n5,6,"no', "starts at line 4 is never closed"),
+        ("a,b,target\r\n1,2,yes\r\n3,4,no\n", "do not all end alike"),
         (b"a,b,target\n1,2,yes\n3,4,n\xff\n", "not UTF-8"),
         (b"a,b,target\n" + b"1,2,yes\n" * 9000 + b"3,4,n\xff\n", "not a readable CSV"),
         (b"a,b,t\xffarget\n1,2,yes\n", "not UTF-8"),
@@ -129,6 +133,17 @@ def test_a_bad_file_is_refused_with_the_place_of_the_fault(csv, text, says):
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
         inspect("d", tmp_path / "none.csv", "target")
+
+
+def test_a_quote_inside_of_a_value_without_quotes_does_no_harm(csv):
+    dataset = inspect("d", csv('a,note,target\n1,5" pipe,yes\n3,x,no\n'), "target")
+    assert (dataset.columns, dataset.records) == (("a",), 2)
+
+
+@pytest.mark.parametrize("name", ["", " d", "d\n", "\x1b[2J"])
+def test_a_name_that_cannot_be_shown_is_refused(csv, name):
+    with pytest.raises(DataError, match="cannot name a data set"):
+        inspect(name, csv(GOOD), "target")
 
 
 def test_a_path_that_the_reader_would_take_for_a_pattern_is_refused(csv):
