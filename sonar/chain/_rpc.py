@@ -83,7 +83,6 @@ def rpc(web3: Web3) -> Iterator[None]:
         BadResponseFormat,
         JSONDecodeError,
         UnicodeDecodeError,
-        RecursionError,
         ConnectionError,
     ) as error:
         raise RpcUnavailableError(f"{_endpoint(web3)} {_problem(error)}") from error
@@ -95,6 +94,8 @@ def rpc(web3: Web3) -> Iterator[None]:
         raise TransactionFailedError(f"the node at {_endpoint(web3)} refused: {_node_message(error)}") from error
     except Web3Exception as error:
         raise RpcUnavailableError(f"{_endpoint(web3)} gave an unusable answer: {str(error)[:200]}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:  # web3 reads before it checks
+        raise RpcUnavailableError(f"{_endpoint(web3)} {_problem(error)}") from error
 
 
 def sign_transaction(web3: Web3, account: LocalAccount, call: Mapping[str, Any], nonce: int) -> SignedTransaction:

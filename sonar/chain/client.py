@@ -76,7 +76,7 @@ class SonarClient:
         address = Address(to_checksum_address(contract))
         web3 = connect_web3(rpc_url, timeout)
         with rpc(web3):
-            found = web3.eth.chain_id
+            found = int(web3.eth.chain_id)
             code = web3.eth.get_code(to_checksum_address(address))
         if chain_id is not None and found != chain_id:
             raise WrongChainError(f"the node serves chain {found}, not {chain_id}: check the RPC address")
@@ -116,18 +116,19 @@ class SonarClient:
     def campaign(self, campaign: CampaignId) -> CampaignRecord:
         """The campaign's terms and state; raises ContractRevertError (Sonar_CampaignUnknown) for another id."""
         got = self._view("getCampaign", campaign)
-        terms = _terms(got["terms"])
-        return CampaignRecord(
-            campaign,
-            Address(to_checksum_address(got["owner"])),
-            Status(got["status"]),
-            terms,
-            Ppm(got["startScore"]),
-            Ppm(got["score"]),
-            Ppm(got["base"]),
-            got["version"],
-            Wei(got["paid"]),
-        )
+        with rpc(self.web3):  # a state that the contract does not have
+            terms = _terms(got["terms"])
+            return CampaignRecord(
+                campaign,
+                Address(to_checksum_address(got["owner"])),
+                Status(got["status"]),
+                terms,
+                Ppm(got["startScore"]),
+                Ppm(got["score"]),
+                Ppm(got["base"]),
+                got["version"],
+                Wei(got["paid"]),
+            )
 
     def round(self, campaign: CampaignId) -> RoundRecord:
         """The campaign's present round."""

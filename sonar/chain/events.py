@@ -10,12 +10,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from eth_abi import abi as codec
+from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from web3.types import FilterParams, LogReceipt
 
 from sonar.chain._artifact import arguments_type, artifact, event_topic
 from sonar.chain._rpc import rpc
-from sonar.chain.errors import TransactionFailedError
+from sonar.chain.errors import RpcUnavailableError, TransactionFailedError
 from sonar.chain.records import Admission, PayoutBase, Terms, Verdict
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei
 
@@ -209,7 +210,19 @@ def campaign_events(client: "SonarClient", campaign: CampaignId, start_block: in
 
 
 def decode_log(log: LogReceipt) -> Event | None:
-    """The event that a log of the contract stands for; None for a log that is none of Sonar's."""
+    """The event that a log of the contract stands for; None for a log that is none of Sonar's.
+
+    Raises RpcUnavailableError for a log that the contract cannot have written.
+    """
+    try:
+        return _decode(log)
+    except (DecodingError, ValueError, TypeError, LookupError) as error:
+        raise RpcUnavailableError(
+            f"the node gave a log that is no event of the contract ({error!r:.80}): is it in sync, and honest?"
+        ) from error
+
+
+def _decode(log: LogReceipt) -> Event | None:
     topics = [bytes(topic) for topic in log["topics"]]
     found = _decoders().get(topics[0]) if topics else None
     if found is None:

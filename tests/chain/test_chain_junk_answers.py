@@ -1,0 +1,113 @@
+"""Nodes that answer with junk: whatever comes back, the client's callers see a ChainError."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from sonar.chain._artifact import artifact, event_topic
+from sonar.chain.client import SonarClient
+from sonar.chain.errors import ChainError, RpcUnavailableError
+from sonar.chain.events import EventCursor
+from sonar.chain.lookups import block_hash
+from sonar.units import Address, CampaignId
+
+CONTRACT = "0x" + "11" * 20
+CAMPAIGN = CampaignId(bytes(32))
+EVENTS = [event_topic(entry) for entry in artifact()["abi"] if entry["type"] == "event"]
+LOG = {
+    "address": CONTRACT, "topics": [], "data": "0x", "blockNumber": "0x1", "logIndex": "0x0",
+    "transactionHash": "0x" + "22" * 32, "transactionIndex": "0x0", "blockHash": "0x" + "33" * 32, "removed": False,
+}  # fmt: skip
+JUNK: list[Any] = [
+    None, "hello", "-0x5", "0x", "0x" + "ff" * 64, "0x" + "ff" * 2000, 5, [], [None], ["x"], {}, {"hash": None},
+    {"timestamp": None}, {"baseFeePerGas": "zz"}, [{**LOG, "topics": None}], [{**LOG, "address": "0x12"}],
+    *([{**LOG, "topics": ["0x" + topic.hex(), *more], "data": data}]
+      for topic in EVENTS for more in ([], ["0x1234"] * 3, ["0x" + "ff" * 32] * 3)
+      for data in ("0x", "0x" + "ff" * 999)),
+]  # fmt: skip
+ASKED: list[Callable[[SonarClient], object]] = [
+    lambda client: client.now(),
+    lambda client: client.block_number(),
+    lambda client: client.balance(Address(CONTRACT)),
+    lambda client: client.campaign(CAMPAIGN),
+    lambda client: client.round(CAMPAIGN),
+    lambda client: client.receipt(bytes(32)),
+    lambda client: block_hash(client, 1),
+    lambda client: EventCursor(client, 0).read(),
+]
+
+
+class Node:
+    """Answers every method with one thing, but for those that a connection needs."""
+
+    def __init__(self) -> None:
+        self.junk: Any = None
+        self.sane: dict[str, Any] = {}
+
+
+@pytest.fixture
+def node() -> Iterator[tuple[Node, str]]:
+    state = Node()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            result = state.sane.get(asked["method"], state.junk)
+            body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield state, f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_whatever_a_node_answers_only_chain_errors_come_out(node: tuple[Node, str]) -> None:
+    state, url = node
+    sane = {"eth_chainId": "0x1", "eth_getCode": "0x60"}
+    state.sane = sane
+    client = SonarClient.connect(url, CONTRACT)
+    for junk in JUNK:
+        state.junk = junk
+        for ask in ASKED:
+            state.sane = {**sane, "eth_blockNumber": "0x5"} if ask is ASKED[-1] else sane
+            try:
+                ask(client)
+            except ChainError as error:
+                assert str(error)  # noqa: PT017  (not raising is as good)
+
+
+@pytest.mark.parametrize("method", ["eth_chainId", "eth_getCode"])
+@pytest.mark.parametrize("junk", [None, "hello", [], {}], ids=repr)
+def test_a_node_without_a_sane_first_answer_is_unavailable(node: tuple[Node, str], method: str, junk: Any) -> None:
+    state, url = node
+    state.sane = {"eth_chainId": "0x1", "eth_getCode": "0x60", method: junk}
+    with pytest.raises(RpcUnavailableError):
+        SonarClient.connect(url, CONTRACT)
+
+
+def test_a_state_that_the_contract_does_not_have_makes_no_campaign(node: tuple[Node, str]) -> None:
+    state, url = node
+    state.sane = {"eth_chainId": "0x1", "eth_getCode": "0x60", "eth_call": "0x" + "00" * 31 * 64}
+    client = SonarClient.connect(url, CONTRACT)
+    for size in range(1, 40):
+        state.sane["eth_call"] = "0x" + ("00" * 31 + "63") * size
+        try:
+            client.campaign(CAMPAIGN)
+        except ChainError:
+            continue
+        pytest.fail("99 is no status")
