@@ -184,7 +184,7 @@ def run(
     from sonar.config import Network
     from sonar.storage import open_store
 
-    place, report, only = Home(home), _teller(as_json), (campaign or "").lower().removeprefix("0x")
+    place, report, only = Home(home), _teller(as_json), _digits(campaign)
     stop = Stop()
     with stop.on_signals(), ExitStack() as stack:
         net = Network.load(network)
@@ -286,6 +286,16 @@ def _teller(as_json: bool) -> "Report":
             talk(sentence(what, facts))
 
     return tell
+
+
+def _digits(campaign: str | None) -> str:
+    """The first digits of a campaign's id, which need not be on chain yet."""
+    digits = (campaign or "").lower().removeprefix("0x")
+    if campaign is not None and (not digits or len(digits) > 64 or set(digits) - set("0123456789abcdef")):
+        from sonar.errors import ConfigError
+
+        raise ConfigError(f"{campaign!r} is not a campaign's id: give it, or its first digits (`mine campaigns`)")
+    return digits
 
 
 def _new_passphrase() -> str:

@@ -268,8 +268,9 @@ class Ledger:
                 pass
 
     def _created(self, deployment: str, event: CampaignCreated) -> None:
+        # Seen again where the chain took its block back and put it elsewhere; what followed comes again as well.
         self._db.execute(
-            "INSERT INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
+            "INSERT OR REPLACE INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
             (event.id, deployment, event.owner, event.oracle, dump_admission(event.admission), event.transaction,
              event.block, event.spec_cid, event.model_cid, event.admission.model, event.admission.key,
              event.admission.start_score, Status.RUNNING),
@@ -320,5 +321,5 @@ class Ledger:
     def _guard(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:
             raise LedgerError(f"the ledger {self._path} cannot be used: {error}") from error

@@ -84,6 +84,7 @@ class Worker:
         self._store = store
         self._report = report
         self._options = options
+        self._sending = home.sending
         self._poster = Poster(self.client, ledger, self.address, home.sending, options.patience)
         self._offers: dict[CampaignId, Offer] = {}
         self._statistics: dict[object, Statistics] = {}
@@ -180,7 +181,8 @@ class Worker:
         if entries_head(campaign.id, present.number, entries) != present.head:
             raise ChainError(f"the events of round {present.number} do not make its head: is the node in sync?")
         try:
-            self.client.transact(expire_round(campaign.id, present.number, entries), self._options.patience)
+            with self._sending():
+                self.client.transact(expire_round(campaign.id, present.number, entries), self._options.patience)
         except ContractRevertError as error:
             if error.name in {"Sonar_WrongRound", "Sonar_RoundEmpty", "Sonar_WrongStatus"}:
                 return False  # somebody settled or expired it meanwhile

@@ -59,6 +59,8 @@ def test_init_adopts_a_key_file(mine_command, tmp_path):
         (("campaigns",), 3, "mine init"),
         (("run",), 3, "network"),
         (("status",), 3, "mine init"),
+        (("run", "--campaign", "nonsense"), 3, "not a campaign's id"),
+        (("run", "--campaign", "0x"), 3, "not a campaign's id"),
         (("add", "d"), 2, "Usage"),
     ],
 )

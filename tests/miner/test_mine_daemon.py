@@ -1,5 +1,6 @@
 """The mine in this process on a real chain: what it posts is right, what it leaves alone has a said reason."""
 
+import fcntl
 from dataclasses import replace
 
 import numpy as np
@@ -80,6 +81,30 @@ def test_a_round_that_nobody_settles_is_expired_and_the_bond_comes_back(stage, o
     assert stage.client.credit(mine.account.address) == ledger.submission(campaign, 0).bond
     assert ledger.submission(campaign, 1).state is State.POSTED
     assert "expired" in mine.words()
+
+
+def test_expiring_a_round_keeps_other_processes_from_the_same_nonce(stage, opened_mine, advance_time, monkeypatch):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(
+        stage.spec(rounds={"round_size": 3, "round_seconds": 60, "settlement_seconds": 600}), seconds=3600
+    )
+    worker = mine.worker(ledger, stage.store)
+    policy = mine.home.policy()
+    worker.follow(policy)
+    worker.work(ledger.campaign(campaign), policy)
+    worker.follow(policy)
+    advance_time(1000)
+    transact, held = worker.client.transact, []
+
+    def watched(*arguments):
+        with (mine.home.path / "sending.lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.append(True)
+        return transact(*arguments)
+
+    monkeypatch.setattr(worker.client, "transact", watched)
+    assert worker.expire(ledger.campaign(campaign))
+    assert held
 
 
 def test_a_mine_leaves_a_campaign_after_its_bond_was_taken(stage, opened_mine):

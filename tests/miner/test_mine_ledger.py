@@ -1,6 +1,7 @@
 """The ledger by itself: each event once, no state twice, and files of other versions left alone."""
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -60,9 +61,17 @@ def test_events_are_applied_once_even_when_two_processes_read_them(ledger):
 
 def test_a_failure_among_events_leaves_the_cursor_and_everything_before_it(ledger):
     with pytest.raises(LedgerError):
-        ledger.apply("net", MINE, [created(OTHER), created(OTHER)], before=2, after=3)
+        ledger.apply("net", MINE, [created(OTHER), replace(created(OTHER), block=1 << 70)], before=2, after=3)
     assert ledger.cursor("net") == 2
     assert [campaign.id for campaign in ledger.campaigns("net")] == [ID]
+
+
+def test_a_campaign_whose_block_was_taken_back_is_taken_from_its_new_block(ledger):
+    ledger.apply("net", MINE, [settled(0, advances=True)], before=2, after=3)
+    again = [replace(created(), block=3, transaction=b"u" * 32), settled(0, advances=True)]
+    assert ledger.apply("net", MINE, again, before=3, after=4)
+    campaign = ledger.campaign(ID)
+    assert (campaign.block, campaign.transaction, campaign.round, campaign.version) == (3, b"u" * 32, 1, 1)
 
 
 def test_the_ledger_survives_being_closed(ledger, tmp_path):
