@@ -42,6 +42,8 @@ from sonar.units import Address, CampaignId
 
 __all__ = ["Capsule", "CapsuleService"]
 
+_MOST_WAITING = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Capsule:
@@ -82,6 +84,9 @@ class CapsuleService:
         self._worker_health = worker_health
         # One at a time: a validation set may fill a quarter of a gigabyte.
         self._admitting = threading.Lock()
+        # Who waits holds a thread, and the threads are few: health and settlements need some as well.
+        self._admissions = threading.Semaphore(_MOST_WAITING)
+        self._key_requests = threading.Semaphore(_MOST_WAITING)
 
     @property
     def domain(self) -> Domain:
@@ -124,12 +129,13 @@ class CapsuleService:
             raise CapsuleRefusedError(
                 "no_funds", f"{account} holds no coin on chain {capsule.chain.chain_id}: fund it before asking for keys"
             )
-        public = capsule.keys.claim("issued", account).public
+        with _place(self._key_requests, "requests for keys"):
+            public = capsule.keys.claim("issued", account).public
         return KeyGrant(public.n, public.key_id)
 
     def admit(self, account: Address, *, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
         """Admits a start model: scores it and signs its admission. The model's key is used up, whatever comes out."""
-        with self._admitting:
+        with _place(self._admissions, "admissions"), self._admitting:
             return self._admit(account, spec, model, validation)
 
     def _admit(self, account: Address, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
@@ -292,6 +298,17 @@ class CapsuleService:
     def _is_over(self, record: CampaignRecord) -> bool:
         chain = self._capsule.chain
         return chain.now() >= record.terms.deadline and chain.round(record.id).count == 0
+
+
+@contextmanager
+def _place(places: threading.Semaphore, what: str) -> Iterator[None]:
+    """One of the places, at once or never."""
+    if not places.acquire(blocking=False):
+        raise CapsuleUnavailableError(f"the Capsule has {_MOST_WAITING} {what} to deal with: try again in a minute")
+    try:
+        yield
+    finally:
+        places.release()
 
 
 @contextmanager

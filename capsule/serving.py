@@ -16,6 +16,7 @@ from fastapi.concurrency import run_in_threadpool
 from capsule.app import create_app
 from capsule.errors import CapsuleHomeError
 from capsule.home import OpenHome, locked, open_home
+from capsule.impatience import ImpatientProtocol
 from capsule.keypool import KeyPool, KeyProcess
 from capsule.policy import Policy
 from capsule.service import Capsule, CapsuleService
@@ -44,8 +45,9 @@ def serve(directory: Path, passphrase: str, network: Network, *, host: str, port
             shown = f"[{host}]" if ":" in host else host
             line = {"url": f"http://{shown}:{bound}", "address": home.address}
             config = uvicorn.Config(
-                app, log_level="warning", timeout_graceful_shutdown=5, limit_concurrency=128, access_log=False
-            )
+                app, http=ImpatientProtocol, ws="none", log_level="warning", timeout_graceful_shutdown=5,
+                limit_concurrency=128, access_log=False,
+            )  # fmt: skip
             server = _Server(config, json.dumps(line))
             # uvicorn stops at these signals and then raises them again for whoever handled them before.
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,0 +1,126 @@
+"""Slow and silent clients of the Capsule's HTTP service: cut off, and never in the way of others."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from capsule.errors import CapsuleUnavailableError
+from capsule.impatience import ImpatientProtocol
+from sonar.storage import Artifact
+from sonar.units import Cid, Digest
+
+SECONDS, MOST = 1.0, 4
+
+
+class Hasty(ImpatientProtocol):
+    request_seconds = SECONDS
+    most_waiting = MOST
+
+
+async def echo(_: Any, receive: Any, send: Any) -> None:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        body, more = body + message["body"], message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """The port of a service with hasty connections."""
+    config = uvicorn.Config(echo, http=Hasty, ws="none", lifespan="off", log_level="error", timeout_keep_alive=60)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other side ends the connection in good time, without an answer."""
+    connection.settimeout(20)
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nA: "])
+def test_a_request_that_never_begins_or_never_ends_is_cut_off(port: int, start: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(start)
+        assert ended(connection)
+
+
+def test_a_body_that_trickles_is_cut_off(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
+        deadline = time.monotonic() + 20
+        try:
+            while time.monotonic() < deadline:
+                connection.sendall(b"x")
+                time.sleep(SECONDS / 10)
+        except OSError:
+            return
+    pytest.fail("the service still listens")
+
+
+def test_silent_connections_make_room_for_who_speaks(port: int) -> None:
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(3 * MOST)]
+    try:
+        assert httpx.post(f"http://127.0.0.1:{port}", content=b"hello", timeout=20).content == b"hello"
+        assert ended(silent[0])
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+def test_a_connection_that_is_used_again_and_again_is_kept(port: int) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+        deadline = time.monotonic() + 2.5 * SECONDS
+        while time.monotonic() < deadline:
+            assert client.post("/", content=b"a" * 200_000).content == b"a" * 200_000
+        [connection] = client._transport._pool.connections  # type: ignore[attr-defined]
+        assert connection._connection._request_count > 1
+
+
+def test_admissions_that_pile_up_are_turned_away_and_not_left_waiting(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, go, begun = world.service, threading.Event(), threading.Semaphore(0)
+    artifact = Artifact(Cid("b"), Digest(bytes(32)))
+
+    def ask() -> None:
+        begun.release()
+        service.admit(scientist.address, spec=artifact, model=artifact, validation=artifact)
+
+    monkeypatch.setattr(service, "_admit", lambda *_: go.wait(60))
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+        begun.acquire()
+    try:
+        deadline = time.monotonic() + 20
+        while service._admissions._value:
+            assert time.monotonic() < deadline, "all eight are admitted or wait"
+            time.sleep(0.01)
+        with pytest.raises(CapsuleUnavailableError, match="try again"):
+            ask()
+    finally:
+        go.set()
+        for thread in threads:
+            thread.join()
+    ask()
