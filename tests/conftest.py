@@ -1,17 +1,32 @@
 """Fixtures that every test directory shares: an embedded chain, funded accounts, a freshly deployed contract."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from hypothesis import settings
 from web3 import Web3
 
 from sonar.chain.client import SonarClient
 from sonar.chain.deploy import Deployment, deploy
 from sonar.chain.embedded import EmbeddedServer
 from sonar.units import Address, Wei
+
+MODE = os.environ.get("SONAR_TEST_MODE", "quick")
+"""How long the tests may take: `scripts/test` sets it to quick, full (up to an hour more) or soak (longer)."""
+
+for _mode, _examples in (("quick", 40), ("full", 400), ("soak", 4000)):
+    settings.register_profile(_mode, max_examples=_examples, deadline=None)
+settings.load_profile(MODE)
+
+
+@pytest.fixture(scope="session")
+def effort() -> Callable[[int, int, int], int]:
+    """Chooses a number of repetitions: effort(quick, full, soak)."""
+    return lambda quick, full, soak: {"quick": quick, "full": full, "soak": soak}[MODE]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
@@ -142,7 +142,6 @@ def test_shares_sum_to_one_million_and_nobody_kept_gets_nothing(weights: list[in
     )
 
 
-@settings(max_examples=50)
 @given(st.data())
 def test_the_next_model_is_the_exact_rational_rounded_half_up(data: st.DataObject) -> None:
     spec = spec_of(2, 2)

@@ -98,11 +98,13 @@ def test_a_round_that_was_judged_during_the_outage_is_taken_note_of(stage):
     assert len([event for event in stage.submitted(campaign) if event.mine == mine.account.address]) == 2
 
 
-def test_kills_at_random_moments_leave_one_gradient_for_each_campaign(stage):
+@pytest.mark.timeout(3600)
+def test_kills_at_random_moments_leave_one_gradient_for_each_campaign(stage, effort):
     mine = stage.mine()
-    campaigns = [stage.campaign() for _ in range(3)]
+    campaigns = [stage.campaign() for _ in range(2)]
     moments = random.Random(5)
-    for _ in range(5):
+    for _ in range(effort(5, 50, 200)):
+        campaigns.append(stage.campaign())
         process = subprocess.Popen(
             mine.command("run", "--poll", "0.05", "--allow-insecure-small-key"),
             env=mine.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

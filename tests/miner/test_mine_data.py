@@ -68,7 +68,7 @@ def test_a_good_file_gives_the_statistics_of_its_records(csv, text):
     np.testing.assert_allclose(found.moment, moment, rtol=1e-9, atol=1e-6)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from phe import EncryptedNumber, PaillierPublicKey
 
@@ -32,7 +32,6 @@ MODEL_BOUND = (1 << 30) - 1
 GRADIENT_BOUND = (1 << 60) - 1
 
 
-@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_the_map_equals_integers_and_phe(data, secret, key, obfuscator):
     features, outputs = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 16))
@@ -46,7 +45,6 @@ def test_the_map_equals_integers_and_phe(data, secret, key, obfuscator):
     assert decrypt(secret, replace(gradient, ciphertexts=slow)).tolist() == decrypt(secret, gradient).tolist()
 
 
-@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_the_raw_map_equals_plain_powers(data, key):
     rows, count = data.draw(st.integers(0, 4)), data.draw(st.integers(1, 40))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from capsule.secret import decrypt
@@ -14,7 +14,6 @@ from sonar.syft import CiphertextError, EncodingOverflowError, EncryptedTensor, 
 WIDTH = 72
 
 
-@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_the_product_is_the_model_plus_weighted_gradients(data, secret, key, obfuscator):
     rows, outputs = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 9))

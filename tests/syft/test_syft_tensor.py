@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from phe import PaillierPrivateKey, PaillierPublicKey
 
@@ -24,7 +24,6 @@ WIDTH = 72
 BOUND = (1 << 71) - 1
 
 
-@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_phe_decrypts_what_we_encrypt(data, secret, key, obfuscator):
     rows, outputs = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 16))
@@ -36,7 +35,6 @@ def test_phe_decrypts_what_we_encrypt(data, secret, key, obfuscator):
     assert decrypt(secret, tensor).tolist() == values.tolist()
 
 
-@settings(max_examples=30, deadline=None)
 @given(plaintext=st.integers(-(1 << 500), 1 << 500))
 def test_we_decrypt_what_phe_encrypts(plaintext, secret, key):
     assert secret.raw_decrypt(PaillierPublicKey(key.n).raw_encrypt(plaintext % key.n)) == plaintext

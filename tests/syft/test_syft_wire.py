@@ -69,7 +69,6 @@ def test_another_process_writes_the_same_bytes():
     assert digests == {digest_of(dump_model(golden_tensor())).hex()}
 
 
-@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_what_is_written_is_read_back(data, key, obfuscator):
     shape = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 20))
@@ -232,7 +231,7 @@ def test_a_modulus_with_a_leading_zero_is_refused():
         _load("model", save(tensors, metadata={"sonar": _text(data)}))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=6 * settings.default.max_examples)
 @given(data=st.data(), kind=st.sampled_from(sorted(DUMPS)))
 def test_damaged_bytes_raise_nothing_but_the_format_error(data, kind):
     good = bytearray(DUMPS[kind](golden_tensor()))
@@ -246,7 +245,7 @@ def test_damaged_bytes_raise_nothing_but_the_format_error(data, kind):
     assert DUMPS[kind](tensor) == damaged
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=6 * settings.default.max_examples)
 @given(data=st.binary(max_size=200))
 def test_random_bytes_raise_nothing_but_the_format_error(data):
     for kind in DUMPS:
