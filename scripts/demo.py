@@ -270,21 +270,28 @@ def run(arguments: argparse.Namespace, folder: Path, say: Console) -> int:
 def main() -> int:
     """Runs the demo in a folder of its own, which is removed at the end unless it is asked for or needed."""
     arguments = parse_arguments()
-    say = Console(highlight=False, soft_wrap=True)
-    folder = Path(tempfile.mkdtemp(prefix="sonar-demo-")) if arguments.keep is None else arguments.keep.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    # No markup: a file's name may look like it.
+    say, aside = (Console(highlight=False, soft_wrap=True, markup=False, stderr=stderr) for stderr in (False, True))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="sonar-demo-")) if arguments.keep is None else arguments.keep.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        if arguments.json is not None:  # now, and not after the campaign
+            arguments.json.open("a").close()
+    except OSError as error:
+        aside.print(f"Error: {error.filename} cannot be written: {error.strerror}: choose another path", style="red")
+        return 3
     for number in (signal.SIGTERM, signal.SIGHUP):
         # As Ctrl-C does, so that no process is left behind.
         signal.signal(number, signal.default_int_handler)
     try:
         code = run(arguments, folder, say)
     except (SonarError, DataProblem) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {error}", style="red")
+        aside.print(f"Error: {error}", style="red")
         code = error.exit_code if isinstance(error, SonarError) else 3
     except KeyboardInterrupt:
         code = 130
     if arguments.keep is None:
-        if code == 0:
+        if code == 0 or not any(folder.iterdir()):
             shutil.rmtree(folder)
         else:
             print(f"logs: {folder}", file=sys.stderr)

@@ -68,14 +68,24 @@ def digits() -> Table:
 def read_csv(path: Path, target: str) -> Table:
     """A CSV with a header, numeric features and a class column; raises DataProblem that names row and column."""
     try:
-        with path.open(newline="") as file:
-            header, *rows = [row for row in csv.reader(file) if row]
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            fitting = (mark for mark in ",;\t|" if target in next(csv.reader([first], delimiter=mark), []))
+            rows = [row for row in csv.reader(file, delimiter=next(fitting, ","), strict=True) if row]
     except OSError as error:
         raise DataProblem(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise DataProblem(f"{path} is empty: give a CSV with a header and records") from error
+    except UnicodeDecodeError as error:
+        raise DataProblem(f"{path} is not UTF-8 text: save it as a CSV file in UTF-8") from error
+    except csv.Error as error:
+        raise DataProblem(f"{path} is not a readable CSV file: {error}") from error
+    if len(rows) < 2:
+        raise DataProblem(f"{path} has no records: give a CSV with a header and records")
+    header, *rows = rows
     if target not in header:
         raise DataProblem(f"{path} has no column {target!r}; it has {', '.join(header)}")
+    if len(set(header)) < len(header):
+        raise DataProblem(f"{path} has two columns of the same name among {', '.join(header)}: rename one")
     place = header.index(target)
     columns = header[:place] + header[place + 1 :]
     features, labels = [], []

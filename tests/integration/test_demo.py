@@ -81,6 +81,15 @@ def test_the_original_rule_of_one_gradient_at_a_time_still_works(tmp_path: Path)
     )
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(2, 9))
+def test_every_split_of_the_digits_pays_as_promised(tmp_path: Path, seed):
+    report = run_demo(tmp_path, "--embedded", "--seed", str(seed))
+    check_money(report)
+    model = report["model"]
+    print(f"seed {seed}: {[row['score_ppm'] for row in report['rounds']]}, {model}")
+
+
 def test_any_csv_with_a_class_column_can_be_campaigned_for(tmp_path: Path):
     from sklearn.datasets import load_breast_cancer
 
@@ -106,17 +115,33 @@ def test_any_csv_with_a_class_column_can_be_campaigned_for(tmp_path: Path):
         ("a,b\nnan,x\n", "b", "line 2 has a feature that is not finite"),
         ("a,b\n1,x\n2\n", "b", "line 3 has 1 cells, the header 2"),
         ("a,b\n1,x\n2,x\n", "b", "has 1 class: give at least 2"),
-        ("", "b", "is empty"),
+        ("", "b", "has no records"),
+        ("a,b\n", "b", "has no records"),
         ("a,b\n1,x\n2,y\n", "b", "2 records are too few for 4 mines"),
+        ("\ufeffb;a\nx;1\ny;2\n", "b", "2 records are too few for 4 mines"),
+        ("a,a,b\n1,2,x\n2,3,y\n", "b", "two columns of the same name"),
+        ('a,b\n1,"x\n2,y\n', "b", "is not a readable CSV file"),
+        (b"a,b\n1,\xff\n2,y\n", "b", "is not UTF-8"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_with_its_reason(tmp_path: Path, content, column, message):
-    path = tmp_path / "table.csv"
-    path.write_text(content)
+    path = tmp_path / "[" / "b].csv"  # in which rich would see a tag that closes nothing
+    path.parent.mkdir()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     command = [sys.executable, "scripts/demo.py", "--embedded", "--data", str(path), "--target", column]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 3
     assert message in done.stderr
+    assert str(path) in done.stderr or "records are too few" in message
+
+
+@pytest.mark.parametrize("option", ["--json", "--keep"])
+def test_a_path_that_cannot_be_written_is_said_before_anything_is_done(tmp_path: Path, option: str):
+    (tmp_path / "file").touch()
+    command = [sys.executable, "scripts/demo.py", "--embedded", option, str(tmp_path / "file" / "inside")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "cannot be written" in done.stderr
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
