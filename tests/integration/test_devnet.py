@@ -13,6 +13,7 @@ from sonar import devnet
 from sonar.chain.client import SonarClient
 from sonar.config import Network
 from sonar.processes import Child, wait_until
+from sonar.storage import open_store
 from sonar.units import ether
 from sonar.wallet import load_account
 
@@ -106,3 +107,11 @@ def test_a_service_that_ends_by_itself_ends_the_devnet_with_its_last_words(spawn
 def test_waiting_for_what_never_happens_ends_with_a_sentence():
     with pytest.raises(devnet.ProcessError, match=r"the end of time did not happen within 0\.1 s"):
         wait_until(lambda: False, timeout=0.1, what="the end of time")
+
+
+def test_the_ipfs_command_runs_a_node_that_keeps_what_it_is_given_until_sigterm(spawn, tmp_path: Path):
+    child = spawn("ipfs", "-m", "sonar", "ipfs", "--repo", str(tmp_path / "repo"), "--port", "0", speaks=True)
+    with open_store(f"kubo:{child.read_json(60)['api']}") as store:
+        artifact = store.put(b"a gradient")
+        assert store.get(artifact, max_bytes=100) == b"a gradient"
+    assert child.stop() == 0
