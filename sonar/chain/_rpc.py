@@ -98,8 +98,12 @@ def rpc(web3: Web3) -> Iterator[None]:
         raise RpcUnavailableError(f"{_endpoint(web3)} {_problem(error)}") from error
 
 
-def sign_transaction(web3: Web3, account: LocalAccount, call: Mapping[str, Any], nonce: int) -> SignedTransaction:
+def sign_transaction(
+    web3: Web3, account: LocalAccount, call: Mapping[str, Any], nonce: int, chain_id: int | None = None
+) -> SignedTransaction:
     """Estimates, prices and signs a transaction of {to, data, value}; a call that would revert raises here.
+
+    It is for the chain `chain_id`, so that a node cannot have one signed for another; None takes the node's word.
 
     Raises UnfundedAccountError if the balance does not cover the value and the gas at the price offered.
     """
@@ -114,7 +118,7 @@ def sign_transaction(web3: Web3, account: LocalAccount, call: Mapping[str, Any],
         # What it costs may change until it is mined, e.g. when another gradient enters the round first.
         gas = min(estimate * 5 // 4 + 25_000, block["gasLimit"])
         _require_funds(account, balance, value, gas * highest)
-        chain_id = web3.eth.chain_id
+        chain_id = chain_id or web3.eth.chain_id
     signed = account.sign_transaction({**call, **price, "gas": gas, "nonce": nonce, "chainId": chain_id})
     return SignedTransaction(bytes(signed.raw_transaction), bytes(signed.hash), nonce)
 

@@ -175,7 +175,8 @@ class SonarClient:
         Raises ContractRevertError if it would revert now, UnfundedAccountError if the account cannot pay for it.
         """
         transaction = {"to": self.address, "data": self._data(call), "value": call.value}
-        return sign_transaction(self.web3, self._signer(), transaction, self.next_nonce() if nonce is None else nonce)
+        number = self.next_nonce() if nonce is None else nonce
+        return sign_transaction(self.web3, self._signer(), transaction, number, self.chain_id)
 
     def send(self, signed: SignedTransaction) -> None:
         """Sends a signed transaction; one that the chain knows already is left alone.

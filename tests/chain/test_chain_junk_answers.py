@@ -7,13 +7,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from eth_account.typed_transactions import TypedTransaction
+from hexbytes import HexBytes
 
 from sonar.chain._artifact import artifact, event_topic
+from sonar.chain.calls import Call
 from sonar.chain.client import SonarClient
 from sonar.chain.errors import ChainError, RpcUnavailableError
 from sonar.chain.events import EventCursor
 from sonar.chain.lookups import block_hash
-from sonar.units import Address, CampaignId
+from sonar.units import Address, CampaignId, Wei
 
 CONTRACT = "0x" + "11" * 20
 CAMPAIGN = CampaignId(bytes(32))
@@ -111,3 +114,14 @@ def test_a_state_that_the_contract_does_not_have_makes_no_campaign(node: tuple[N
         except ChainError:
             continue
         pytest.fail("99 is no status")
+
+
+def test_a_node_cannot_have_a_transaction_signed_for_another_chain(client_for: Any, new_account: Any) -> None:
+    client = client_for(new_account())
+    ours, client.chain_id = client.chain_id, client.chain_id + 1  # the node now says something else than at first
+    # A transfer of nothing to itself: it never reverts.
+    call = Call("transfer", (), Wei(0))
+    client._data = lambda _: "0x"
+    client.address = client.account.address
+    signed = client.sign(call)
+    assert TypedTransaction.from_bytes(HexBytes(signed.raw)).as_dict()["chainId"] == ours + 1
