@@ -24,6 +24,7 @@ from sonar import devnet
 from sonar.chain.client import SonarClient
 from sonar.chain.events import CampaignCreated, Event, EventCursor, GradientSubmitted, RoundSettled
 from sonar.chain.records import Status
+from sonar.devnet_services import CHAINS, default_chain, default_store
 from sonar.errors import SonarError
 from sonar.processes import Child, ProcessError, wait_until
 from sonar.protocol.spec import Training
@@ -38,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
     """The command line; argparse ends with code 2 on wrong usage."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description="Run one campaign from start to end.")
     parser.add_argument("--embedded", action="store_true", help="no Node: in-process EVM and a directory store")
-    parser.add_argument("--chain", choices=devnet.CHAINS, help="default: Ganache where Node 20+ is installed")
+    parser.add_argument("--chain", choices=CHAINS, help="default: Ganache where Node 20+ is installed")
     parser.add_argument("--data", type=Path, metavar="FILE.csv", help="a CSV with numeric features and a class column")
     parser.add_argument("--target", metavar="COLUMN", help="the class column of --data")
     parser.add_argument("--mines", type=int, default=4, metavar="N", help="honest mines (default 4)")
@@ -223,8 +224,8 @@ def run(arguments: argparse.Namespace, folder: Path, say: Console) -> int:
         f"shares of {', '.join(str(len(share.labels)) for share in tables)} records"
     )
 
-    chain = "embedded" if arguments.embedded else arguments.chain or devnet.default_chain()[0]
-    store = "directory" if arguments.embedded else devnet.default_store()[0]
+    chain = "embedded" if arguments.embedded else arguments.chain or default_chain()[0]
+    store = "directory" if arguments.embedded else default_store()[0]
     honest = [f"mine{number}" for number in range(1, arguments.mines + 1)]
     options = devnet.DevnetOptions(
         home=folder / "sonar", chain=chain, store=store, key_bits=arguments.key_bits,

@@ -41,12 +41,13 @@ def devnet(
     """Run chain, IPFS, Capsule and contract on this machine until Ctrl-C."""
     from sonar import config
     from sonar import devnet as network
+    from sonar.devnet_services import default_chain, default_store
 
     if chain is None:
-        chain, why = network.default_chain()
+        chain, why = default_chain()
         talk(f"chain: {why}")
     if store is None:
-        store, why = network.default_store()
+        store, why = default_store()
         talk(f"store: {why}")
     names = ("owner", *(f"mine{number}" for number in range(1, accounts + 1)))
     options = network.DevnetOptions(

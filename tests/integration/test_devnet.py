@@ -12,6 +12,7 @@ import pytest
 from sonar import devnet
 from sonar.chain.client import SonarClient
 from sonar.config import Network
+from sonar.errors import ConfigError
 from sonar.processes import Child, wait_until
 from sonar.storage import open_store
 from sonar.units import ether
@@ -81,6 +82,24 @@ def test_a_second_start_keeps_the_accounts_and_makes_a_new_network(tmp_path: Pat
             keys.append(net.accounts["owner"].read_text())
     assert keys[0] == keys[1]
     assert networks[0] != networks[1]
+
+
+def test_a_second_network_in_the_same_home_is_refused_and_leaves_the_first_ones_file(tmp_path: Path):
+    options = devnet.DevnetOptions(home=tmp_path, chain="embedded", store="directory", accounts=(), key_bits=2048)
+    with devnet.start(options, lambda _: None) as net:
+        with pytest.raises(ConfigError, match="another devnet is running with"), devnet.start(options, lambda _: None):
+            pass
+        assert Network.load(net.network_file) == net.network
+
+
+def test_a_home_that_cannot_be_used_is_named(tmp_path: Path):
+    (tmp_path / "file").touch()
+    options = devnet.DevnetOptions(home=tmp_path / "file" / "home", chain="embedded", store="directory")
+    with (
+        pytest.raises(ConfigError, match="cannot hold a network: Not a directory"),
+        devnet.start(options, lambda _: None),
+    ):
+        pass
 
 
 def test_the_capsule_keeps_its_identity_after_a_kill(tmp_path: Path):
