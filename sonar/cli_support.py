@@ -1,6 +1,7 @@
 """What the three commands share: errors to exit codes, results on stdout, talk on stderr."""
 
 import json
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -32,8 +33,16 @@ def echo_json(value: Any) -> None:
 
 
 def talk(text: str, **style: Any) -> None:
-    """Anything that is not a result: stderr, plain where it is not a terminal or NO_COLOR is set."""
-    click.secho(text, err=True, **style)
+    """Anything that is not a result: stderr, plain where it is not a terminal or NO_COLOR is set.
+
+    What nodes, stores and Capsules say may be in it, so nothing in it can steer the terminal.
+    """
+    click.secho(_printable(text), err=True, color=False if os.environ.get("NO_COLOR") else None, **style)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+                   for character in text)  # fmt: skip
 
 
 def _fail(error: SonarError) -> NoReturn:
