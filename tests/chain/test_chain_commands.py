@@ -79,7 +79,8 @@ def test_a_directory_that_cannot_be_made_is_an_error_in_one_line(run, tmp_path):
     options = ("--chain", "embedded", "--store", "directory", "--rpc-port", "0", "--capsule-port", "0")
     result = run("devnet", "--home", "file/below", *options)
     assert result.exit_code == 3
-    assert result.stderr == f"Error: {tmp_path / 'file' / 'below' / 'devnet'}: Not a directory\n"
+    place = tmp_path / "file" / "below"
+    assert result.stderr == f"Error: {place} cannot hold a network: Not a directory: choose another with --home\n"
 
 
 def test_native_bounties_are_summed_up_and_those_of_tokens_only_listed(stage, mines, deployed, monkeypatch):

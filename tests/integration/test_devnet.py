@@ -92,16 +92,6 @@ def test_a_second_network_in_the_same_home_is_refused_and_leaves_the_first_ones_
         assert Network.load(net.network_file) == net.network
 
 
-def test_a_home_that_cannot_be_used_is_named(tmp_path: Path):
-    (tmp_path / "file").touch()
-    options = devnet.DevnetOptions(home=tmp_path / "file" / "home", chain="embedded", store="directory")
-    with (
-        pytest.raises(ConfigError, match="cannot hold a network: Not a directory"),
-        devnet.start(options, lambda _: None),
-    ):
-        pass
-
-
 def test_the_capsule_keeps_its_identity_after_a_kill(tmp_path: Path):
     options = devnet.DevnetOptions(
         home=tmp_path, chain="embedded", store="directory", accounts=("owner",), key_bits=2048
