@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
 def run_demo(tmp_path: Path, *arguments: str) -> dict:
     """The report of a demo that must succeed, with its files in tmp_path/files."""
     report = tmp_path / "report.json"
-    command = [sys.executable, "scripts/demo.py", "--json", str(report), "--keep", str(tmp_path / "files"), *arguments]
+    command = ["scripts/demo", "--json", str(report), "--keep", str(tmp_path / "files"), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(report.read_text())
