@@ -1,7 +1,7 @@
 """The judge: scores models and picks, in plain integers, what a round's gradients are worth.
 
 Pure functions of plaintexts; they know no key, no chain and no store. A model is scored exactly (int64, ties go to the
-lower class), so the same bytes have the same score everywhere. DESIGN section 3, step 6.
+lower class), so the same bytes have the same score everywhere.
 """
 
 from collections.abc import Iterator, Sequence
