@@ -99,11 +99,13 @@ def test_a_round_that_was_judged_during_the_outage_is_taken_note_of(stage):
 
 
 @pytest.mark.timeout(3600)
-def test_kills_at_random_moments_leave_one_gradient_for_each_campaign(stage, effort):
+def test_kills_at_random_moments_leave_one_gradient_for_each_campaign(stage, effort, funder):
+    kills = effort(5, 50, 200)
+    funder(stage.owner.address, 2 * kills * 10**18)  # each campaign escrows one ether
     mine = stage.mine()
     campaigns = [stage.campaign() for _ in range(2)]
     moments = random.Random(5)
-    for _ in range(effort(5, 50, 200)):
+    for _ in range(kills):
         campaigns.append(stage.campaign())
         process = subprocess.Popen(
             mine.command("run", "--poll", "0.05", "--allow-insecure-small-key"),
