@@ -3,7 +3,8 @@
 from sonar.errors import SonarError
 
 __all__ = [
-    "CiphertextError", "EncodingOverflowError", "PublicKeyError", "SyftError", "TrainingError", "WireFormatError",
+    "CiphertextError", "EncodingOverflowError", "EngineError", "PublicKeyError", "SyftError", "TrainingError",
+    "WireFormatError",
 ]  # fmt: skip
 
 
@@ -31,3 +32,7 @@ class WireFormatError(SyftError):
 
 class TrainingError(SyftError):
     """No training map can be made from these records or this schedule."""
+
+
+class EngineError(SyftError):
+    """An engine is unknown or cannot work on this machine."""
