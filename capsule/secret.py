@@ -2,25 +2,33 @@
 
     CapsuleSecretError   a secret key or vault that cannot be made or opened
 
-Decryption is by CRT (Paillier 1999, section 7). The primes are 3 mod 4 with gcd(p - 1, q - 1) = 2, so that -x^2 has
-Jacobi symbol 1 and the obfuscators of Damgard, Jurik and Nielsen (2010) work. Python integers cannot be wiped from
-memory: who reads this process's memory has the keys.
+Decryption itself is arithmetic on integers, which `sonar.syft.engines` does. The primes are 3 mod 4 with
+gcd(p - 1, q - 1) = 2, so that -x^2 has Jacobi symbol 1 and the obfuscators of Damgard, Jurik and Nielsen (2010) work.
+Python integers cannot be wiped from memory: who reads this process's memory has the keys.
 """
 
-import os
 import secrets
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from math import gcd
 from threading import Lock
 from typing import Final, NoReturn
 
-from gmpy2 import get_context, invert, is_prime, mpz, powmod_sec
+from gmpy2 import is_prime, mpz
 from nacl import pwhash
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
 from sonar.errors import SonarError
-from sonar.syft import CiphertextError, EncryptedTensor, PublicKey, check_ciphertexts, raw_unpack
+from sonar.syft import (
+    CiphertextError,
+    EncryptedTensor,
+    Engine,
+    Progress,
+    PublicKey,
+    check_ciphertexts,
+    get_engine,
+    raw_unpack,
+)
 from sonar.syft.packing import Integers, largest_magnitude
 
 __all__ = ["CapsuleSecretError", "SecretKey", "Vault", "decrypt", "generate_key"]
@@ -41,17 +49,13 @@ class SecretKey:
     It never shows in a repr, and cannot be pickled or copied by accident: `to_bytes` is for the vault only.
     """
 
-    __slots__ = ("_hp", "_hq", "_p", "_p_squared", "_q", "_q_inverse", "_q_squared", "public")
+    __slots__ = ("_p", "_q", "public")
 
     def __init__(self, p: int, q: int, *, allow_insecure_small_key: bool = False) -> None:
         if not _fit(p, q):
             raise CapsuleSecretError("p and q are not two distinct primes, 3 mod 4, with gcd(p - 1, q - 1) = 2")
         self.public = PublicKey(p * q, allow_insecure_small_key=allow_insecure_small_key)
-        self._p, self._q = mpz(p), mpz(q)
-        self._p_squared, self._q_squared = self._p**2, self._q**2
-        # L_p((1 + n)^(p-1) mod p^2) = (p - 1) q = -q mod p, and its inverse is what decryption multiplies with.
-        self._hp, self._hq = invert(-self._q, self._p), invert(-self._p, self._q)
-        self._q_inverse = invert(self._q, self._p)
+        self._p, self._q = p, q
 
     def __repr__(self) -> str:
         return f"SecretKey(of {self.public!r})"
@@ -62,7 +66,7 @@ class SecretKey:
     def to_bytes(self) -> bytes:
         """Both primes, big-endian, in equal halves. For a `Vault` only."""
         size = (max(self._p.bit_length(), self._q.bit_length()) + 7) // 8
-        return int(self._p).to_bytes(size, "big") + int(self._q).to_bytes(size, "big")
+        return self._p.to_bytes(size, "big") + self._q.to_bytes(size, "big")
 
     @classmethod
     def from_bytes(cls, data: bytes, *, allow_insecure_small_key: bool = False) -> "SecretKey":
@@ -74,17 +78,13 @@ class SecretKey:
             raise CapsuleSecretError(f"{len(data)} bytes are not a secret key as the vault keeps it")
         return key
 
-    def raw_decrypt(self, ciphertext: int) -> int:
-        """The signed plaintext, in (-n/2, n/2), of a ciphertext that has been checked."""
-        mp = self._half(ciphertext, self._p, self._p_squared, self._hp)
-        mq = self._half(ciphertext, self._q, self._q_squared, self._hq)
-        plaintext = int(mq + self._q * ((mp - mq) * self._q_inverse % self._p))
-        return plaintext if 2 * plaintext < self.public.n else plaintext - self.public.n
-
-    @staticmethod
-    def _half(ciphertext: int, prime: mpz, square: mpz, h: mpz) -> mpz:
-        # powmod_sec: the time and memory accesses of the power do not depend on the secret exponent.
-        return (powmod_sec(ciphertext % square, prime - 1, square) - 1) // prime * h % prime
+    def raw_decrypt(
+        self, ciphertexts: Sequence[int], *, engine: Engine | str | None = None, progress: Progress | None = None
+    ) -> list[int]:
+        """The signed plaintexts, in (-n/2, n/2), of ciphertexts that have been checked."""
+        n = self.public.n
+        plaintexts = get_engine(engine).decrypt(ciphertexts, self._p, self._q, progress=progress)
+        return [plaintext if 2 * plaintext < n else plaintext - n for plaintext in plaintexts]
 
 
 def generate_key(bits: int = 3072, *, allow_insecure_small_key: bool = False) -> SecretKey:
@@ -99,19 +99,22 @@ def generate_key(bits: int = 3072, *, allow_insecure_small_key: bool = False) ->
             return SecretKey(p, q, allow_insecure_small_key=allow_insecure_small_key)
 
 
-def decrypt(secret: SecretKey, tensor: EncryptedTensor, *, threads: int | None = None) -> Integers:
-    """The integers (rows, outputs), as objects, of an encrypted tensor; on all cores unless `threads` says how many.
+def decrypt(
+    secret: SecretKey,
+    tensor: EncryptedTensor,
+    *,
+    engine: Engine | str | None = None,
+    progress: Progress | None = None,
+) -> Integers:
+    """The integers (rows, outputs), as objects, of an encrypted tensor.
 
     Raises CiphertextError for a tensor under another key, an element outside the group, bits outside the slots, and a
     value above the tensor's bound; the message never tells a plaintext.
     """
     if tensor.key != secret.public:
         raise CiphertextError(f"the tensor is under {tensor.key!r}, not {secret.public!r}: use the key it was made for")
-    check_ciphertexts(tensor)
-    workers = min(threads or os.cpu_count() or 1, len(tensor.ciphertexts))
-    with ThreadPoolExecutor(workers, "decrypt", _release_gil) as pool:
-        plaintexts = list(pool.map(secret.raw_decrypt, tensor.ciphertexts))
-    values = raw_unpack(plaintexts, tensor.layout)
+    check_ciphertexts(tensor, engine=engine)
+    values = raw_unpack(secret.raw_decrypt(tensor.ciphertexts, engine=engine, progress=progress), tensor.layout)
     if largest_magnitude(values) > tensor.bound:
         raise CiphertextError(f"a value is above the tensor's bound of {tensor.bound.bit_length()} bits: refuse it")
     return values
@@ -173,10 +176,6 @@ class Vault:
                 )
             self._salt = salt
             return self._boxes[salt]
-
-
-def _release_gil() -> None:
-    get_context().allow_release_gil = True
 
 
 def _prime(bits: int) -> int:

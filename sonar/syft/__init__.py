@@ -14,6 +14,7 @@ Errors:
     |-- EncodingOverflowError  a value or a result that would not fit its slot, raised before anything is computed
     |-- CiphertextError        ciphertexts that are not in the group, do not match, or decrypt to stray bits
     |-- WireFormatError        bytes that are not a canonical artifact
+    |-- EngineError            an engine that is unknown, or cannot work on this machine
     `-- TrainingError          records or a schedule from which no map can be made
 
 References:
@@ -25,16 +26,18 @@ References:
 """
 
 from sonar.syft.encoding import decode, encode
-from sonar.syft.engine import apply_map
+from sonar.syft.engines import Engine, Progress, get_engine
 from sonar.syft.errors import (
     CiphertextError,
     EncodingOverflowError,
+    EngineError,
     PublicKeyError,
     SyftError,
     TrainingError,
     WireFormatError,
 )
 from sonar.syft.keys import MAX_KEY_BITS, MIN_KEY_BITS, Obfuscator, PublicKey
+from sonar.syft.map import apply_map
 from sonar.syft.packing import Layout, raw_pack, raw_unpack
 from sonar.syft.product import product
 from sonar.syft.tensor import EncryptedTensor, check_ciphertexts, encrypt, rerandomise
@@ -51,8 +54,8 @@ from sonar.syft.wire import (
 
 __all__ = [
     "MAX_KEY_BITS", "MIN_KEY_BITS", "AffineMap", "CiphertextError", "EncodingOverflowError", "EncryptedTensor",
-    "Layout", "Obfuscator", "PublicKey", "PublicKeyError", "Statistics", "SyftError", "TrainingError",
-    "WireFormatError", "apply_map", "check_ciphertexts", "decode", "dump_gradient", "dump_model", "dump_product",
-    "encode", "encrypt", "load_gradient", "load_model", "load_product", "model_size_limit", "product", "raw_pack",
-    "raw_unpack", "rerandomise", "training_map",
+    "Engine", "EngineError", "Layout", "Obfuscator", "Progress", "PublicKey", "PublicKeyError", "Statistics",
+    "SyftError", "TrainingError", "WireFormatError", "apply_map", "check_ciphertexts", "decode", "dump_gradient",
+    "dump_model", "dump_product", "encode", "encrypt", "get_engine", "load_gradient", "load_model", "load_product",
+    "model_size_limit", "product", "raw_pack", "raw_unpack", "rerandomise", "training_map",
 ]  # fmt: skip

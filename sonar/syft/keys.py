@@ -5,14 +5,13 @@ n-th residue mod n^2 (Paillier 1999, with g = n + 1).
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from hashlib import sha256
 from math import gcd
 from typing import Final
 
-from gmpy2 import mpz, powmod
-
-from sonar.syft._group import join, split, subset_table
+from sonar.syft.engines import Engine, get_engine
 from sonar.syft.errors import PublicKeyError
 from sonar.units import KeyId
 
@@ -24,8 +23,6 @@ MAX_KEY_BITS: Final = 8192
 """Larger moduli are refused, so that a hostile artifact cannot ask for hours of arithmetic."""
 
 _MIN_EXPONENT_BITS: Final = 256
-_TEETH: Final = 8
-_BLOCKS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,63 +79,42 @@ class Obfuscator:
     well needs exponents above the length of n. Raises PublicKeyError for exponents below 256 bits where half the
     modulus is longer: generic discrete logarithms would take less than 2^128 steps.
 
-    Powers come from a Lim-Lee comb (CRYPTO 1994) of 8 teeth in 8 blocks: a random exponent is drawn as the random
-    table indices themselves, one byte each. Making an obfuscator costs about as much as fifty samples; it is meant to
-    be kept for the life of its key. Samples are safe to draw from threads.
+    Making an obfuscator costs about as much as a hundred samples; it is meant to be kept for the life of its key.
+    Samples are safe to draw from threads.
     """
 
-    __slots__ = ("_n", "_n_squared", "_tables", "_width", "exponent_bits", "key")
+    __slots__ = ("_base", "engine", "exponent_bits", "key")
 
-    def __init__(self, key: PublicKey, *, exponent_bits: int | None = None) -> None:
+    def __init__(self, key: PublicKey, *, exponent_bits: int | None = None, engine: Engine | str | None = None) -> None:
         half = (key.bits + 1) // 2
         bits = half if exponent_bits is None else exponent_bits
         if bits < min(half, _MIN_EXPONENT_BITS):
             raise PublicKeyError(f"exponents of {bits} bits are too short to hide anything: use {half}, the default")
         self.key = key
-        self._width = -(-bits // (_TEETH * _BLOCKS))
-        self.exponent_bits = self._width * _TEETH * _BLOCKS
-        n, n_squared = mpz(key.n), mpz(key.n_squared)
-        self._n, self._n_squared = n, n_squared
-        power = powmod(-powmod(_unit(key.n), 2, n) % n, n, n_squared)
-        powers = []
-        for _ in range(_TEETH * _BLOCKS):
-            powers.append(split(power, n))
-            power = powmod(power, 1 << self._width, n_squared)
-        self._tables = [subset_table(powers[block::_BLOCKS], n) for block in range(_BLOCKS)]
+        self.engine = get_engine(engine)
+        self.exponent_bits = -(-bits // 64) * 64
+        h = -(_unit(key.n) ** 2) % key.n
+        (residue,) = self.engine.weighted_products([[h]], [key.n], key.n)
+        self._base = self.engine.fixed_base(residue, self.exponent_bits, key.n)
 
     def __repr__(self) -> str:
         return f"Obfuscator({self.key!r}, exponent_bits={self.exponent_bits})"
 
-    def sample(self) -> int:
-        """A fresh random n-th residue mod n^2: an encryption of zero."""
-        return self.raw_encrypt(0)
+    def samples(self, count: int) -> list[int]:
+        """Fresh random n-th residues mod n^2: encryptions of zero."""
+        return self._base.powers([secrets.randbits(self.exponent_bits) for _ in range(count)])
 
-    def raw_encrypt(self, plaintext: int) -> int:
-        """A fresh encryption of a signed plaintext, |plaintext| < n / 2."""
-        element, lift = self.draw()
-        return join(element, lift + plaintext, self._n, self._n_squared)
+    def raw_encrypt(self, plaintexts: Sequence[int]) -> list[int]:
+        """Fresh encryptions of signed plaintexts m, |m| < n / 2."""
+        return self.engine.add_plaintexts(self.samples(len(plaintexts)), plaintexts, self.key.n)
 
-    def draw(self) -> tuple[mpz, mpz]:
-        """A sample as (element, lift), which stand for element * (1 + n)^lift."""
-        return self.raw_power(secrets.token_bytes(self.exponent_bits // 8))
-
-    def raw_power(self, indices: bytes) -> tuple[mpz, mpz]:
-        """h_s^r as (element, lift); r's bits are the comb's indices, `exponent_bits` / 8 bytes.
-
-        Bit t of byte 8 w + b counts 2^(width - 1 - w) * 2^((8 t + b) * width), with width = exponent_bits / 64.
-        """
-        n_squared = self._n_squared
-        element, lift = mpz(1), mpz(0)
-        for start in range(0, len(indices), _BLOCKS):
-            element, lift = element * element % n_squared, lift + lift
-            for (residues, lifts), index in zip(self._tables, indices[start : start + _BLOCKS], strict=True):
-                element = element * residues[index] % n_squared
-                lift += lifts[index]
-        return element, lift
+    def rerandomise(self, ciphertexts: Sequence[int]) -> list[int]:
+        """The same plaintexts in ciphertexts that cannot be linked to these without the secret key."""
+        return self.engine.multiply(ciphertexts, self.samples(len(ciphertexts)), self.key.n)
 
 
-def _unit(n: int) -> mpz:
+def _unit(n: int) -> int:
     while True:
         x = secrets.randbelow(n)
         if gcd(x, n) == 1:
-            return mpz(x)
+            return x

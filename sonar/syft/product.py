@@ -6,8 +6,7 @@ encrypts (W 2^(f + e) + sum a g) at scale 2^(scale + f + e): the model plus the 
 
 from collections.abc import Sequence
 
-from gmpy2 import mpz, powmod
-
+from sonar.syft.engines import Engine, get_engine
 from sonar.syft.errors import CiphertextError
 from sonar.syft.tensor import EncryptedTensor, check_bound
 
@@ -15,7 +14,12 @@ __all__ = ["product"]
 
 
 def product(
-    model: EncryptedTensor, gradients: Sequence[EncryptedTensor], weights: Sequence[int], exponent: int
+    model: EncryptedTensor,
+    gradients: Sequence[EncryptedTensor],
+    weights: Sequence[int],
+    exponent: int,
+    *,
+    engine: Engine | str | None = None,
 ) -> EncryptedTensor:
     """model + sum of weights[j] * gradients[j] / 2^exponent, at scale gradient.scale + exponent.
 
@@ -36,12 +40,7 @@ def product(
     shift = scale - model.scale + exponent
     bound = (model.bound << shift) + sum(w * g.bound for w, g in zip(weights, gradients, strict=True))
     check_bound(bound, model.slot_width)
-    n_squared = mpz(model.key.n_squared)
-    kept = [(mpz(weight), gradient.ciphertexts) for weight, gradient in zip(weights, gradients, strict=True) if weight]
-    ciphertexts = []
-    for index, ciphertext in enumerate(model.ciphertexts):
-        element = powmod(ciphertext, mpz(1) << shift, n_squared)
-        for weight, factors in kept:
-            element = element * powmod(factors[index], weight, n_squared) % n_squared
-        ciphertexts.append(int(element))
-    return EncryptedTensor(model.key, tuple(ciphertexts), model.shape, model.slot_width, scale + exponent, bound)
+    kept = [(weight, gradient.ciphertexts) for weight, gradient in zip(weights, gradients, strict=True) if weight]
+    factors, exponents = [model.ciphertexts, *(f for _, f in kept)], [1 << shift, *(w for w, _ in kept)]
+    ciphertexts = tuple(get_engine(engine).weighted_products(factors, exponents, model.key.n))
+    return EncryptedTensor(model.key, ciphertexts, model.shape, model.slot_width, scale + exponent, bound)

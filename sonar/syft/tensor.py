@@ -6,8 +6,7 @@ anything that could overflow a slot.
 
 from dataclasses import dataclass, replace
 
-from gmpy2 import gcd, mpz
-
+from sonar.syft.engines import Engine, get_engine
 from sonar.syft.errors import CiphertextError, EncodingOverflowError, PublicKeyError
 from sonar.syft.keys import Obfuscator, PublicKey
 from sonar.syft.packing import Integers, Layout, largest_magnitude, raw_pack
@@ -86,28 +85,15 @@ def encrypt(
         )
     rows, outputs = values.shape
     plaintexts = raw_pack(values, Layout(key.bits, slot_width, outputs))
-    ciphertexts = tuple(obfuscator.raw_encrypt(plaintext) for plaintext in plaintexts)
-    return EncryptedTensor(key, ciphertexts, (rows, outputs), slot_width, scale, bound)
+    return EncryptedTensor(key, tuple(obfuscator.raw_encrypt(plaintexts)), (rows, outputs), slot_width, scale, bound)
 
 
 def rerandomise(tensor: EncryptedTensor, obfuscator: Obfuscator) -> EncryptedTensor:
     """The same values in fresh ciphertexts that cannot be linked to the old ones without the secret key."""
     check_obfuscator(obfuscator, tensor.key)
-    n_squared = mpz(tensor.key.n_squared)
-    ciphertexts = tuple(int(ciphertext * obfuscator.sample() % n_squared) for ciphertext in tensor.ciphertexts)
-    return replace(tensor, ciphertexts=ciphertexts)
+    return replace(tensor, ciphertexts=tuple(obfuscator.rerandomise(tensor.ciphertexts)))
 
 
-def check_ciphertexts(tensor: EncryptedTensor) -> None:
-    """Raises CiphertextError unless every ciphertext c has 0 < c < n^2 and is coprime to n.
-
-    One gcd serves all: a product is coprime to n exactly if every factor is.
-    """
-    n, n_squared = mpz(tensor.key.n), tensor.key.n_squared
-    product = mpz(1)
-    for index, ciphertext in enumerate(tensor.ciphertexts):
-        if not 0 < ciphertext < n_squared:
-            raise CiphertextError(f"ciphertext {index} is outside 1 to n^2 - 1: refuse the artifact it came in")
-        product = product * ciphertext % n
-    if gcd(product, n) != 1:
-        raise CiphertextError("a ciphertext is not coprime to the modulus: refuse the artifact it came in")
+def check_ciphertexts(tensor: EncryptedTensor, *, engine: Engine | str | None = None) -> None:
+    """Raises CiphertextError unless every ciphertext c has 0 < c < n^2 and is coprime to n."""
+    get_engine(engine).check(tensor.ciphertexts, tensor.key.n)

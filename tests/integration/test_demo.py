@@ -61,7 +61,7 @@ def test_the_embedded_demo_pays_everyone_as_promised(tmp_path: Path, monkeypatch
     assert report["model"]["key_bits"] == 3072
     for mine in ("mine1", "poisoner"):
         loaded = loaded_modules(tmp_path / "files" / f"{mine}.log")
-        assert "sonar.syft.engine" in loaded
+        assert "sonar.syft.map" in loaded
         assert not any(module.startswith("capsule.secret") for module in loaded)
     assert "capsule.secret" in loaded_modules(next((tmp_path / "files").rglob("capsule.log")))
 

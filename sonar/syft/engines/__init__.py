@@ -1,8 +1,8 @@
 """Engines: interchangeable implementations of Paillier arithmetic on integers, which give the same numbers bit for bit.
 
-    native   C++ with AVX512-IFMA, eight ciphertexts in a vector, threads; where the extension and the processor are
-    gmpy2    GMP, processes for large maps; everywhere
-    phe      python-paillier's own operations, slow and simple: what the others are tested against
+native   C++ with AVX512-IFMA, eight ciphertexts in a vector, threads; where the extension and the processor are
+gmpy2    GMP, processes for large maps; everywhere
+phe      python-paillier's own operations, slow and simple: what the others are tested against
 """
 
 from sonar.syft.engines.base import Engine, FixedBase, Progress

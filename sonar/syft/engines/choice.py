@@ -4,7 +4,7 @@ Nothing is chosen, loaded or started by an import; the first use does.
 """
 
 import os
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Final
 
@@ -49,7 +49,7 @@ def _fastest() -> str:
     return next(name for name in ENGINES if why_unusable(name) is None)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _made(name: str, workers: int) -> Engine:
     reason = why_unusable(name)
     if reason is not None:

@@ -24,8 +24,6 @@ from sonar.syft import (
     raw_pack,
     training_map,
 )
-from sonar.syft._group import join, split, subset_table
-from sonar.syft.engine import raw_map
 
 WIDTH, SCALE, MAP_BITS = 72, 24, 15
 MODEL_BOUND = (1 << 30) - 1
@@ -43,36 +41,6 @@ def test_the_map_equals_integers_and_phe(data, secret, key, obfuscator):
     assert (gradient.scale, gradient.bound, gradient.shape) == (SCALE + MAP_BITS, GRADIENT_BOUND, model.shape)
     slow = _phe_map(model, exponents, constant)
     assert decrypt(secret, replace(gradient, ciphertexts=slow)).tolist() == decrypt(secret, gradient).tolist()
-
-
-@given(data=st.data())
-def test_the_raw_map_equals_plain_powers(data, key):
-    rows, count = data.draw(st.integers(0, 4)), data.draw(st.integers(1, 40))
-    magnitude = data.draw(st.sampled_from([0, 1, 255, 256, 1 << 20]))
-    exponents = np.array(
-        [[data.draw(st.integers(-magnitude, magnitude)) for _ in range(count)] for _ in range(rows)], dtype=np.int64
-    ).reshape(rows, count)
-    bases = [data.draw(st.integers(1, 1 << 300)) * 2 + 1 for _ in range(count)]
-    got = [join(*pair, key.n, key.n_squared) for pair in raw_map(bases, exponents, 256, key.n)]
-    for row, element in zip(exponents.tolist(), got, strict=True):
-        expected = 1
-        for base, exponent in zip(bases, row, strict=True):
-            expected = expected * pow(base, exponent, key.n_squared) % key.n_squared
-        assert element == expected
-
-
-@given(data=st.data())
-def test_subset_tables_equal_plain_products(data, key):
-    elements = data.draw(st.lists(st.integers(1, 1 << 1000).map(lambda x: 2 * x % key.n_squared), max_size=5))
-    table = subset_table([split(element, key.n) for element in elements], key.n)
-    assert len(table.residues) == len(table.lifts) == 2 ** len(elements)
-    for index, (residue, lift) in enumerate(zip(*table, strict=True)):
-        expected = 1
-        for j, element in enumerate(elements):
-            if index >> j & 1:
-                expected = expected * element % key.n_squared
-        assert join(residue, lift, key.n, key.n_squared) == expected
-        assert 0 < residue < key.n
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 7), (2, 8), (3, 21), (2, 22)])

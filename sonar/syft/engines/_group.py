@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gmpy2 import f_divmod, invert, mpz
 
-from sonar.syft.errors import CiphertextError
+from sonar.syft.engines._checks import not_coprime
 
 __all__ = ["Split", "SubsetTable", "join", "split", "subset_table"]
 
@@ -36,7 +36,7 @@ def split(element: int, n: mpz) -> Split:
     try:
         inverse = invert(residue, n)
     except ZeroDivisionError as error:
-        raise CiphertextError("a ciphertext is not coprime to the modulus: refuse the artifact it came in") from error
+        raise not_coprime() from error
     return Split(residue, high * inverse % n, inverse)
 
 

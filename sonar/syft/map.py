@@ -1,0 +1,70 @@
+"""The homomorphic affine map: Enc(change) = (A - I) Enc(W) + B, always re-randomised.
+
+With Q = round((A - I) 2^f), output row i is the product over k of c_k^(Q_ik), times an encryption of B_i.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from sonar.syft.encoding import encode
+from sonar.syft.engines import Progress
+from sonar.syft.errors import CiphertextError, EncodingOverflowError
+from sonar.syft.keys import Obfuscator
+from sonar.syft.packing import Integers, largest_magnitude, raw_pack
+from sonar.syft.tensor import EncryptedTensor, check_bound, check_obfuscator
+from sonar.syft.training import AffineMap
+
+__all__ = ["apply_map"]
+
+
+def apply_map(
+    affine: AffineMap,
+    model: EncryptedTensor,
+    *,
+    map_bits: int,
+    gradient_bound: int,
+    obfuscator: Obfuscator,
+    progress: Progress | None = None,
+) -> EncryptedTensor:
+    """The encrypted gradient (features, outputs) = change * model + constant, at scale model.scale + map_bits.
+
+    `change` is rounded to `map_bits` fractional bits. `gradient_bound` is the public bound that the result declares,
+    whatever the data, so that it says nothing about them. The result is always re-randomised: without that, whoever
+    guesses the data can test the guess. Raises EncodingOverflowError, before anything is computed, where the model's
+    bound allows a result above `gradient_bound`.
+    """
+    features, outputs = model.shape
+    if affine.change.shape != (features, features) or affine.constant.shape != (features, outputs):
+        raise CiphertextError(
+            f"a map with change {affine.change.shape} and constant {affine.constant.shape} does not fit a model of "
+            f"shape {model.shape}"
+        )
+    check_obfuscator(obfuscator, model.key)
+    check_bound(gradient_bound, model.slot_width)
+    scale = model.scale + map_bits
+    change = encode(affine.change, map_bits, (1 << (map_bits + 16)) - 1).astype(np.int64)
+    constant = encode(affine.constant, scale, gradient_bound)
+    _check_rows(change, constant, model.bound, gradient_bound)
+    engine, n, blocks = obfuscator.engine, model.key.n, model.layout.blocks
+    gradient = [0] * len(model.ciphertexts)
+    for block in range(blocks):
+        gradient[block::blocks] = engine.linear_map(
+            model.ciphertexts[block::blocks], change, n, bits=map_bits, progress=_part(progress, block, blocks)
+        )
+    gradient = engine.add_plaintexts(gradient, raw_pack(constant, model.layout), n)
+    gradient = obfuscator.rerandomise(gradient)
+    return EncryptedTensor(model.key, tuple(gradient), model.shape, model.slot_width, scale, gradient_bound)
+
+
+def _part(progress: Progress | None, part: int, parts: int) -> Progress | None:
+    return None if progress is None else lambda done: progress((part + done) / parts)
+
+
+def _check_rows(change: npt.NDArray[np.int64], constant: Integers, model_bound: int, gradient_bound: int) -> None:
+    reach = np.abs(change).sum(axis=1).tolist()
+    largest = max(r * model_bound + largest_magnitude(row) for r, row in zip(reach, constant, strict=True))
+    if largest > gradient_bound:
+        raise EncodingOverflowError(
+            f"the gradient could reach {largest.bit_length()} bits, but its bound has {gradient_bound.bit_length()}: "
+            "the campaign's gradient_bound_bits are too few for these data"
+        )

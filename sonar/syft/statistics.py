@@ -1,0 +1,165 @@
+"""Sums over a data set's records: one pass, in memory that does not grow with the records."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, Self, TypeVar
+
+import numpy as np
+
+from sonar.syft.encoding import Floats
+from sonar.syft.engines.base import Progress
+from sonar.syft.errors import TrainingError
+
+__all__ = ["Accumulator", "Batches", "Statistics", "check_class_weights", "fold", "weigh"]
+
+Batches = Iterable[tuple[Floats, Floats]]
+"""Design (records, features), the last column a constant 1, and targets (records, outputs); any number of records."""
+
+CHUNK = 4096
+"""Records that are multiplied at once: 64 features of them stay in a core's cache between X'X and X'Y."""
+
+
+class Accumulator(Protocol):
+    """What takes records batch by batch."""
+
+    records: int
+
+    def add_batch(self, design: Floats, targets: Floats) -> Self:
+        """Adds records in place and returns self."""
+        ...
+
+
+Taker = TypeVar("Taker", bound=Accumulator)
+
+
+def fold(
+    accumulator: Taker, batches: Batches, *, total: int | None = None, progress: Progress | None = None
+) -> Taker:
+    """Gives an accumulator every batch of a stream; it is returned.
+
+    `progress` is told the part of `total` records that is done after each batch, and 1 at the end; it needs `total`,
+    which may be an estimate. Raises TrainingError as the accumulator does.
+    """
+    if progress is not None and not total:
+        raise TrainingError(f"a total of {total} records has no parts to report: give the number of records as total")
+    for design, targets in batches:
+        accumulator.add_batch(design, targets)
+        if progress is not None and total:
+            progress(min(1.0, accumulator.records / total))
+    if progress is not None:
+        progress(1.0)
+    return accumulator
+
+
+@dataclass(slots=True, eq=False)
+class Statistics:
+    """The sufficient statistics of a data set for full-batch training: memory does not grow with the records.
+
+    With v_n the weight of record n (1 unless there are class weights), `gram` is the sum of v_n x_n x_n' (features,
+    features), `moment` that of v_n x_n y_n' (features, outputs) and `weight` that of v_n, over `records` records. All
+    are as private as the records, so a repr does not show them.
+    """
+
+    gram: Floats = field(repr=False)
+    moment: Floats = field(repr=False)
+    records: int
+    weight: float = field(repr=False)
+    class_weights: tuple[float, ...] | None = field(default=None, repr=False)
+
+    @classmethod
+    def empty(cls, features: int, outputs: int, *, class_weights: tuple[float, ...] | None = None) -> Self:
+        """The statistics of no records; `features` counts the bias.
+
+        With `class_weights`, one above 0 for each output, every record counts as its class does, and targets must be
+        one-hot. Raises TrainingError for other class weights.
+        """
+        check_class_weights(class_weights, outputs)
+        return cls(np.zeros((features, features)), np.zeros((features, outputs)), 0, 0.0, class_weights)
+
+    @classmethod
+    def of(
+        cls,
+        batches: Batches,
+        features: int,
+        outputs: int,
+        *,
+        class_weights: tuple[float, ...] | None = None,
+        total: int | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """The statistics of a stream of batches, in one pass; `total` and `progress` as in `fold`."""
+        return fold(cls.empty(features, outputs, class_weights=class_weights), batches, total=total, progress=progress)
+
+    def add_batch(self, design: Floats, targets: Floats) -> Self:
+        """Adds records in place and returns self: design (records, features), targets (records, outputs).
+
+        Large batches are cut into chunks, so that a memory-mapped array of any size and type may be one batch. Raises
+        TrainingError for wrong shapes, values that are not finite, and sums beyond float64; nothing is added then.
+        """
+        features, outputs = self.moment.shape
+        check_shapes(design, targets, features, outputs)
+        gram, moment, weight = np.zeros_like(self.gram), np.zeros_like(self.moment), 0.0
+        # What is not finite stays so in a sum: one look at the sums, instead of one at every record.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, len(design), CHUNK):
+                rows, aims, part = weigh(
+                    design[start : start + CHUNK], targets[start : start + CHUNK], self.class_weights
+                )
+                gram += rows.T @ rows
+                moment += rows.T @ aims
+                weight += part
+        if not (np.isfinite(gram).all() and np.isfinite(moment).all()):
+            raise not_finite(design, targets)
+        self.gram += gram
+        self.moment += moment
+        self.records += len(design)
+        self.weight += weight
+        return self
+
+
+def check_class_weights(class_weights: tuple[float, ...] | None, outputs: int) -> None:
+    """Raises TrainingError unless there are none, or a finite one above 0 for each output."""
+    if class_weights is None:
+        return
+    if len(class_weights) != outputs:
+        raise TrainingError(f"there are {len(class_weights)} class weights for {outputs} classes: give one for each")
+    for weight in class_weights:
+        if not 0 < weight < np.inf:
+            raise TrainingError(f"a class weight is {weight}: give a finite number above 0")
+
+
+def check_shapes(design: Floats, targets: Floats, features: int, outputs: int) -> None:
+    """Raises TrainingError unless a batch is (records, features) and (records, outputs)."""
+    if np.ndim(design) != 2 or np.shape(design)[1] != features or np.shape(targets) != (len(design), outputs):
+        raise TrainingError(
+            f"a batch has design {np.shape(design)} and targets {np.shape(targets)}, but the statistics need "
+            f"(records, {features}) and (records, {outputs})"
+        )
+
+
+def weigh(
+    design: Floats, targets: Floats, class_weights: tuple[float, ...] | None
+) -> tuple[Floats, Floats, float]:
+    """A batch in double precision, its records times the root of their weights, and the sum of these weights."""
+    rows, aims = np.asarray(design, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    if class_weights is None:
+        return rows, aims, float(len(rows))
+    if not (((aims == 0) | (aims == 1)).all() and (aims.sum(axis=1) == 1).all()):
+        raise TrainingError("class weights need one-hot targets: a 1 for the record's class and 0 elsewhere")
+    weights = aims @ np.array(class_weights)
+    roots = np.sqrt(weights)[:, None]
+    return rows * roots, aims * roots, float(weights.sum())
+
+
+def not_finite(design: Floats, targets: Floats) -> TrainingError:
+    """Why sums over these records are not finite."""
+    for name, values in (("features", design), ("targets", targets)):
+        bad = next((start for start in range(0, len(values), CHUNK)
+                    if not np.isfinite(values[start : start + CHUNK]).all()), None)  # fmt: skip
+        if bad is not None:
+            record = bad + int(np.argwhere(~np.isfinite(values[bad : bad + CHUNK]))[0][0])
+            return TrainingError(
+                f"a batch of {len(design)} records has {name} that are not finite, first in its record {record + 1}: "
+                "clean the data"
+            )
+    return TrainingError(f"the sums over a batch of {len(design)} records overflow float64: scale the features")
