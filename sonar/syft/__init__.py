@@ -4,7 +4,7 @@ Below, integers (`raw_*`); above, floats and tensors. Nothing here holds or need
 a chain, a content store or HTTP.
 
     weights (features, outputs) --encode--> integers --raw_pack--> plaintexts --encrypt--> EncryptedTensor
-    a mine's records --Statistics--> training_map --apply_map--> EncryptedTensor, the gradient
+    a mine's records --FeatureMap, Schedule--> AffineMap --apply_map--> EncryptedTensor, the gradient
     a round's gradients --product--> EncryptedTensor, the next model
 
 Errors:
@@ -27,6 +27,7 @@ References:
 
 from sonar.syft.encoding import decode, encode
 from sonar.syft.engines import Engine, Progress, get_engine
+from sonar.syft.epoch import Epoch
 from sonar.syft.errors import (
     CiphertextError,
     EncodingOverflowError,
@@ -36,12 +37,15 @@ from sonar.syft.errors import (
     TrainingError,
     WireFormatError,
 )
+from sonar.syft.features import FeatureMap, Identity, Polynomial, RandomFourier
 from sonar.syft.keys import MAX_KEY_BITS, MIN_KEY_BITS, Obfuscator, PublicKey
 from sonar.syft.map import apply_map
 from sonar.syft.packing import Layout, raw_pack, raw_unpack
 from sonar.syft.product import product
+from sonar.syft.schedule import Schedule
+from sonar.syft.statistics import Statistics
 from sonar.syft.tensor import EncryptedTensor, check_ciphertexts, encrypt, rerandomise
-from sonar.syft.training import AffineMap, Statistics, training_map
+from sonar.syft.training import AffineMap, Loss, training_map
 from sonar.syft.wire import (
     dump_gradient,
     dump_model,
@@ -54,8 +58,9 @@ from sonar.syft.wire import (
 
 __all__ = [
     "MAX_KEY_BITS", "MIN_KEY_BITS", "AffineMap", "CiphertextError", "EncodingOverflowError", "EncryptedTensor",
-    "Engine", "EngineError", "Layout", "Obfuscator", "Progress", "PublicKey", "PublicKeyError", "Statistics",
-    "SyftError", "TrainingError", "WireFormatError", "apply_map", "check_ciphertexts", "decode", "dump_gradient",
-    "dump_model", "dump_product", "encode", "encrypt", "get_engine", "load_gradient", "load_model", "load_product",
+    "Engine", "EngineError", "Epoch", "FeatureMap", "Identity", "Layout", "Loss", "Obfuscator", "Polynomial",
+    "Progress", "PublicKey", "PublicKeyError", "RandomFourier", "Schedule", "Statistics", "SyftError",
+    "TrainingError", "WireFormatError", "apply_map", "check_ciphertexts", "decode", "dump_gradient", "dump_model",
+    "dump_product", "encode", "encrypt", "get_engine", "load_gradient", "load_model", "load_product",
     "model_size_limit", "product", "raw_pack", "raw_unpack", "rerandomise", "training_map",
 ]  # fmt: skip

@@ -69,8 +69,8 @@ class EpochBuilder:
         self._augmented = np.zeros((features, features + outputs))
         self._steps = 0
         self._held = 0
-        # A step by its records costs 2 (features + outputs) products of features a record, one by X'X as many a row
-        # of X'X; few records are also quicker to find L in, and never take more memory than X'X.
+        # A step by the records multiplies the map by X and by X', one by X'X does so once, after X'X was made. With few
+        # records the former is less, L is quicker to find, and they take no more memory than X'X.
         self._small = 2 * batch_size <= features
         self._rows = np.empty((batch_size if self._small else 0, features))
         self._aims = np.empty((batch_size if self._small else 0, outputs))

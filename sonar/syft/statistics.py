@@ -32,9 +32,7 @@ class Accumulator(Protocol):
 Taker = TypeVar("Taker", bound=Accumulator)
 
 
-def fold(
-    accumulator: Taker, batches: Batches, *, total: int | None = None, progress: Progress | None = None
-) -> Taker:
+def fold(accumulator: Taker, batches: Batches, *, total: int | None = None, progress: Progress | None = None) -> Taker:
     """Gives an accumulator every batch of a stream; it is returned.
 
     `progress` is told the part of `total` records that is done after each batch, and 1 at the end; it needs `total`,
@@ -110,8 +108,9 @@ class Statistics:
                 weight += part
         if not (np.isfinite(gram).all() and np.isfinite(moment).all()):
             raise not_finite(design, targets)
-        self.gram += gram
-        self.moment += moment
+        with np.errstate(over="ignore"):  # `training_map` looks at the whole
+            self.gram += gram
+            self.moment += moment
         self.records += len(design)
         self.weight += weight
         return self
@@ -137,9 +136,7 @@ def check_shapes(design: Floats, targets: Floats, features: int, outputs: int) -
         )
 
 
-def weigh(
-    design: Floats, targets: Floats, class_weights: tuple[float, ...] | None
-) -> tuple[Floats, Floats, float]:
+def weigh(design: Floats, targets: Floats, class_weights: tuple[float, ...] | None) -> tuple[Floats, Floats, float]:
     """A batch in double precision, its records times the root of their weights, and the sum of these weights."""
     rows, aims = np.asarray(design, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     if class_weights is None:

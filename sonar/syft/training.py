@@ -88,9 +88,7 @@ def quadratic(statistics: Statistics, loss: Loss) -> tuple[Floats, Floats]:
     return CURVATURE[loss] * gram, moment - CENTRE[loss] * gram[:, -1:]
 
 
-def training_map(
-    statistics: Statistics, *, epochs: int, rate: float, l2: float, loss: Loss = "ridge"
-) -> AffineMap:
+def training_map(statistics: Statistics, *, epochs: int, rate: float, l2: float, loss: Loss = "ridge") -> AffineMap:
     """The affine map of `epochs` steps of gradient descent with step `rate` / L, 0 < rate <= 1, and ridge `l2` >= 0.
 
     float64 throughout. Raises TrainingError for no records, statistics without information, or a schedule outside the

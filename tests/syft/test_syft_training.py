@@ -128,9 +128,12 @@ def test_no_records_and_empty_records_are_refused():
 
 
 def test_statistics_beyond_float64_are_refused():
-    with np.errstate(over="ignore"):
-        statistics = _statistics(np.full((3, 2), 1e200), np.ones((3, 1)))
-    with pytest.raises(TrainingError, match="scale the features"):
+    with pytest.raises(TrainingError, match="overflow float64: scale the features"):
+        _statistics(np.full((3, 2), 1e200), np.ones((3, 1)))
+    statistics = _statistics(np.full((1, 2), 1e154), np.ones((1, 1)))
+    for _ in range(2):
+        statistics.add_batch(np.full((1, 2), 1e154), np.ones((1, 1)))
+    with pytest.raises(TrainingError, match="overflow float64: scale the features"):
         training_map(statistics, epochs=1, rate=1.0, l2=0.0)
 
 
