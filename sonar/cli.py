@@ -144,6 +144,38 @@ def stats(network: Path | None, as_json: bool) -> None:
         click.echo(f"{name:<20} {value}")
 
 
+@main.command()
+@_json
+def engines(as_json: bool) -> None:
+    """Say which engines for encrypted arithmetic work here, and which is used."""
+    report = _engines()
+    if as_json:
+        echo_json(report)
+        return
+    for row in report["engines"]:
+        click.echo(f"{row['name']:<8} {'usable' if row['usable'] else 'not usable: ' + row['reason']}")
+    why = "SONAR_ENGINE" if report["by"] == "SONAR_ENGINE" else "the fastest that works here"
+    if report["problem"] is None:
+        click.echo(f"{'chosen':<8} {report['chosen']} ({why}), workers: {report['workers']}")
+    else:
+        click.echo(f"{'chosen':<8} none ({why}): {report['problem']}")
+
+
+def _engines() -> dict[str, Any]:
+    import os
+
+    from sonar.syft import EngineError
+    from sonar.syft.engines import ENGINES, get_engine, why_unusable
+
+    rows = [{"name": name, "usable": (reason := why_unusable(name)) is None, "reason": reason} for name in ENGINES]
+    by = "SONAR_ENGINE" if os.environ.get("SONAR_ENGINE") else "fastest"
+    try:
+        engine = get_engine()
+    except EngineError as error:
+        return {"engines": rows, "chosen": None, "by": by, "workers": None, "problem": str(error)}
+    return {"engines": rows, "chosen": engine.name, "by": by, "workers": engine.workers, "problem": None}
+
+
 def _connect(path: Path | None) -> "tuple[SonarClient, int]":
     from sonar.chain.client import SonarClient
     from sonar.config import Network
