@@ -11,12 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from gmpy2 import mpz, powmod
 
+from sonar.syft.engines._cost import group_size
 from sonar.syft.engines._group import Split, split, subset_table
 from sonar.syft.engines.base import Exponents, Progress
 
 __all__ = ["raw_map"]
-
-_MAX_GROUP = 14
 
 
 def raw_map(
@@ -56,10 +55,8 @@ def raw_map(
 
 
 def _groups(count: int, lookups: int) -> list[slice]:
-    """Even groups of at most t of `count` bases, with t chosen so that building and looking up cost least."""
-    # A table entry costs about 1.7 look-ups.
-    best = min(range(1, _MAX_GROUP + 1), key=lambda t: -(-count // t) * (lookups + 1.7 * 2**t))
-    groups = -(-count // best)
+    """Even groups of `count` bases, each small enough to tabulate."""
+    groups = -(-count // group_size(count, lookups))
     return [slice(count * g // groups, count * (g + 1) // groups) for g in range(groups)]
 
 
