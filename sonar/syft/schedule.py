@@ -84,9 +84,8 @@ class Schedule:
         or expands.
         """
         if isinstance(gathered, Epoch) != (self.batch_size is not None):
-            raise TrainingError(
-                f"a schedule of batch size {self.batch_size} cannot use a {type(gathered).__name__}: gather with it"
-            )
+            kind = "an Epoch" if isinstance(gathered, Epoch) else "Statistics"
+            raise TrainingError(f"a schedule of batch size {self.batch_size} cannot use {kind}: gather with it")
         if isinstance(gathered, Epoch):
             return gathered.training_map(self.epochs)
         if gathered.class_weights != self.class_weights:

@@ -141,7 +141,7 @@ def weigh(design: Floats, targets: Floats, class_weights: tuple[float, ...] | No
     rows, aims = np.asarray(design, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     if class_weights is None:
         return rows, aims, float(len(rows))
-    if not (((aims == 0) | (aims == 1)).all() and (aims.sum(axis=1) == 1).all()):
+    if not (((aims == 0) | (aims == 1)).all() and (aims @ np.ones(aims.shape[1]) == 1).all()):
         raise TrainingError("class weights need one-hot targets: a 1 for the record's class and 0 elsewhere")
     weights = aims @ np.array(class_weights)
     roots = np.sqrt(weights)[:, None]
