@@ -114,7 +114,8 @@ def decrypt(
     if tensor.key != secret.public:
         raise CiphertextError(f"the tensor is under {tensor.key!r}, not {secret.public!r}: use the key it was made for")
     check_ciphertexts(tensor, engine=engine)
-    values = raw_unpack(secret.raw_decrypt(tensor.ciphertexts, engine=engine, progress=progress), tensor.layout)
+    plaintexts = secret.raw_decrypt(tensor.ciphertexts, engine=engine, progress=progress)
+    values = raw_unpack(plaintexts, tensor.layout, tensor.shape[0])
     if largest_magnitude(values) > tensor.bound:
         raise CiphertextError(f"a value is above the tensor's bound of {tensor.bound.bit_length()} bits: refuse it")
     return values

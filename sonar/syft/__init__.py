@@ -40,7 +40,7 @@ from sonar.syft.errors import (
 from sonar.syft.features import FeatureMap, Identity, Polynomial, RandomFourier
 from sonar.syft.keys import MAX_KEY_BITS, MIN_KEY_BITS, Obfuscator, PublicKey
 from sonar.syft.map import apply_map
-from sonar.syft.packing import Layout, raw_pack, raw_unpack
+from sonar.syft.packing import Layout, raw_pack, raw_unpack, rows_that_fit
 from sonar.syft.product import product
 from sonar.syft.schedule import Schedule
 from sonar.syft.statistics import Statistics
@@ -50,6 +50,7 @@ from sonar.syft.wire import (
     dump_gradient,
     dump_model,
     dump_product,
+    gradient_size_limit,
     load_gradient,
     load_model,
     load_product,
@@ -61,6 +62,7 @@ __all__ = [
     "Engine", "EngineError", "Epoch", "FeatureMap", "Identity", "Layout", "Loss", "Obfuscator", "Polynomial",
     "Progress", "PublicKey", "PublicKeyError", "RandomFourier", "Schedule", "Statistics", "SyftError",
     "TrainingError", "WireFormatError", "apply_map", "check_ciphertexts", "decode", "dump_gradient", "dump_model",
-    "dump_product", "encode", "encrypt", "get_engine", "load_gradient", "load_model", "load_product",
-    "model_size_limit", "product", "raw_pack", "raw_unpack", "rerandomise", "training_map",
+    "dump_product", "encode", "encrypt", "get_engine", "gradient_size_limit", "load_gradient", "load_model",
+    "load_product", "model_size_limit", "product", "raw_pack", "raw_unpack", "rerandomise", "rows_that_fit",
+    "training_map",
 ]  # fmt: skip

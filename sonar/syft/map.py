@@ -1,7 +1,10 @@
 """The homomorphic affine map: Enc(change) = (A - I) Enc(W) + B, always re-randomised.
 
-With Q = round((A - I) 2^f), output row i is the product over k of c_k^(Q_ik), times an encryption of B_i.
+With Q = round((A - I) 2^f), output row i is the product over k of c_k^(Q_ik), times an encryption of B_i. Rows are
+stacked before B is added and the result re-randomised, so both are done once for all rows of a ciphertext.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +14,7 @@ from sonar.syft.engines import Progress
 from sonar.syft.errors import CiphertextError, EncodingOverflowError
 from sonar.syft.keys import Obfuscator
 from sonar.syft.packing import Integers, largest_magnitude, raw_pack
-from sonar.syft.tensor import EncryptedTensor, check_bound, check_obfuscator
+from sonar.syft.tensor import EncryptedTensor, check_bound, check_obfuscator, check_unstacked
 from sonar.syft.training import AffineMap
 
 __all__ = ["apply_map"]
@@ -24,14 +27,15 @@ def apply_map(
     map_bits: int,
     gradient_bound: int,
     obfuscator: Obfuscator,
+    rows_per_plaintext: int = 1,
     progress: Progress | None = None,
 ) -> EncryptedTensor:
     """The encrypted gradient (features, outputs) = change * model + constant, at scale model.scale + map_bits.
 
     `change` is rounded to `map_bits` fractional bits. `gradient_bound` is the public bound that the result declares,
-    whatever the data, so that it says nothing about them. The result is always re-randomised: without that, whoever
-    guesses the data can test the guess. Raises EncodingOverflowError, before anything is computed, where the model's
-    bound allows a result above `gradient_bound`.
+    whatever the data, so that it says nothing about them; `rows_per_plaintext` of its rows share a ciphertext. The
+    result is always re-randomised: without that, whoever guesses the data can test the guess. Raises
+    EncodingOverflowError, before anything is computed, where the model's bound allows a result above `gradient_bound`.
     """
     features, outputs = model.shape
     if affine.change.shape != (features, features) or affine.constant.shape != (features, outputs):
@@ -40,6 +44,8 @@ def apply_map(
             f"shape {model.shape}"
         )
     check_obfuscator(obfuscator, model.key)
+    check_unstacked(model)
+    layout = replace(model.layout, rows_per_plaintext=rows_per_plaintext)
     check_bound(gradient_bound, model.slot_width)
     scale = model.scale + map_bits
     change = encode(affine.change, map_bits, (1 << (map_bits + 16)) - 1).astype(np.int64)
@@ -51,9 +57,12 @@ def apply_map(
         gradient[block::blocks] = engine.linear_map(
             model.ciphertexts[block::blocks], change, n, bits=map_bits, progress=_part(progress, block, blocks)
         )
-    gradient = engine.add_plaintexts(gradient, raw_pack(constant, model.layout), n)
+    gradient = engine.weighted_products(*layout.stacking(gradient), n)
+    gradient = engine.add_plaintexts(gradient, raw_pack(constant, layout), n)
     gradient = obfuscator.rerandomise(gradient)
-    return EncryptedTensor(model.key, tuple(gradient), model.shape, model.slot_width, scale, gradient_bound)
+    return EncryptedTensor(
+        model.key, tuple(gradient), model.shape, model.slot_width, scale, gradient_bound, rows_per_plaintext
+    )
 
 
 def _part(progress: Progress | None, part: int, parts: int) -> Progress | None:

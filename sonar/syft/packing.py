@@ -3,10 +3,14 @@
 Slot j of a plaintext is its digit at 2^(slot_width * j), with digits in (-2^(slot_width-1), 2^(slot_width-1)). A
 packed plaintext stays below 2^(key_bits - 3) in magnitude, so it is signed mod n without ambiguity, and below n / 3,
 which is what python-paillier allows.
+
+Where one row leaves room for more, several rows may be stacked in one plaintext: row j of a stack lies 2^(row_bits * j)
+higher. Whoever holds rows' ciphertexts can stack them, with public powers and no key.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +18,7 @@ import numpy.typing as npt
 
 from sonar.syft.errors import CiphertextError, EncodingOverflowError
 
-__all__ = ["Integers", "Layout", "largest_magnitude", "raw_pack", "raw_unpack"]
+__all__ = ["Integers", "Layout", "largest_magnitude", "raw_pack", "raw_unpack", "rows_that_fit"]
 
 Integers = npt.NDArray[Any]
 """An array of exact integers: int64, or Python integers as objects."""
@@ -22,20 +26,28 @@ Integers = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How `outputs` values of `slot_width` bits go into plaintexts of a `key_bits` key.
+    """How rows of `outputs` values of `slot_width` bits go into plaintexts of a `key_bits` key.
 
-    Raises EncodingOverflowError where not even one slot fits.
+    A row takes `blocks` plaintexts, or `rows_per_plaintext` rows share one; `rows_that_fit` says how many can. Raises
+    EncodingOverflowError where not even one slot fits, or not so many rows.
     """
 
     key_bits: int
     slot_width: int
     outputs: int
+    rows_per_plaintext: int = 1
 
     def __post_init__(self) -> None:
         if self.outputs < 1 or self.slot_width < 2 or self.slots < 1:
             raise EncodingOverflowError(
                 f"{self.outputs} outputs in slots of {self.slot_width} bits do not fit a key of {self.key_bits} bits: "
                 "use a smaller slot_width or a larger key"
+            )
+        fit = rows_that_fit(self.key_bits, self.slot_width, self.outputs)
+        if not 1 <= self.rows_per_plaintext <= fit:
+            raise EncodingOverflowError(
+                f"{self.rows_per_plaintext} rows of {self.outputs} slots cannot share a plaintext of {self.slots}: "
+                f"stack 1 to {fit}"
             )
 
     @property
@@ -45,13 +57,38 @@ class Layout:
 
     @property
     def blocks(self) -> int:
-        """The plaintexts of one row."""
+        """The plaintexts of one row that is not stacked."""
         return -(-self.outputs // self.slots)
+
+    @property
+    def row_bits(self) -> int:
+        """How much higher the next row of a stack lies."""
+        return self.slot_width * self.outputs
 
     @property
     def largest(self) -> int:
         """The largest magnitude of a slot's value."""
         return (1 << (self.slot_width - 1)) - 1
+
+    def plaintexts(self, rows: int) -> int:
+        """The plaintexts of `rows` rows."""
+        return -(-rows // self.rows_per_plaintext) * self.blocks
+
+    def stacking(self, ciphertexts: Sequence[int]) -> tuple[list[list[int]], list[int]]:
+        """The factors and exponents whose `Engine.weighted_products` are the stacked ciphertexts of unstacked rows.
+
+        Stack i is the product over j of ciphertexts[i * rows_per_plaintext + j]^(2^(row_bits * j)); 1, an encryption
+        of 0, stands for the rows that the last stack lacks.
+        """
+        step, stacks = self.rows_per_plaintext, -(-len(ciphertexts) // self.rows_per_plaintext)
+        used = min(step, len(ciphertexts))
+        factors = [list(ciphertexts[j::step]) for j in range(used)]
+        return [f + [1] * (stacks - len(f)) for f in factors], [1 << (self.row_bits * j) for j in range(used)]
+
+
+def rows_that_fit(key_bits: int, slot_width: int, outputs: int) -> int:
+    """How many rows of `outputs` slots can share one plaintext; 1 also where a row takes several plaintexts."""
+    return max(1, (key_bits - 2) // slot_width // outputs)
 
 
 def raw_pack(values: Integers, layout: Layout) -> list[int]:
@@ -61,25 +98,33 @@ def raw_pack(values: Integers, layout: Layout) -> list[int]:
             f"a value of {largest_magnitude(values).bit_length()} bits and a sign does not fit a slot of "
             f"{layout.slot_width} bits: use a larger slot_width or a smaller scale"
         )
-    width, slots = layout.slot_width, layout.slots
+    width, slots, rows = layout.slot_width, layout.slots, values.tolist()
     plaintexts = []
-    for row in values.tolist():
-        for start in range(0, layout.outputs, slots):
+    for first in range(0, len(rows), layout.rows_per_plaintext):
+        line = list(chain.from_iterable(rows[first : first + layout.rows_per_plaintext]))
+        for start in range(0, len(line), slots):
             plaintext = 0
-            for value in reversed(row[start : start + slots]):
+            for value in reversed(line[start : start + slots]):
                 plaintext = (plaintext << width) + value
             plaintexts.append(plaintext)
     return plaintexts
 
 
-def raw_unpack(plaintexts: Sequence[int], layout: Layout) -> Integers:
-    """Integers (rows, outputs) as objects, of signed plaintexts; raises CiphertextError for bits outside the slots."""
-    width, slots, blocks = layout.slot_width, layout.slots, layout.blocks
+def raw_unpack(plaintexts: Sequence[int], layout: Layout, rows: int) -> Integers:
+    """Integers (rows, outputs) as objects, of signed plaintexts.
+
+    Raises CiphertextError for a wrong number of plaintexts and for bits outside the slots that these rows use.
+    """
+    if len(plaintexts) != layout.plaintexts(rows):
+        raise CiphertextError(f"{rows} rows are in {layout.plaintexts(rows)} plaintexts, not in {len(plaintexts)}")
+    width, slots, blocks, outputs = layout.slot_width, layout.slots, layout.blocks, layout.outputs
     half, mask = 1 << (width - 1), (1 << width) - 1
     values: list[int] = []
     for index, plaintext in enumerate(plaintexts):
+        first = index // blocks * layout.rows_per_plaintext
+        line = min(layout.rows_per_plaintext, rows - first) * outputs
         rest = int(plaintext)
-        for _ in range(min(slots, layout.outputs - index % blocks * slots)):
+        for _ in range(min(slots, line - index % blocks * slots)):
             value = ((rest + half) & mask) - half
             values.append(value)
             rest = (rest - value) >> width
@@ -87,7 +132,7 @@ def raw_unpack(plaintexts: Sequence[int], layout: Layout) -> Integers:
             raise CiphertextError(f"plaintext {index} has stray bits outside its slots: refuse the artifact")
     array = np.empty(len(values), dtype=object)
     array[:] = values
-    return array.reshape(len(plaintexts) // blocks, layout.outputs)
+    return array.reshape(rows, outputs)
 
 
 def largest_magnitude(values: Integers) -> int:

@@ -1,5 +1,8 @@
 """Encrypted tensors: packed Paillier ciphertexts of a (rows, outputs) integer matrix with a public scale and bound.
 
+Every row has ciphertexts of its own, or several share one: a gradient's rows do where they fit, because whatever is
+done with a ciphertext then serves them all. A model's do not, because its rows are mapped one by one.
+
 The bound is the largest magnitude that any slot can hold. Every operation tracks it and raises before it computes
 anything that could overflow a slot.
 """
@@ -16,11 +19,12 @@ __all__ = ["EncryptedTensor", "check_ciphertexts", "encrypt", "rerandomise"]
 
 @dataclass(frozen=True, slots=True)
 class EncryptedTensor:
-    """Ciphertexts of shape[0] * layout.blocks packed plaintexts, row after row.
+    """Ciphertexts of layout.plaintexts(shape[0]) packed plaintexts, row after row.
 
-    `scale` is the number of fractional bits, `bound` the largest magnitude of an encoded value. Raises
-    EncodingOverflowError where the bound does not fit a slot and CiphertextError for a wrong number of ciphertexts;
-    whether they are ciphertexts at all is for `check_ciphertexts`.
+    `scale` is the number of fractional bits, `bound` the largest magnitude of an encoded value, `rows_per_plaintext`
+    how many rows share a ciphertext. Raises EncodingOverflowError where the bound does not fit a slot, or the rows not
+    a plaintext, and CiphertextError for a wrong number of ciphertexts; whether they are ciphertexts at all is for
+    `check_ciphertexts`.
     """
 
     key: PublicKey
@@ -29,12 +33,13 @@ class EncryptedTensor:
     slot_width: int
     scale: int
     bound: int
+    rows_per_plaintext: int = 1
 
     def __post_init__(self) -> None:
-        rows, layout = self.shape[0], self.layout
-        if rows < 1 or len(self.ciphertexts) != rows * layout.blocks:
+        count = self.layout.plaintexts(self.shape[0])
+        if self.shape[0] < 1 or len(self.ciphertexts) != count:
             raise CiphertextError(
-                f"a tensor of shape {self.shape} needs {rows * layout.blocks} ciphertexts, not {len(self.ciphertexts)}"
+                f"a tensor of shape {self.shape} needs {count} ciphertexts, not {len(self.ciphertexts)}"
             )
         if self.scale < 0 or self.bound < 0:
             raise EncodingOverflowError(f"scale {self.scale} and bound {self.bound} must not be negative")
@@ -43,13 +48,13 @@ class EncryptedTensor:
     def __repr__(self) -> str:
         return (
             f"EncryptedTensor({self.key!r}, shape={self.shape}, slot_width={self.slot_width}, scale={self.scale}, "
-            f"bound={self.bound})"
+            f"bound={self.bound}, rows_per_plaintext={self.rows_per_plaintext})"
         )
 
     @property
     def layout(self) -> Layout:
-        """How the outputs are packed."""
-        return Layout(self.key.bits, self.slot_width, self.shape[1])
+        """How the rows are packed."""
+        return Layout(self.key.bits, self.slot_width, self.shape[1], self.rows_per_plaintext)
 
 
 def check_bound(bound: int, slot_width: int) -> None:
@@ -61,6 +66,14 @@ def check_bound(bound: int, slot_width: int) -> None:
         )
 
 
+def check_unstacked(tensor: EncryptedTensor) -> None:
+    """Raises CiphertextError unless every row has ciphertexts of its own."""
+    if tensor.rows_per_plaintext != 1:
+        raise CiphertextError(
+            f"{tensor.rows_per_plaintext} rows of {tensor!r} share a ciphertext: give a tensor that is not stacked"
+        )
+
+
 def check_obfuscator(obfuscator: Obfuscator, key: PublicKey) -> None:
     """Raises PublicKeyError unless the obfuscator was made for this key."""
     if obfuscator.key != key:
@@ -68,11 +81,19 @@ def check_obfuscator(obfuscator: Obfuscator, key: PublicKey) -> None:
 
 
 def encrypt(
-    values: Integers, key: PublicKey, obfuscator: Obfuscator, *, slot_width: int, scale: int, bound: int
+    values: Integers,
+    key: PublicKey,
+    obfuscator: Obfuscator,
+    *,
+    slot_width: int,
+    scale: int,
+    bound: int,
+    rows_per_plaintext: int = 1,
 ) -> EncryptedTensor:
     """Encrypts integers (rows, outputs) of magnitude up to `bound`, which are numbers times 2^scale.
 
-    Raises EncodingOverflowError for a value above the bound, or a bound that does not fit a slot.
+    Raises EncodingOverflowError for a value above the bound, a bound that does not fit a slot, or rows that do not fit
+    a plaintext.
     """
     if values.ndim != 2 or not values.size:
         raise CiphertextError(f"values of shape {values.shape} are not (rows, outputs) with at least one of each")
@@ -84,8 +105,9 @@ def encrypt(
             "bits: scale the values or raise the bound"
         )
     rows, outputs = values.shape
-    plaintexts = raw_pack(values, Layout(key.bits, slot_width, outputs))
-    return EncryptedTensor(key, tuple(obfuscator.raw_encrypt(plaintexts)), (rows, outputs), slot_width, scale, bound)
+    plaintexts = raw_pack(values, Layout(key.bits, slot_width, outputs, rows_per_plaintext))
+    ciphertexts = tuple(obfuscator.raw_encrypt(plaintexts))
+    return EncryptedTensor(key, ciphertexts, (rows, outputs), slot_width, scale, bound, rows_per_plaintext)
 
 
 def rerandomise(tensor: EncryptedTensor, obfuscator: Obfuscator) -> EncryptedTensor:

@@ -1,8 +1,11 @@
 """The wire format of models, gradients and products: safetensors with one metadata key of canonical JSON.
 
-    "sonar": {bound, format, key, kind, scale, shape, slot_width}    key: the fingerprint in hex
-    ciphertexts  uint8 (count, ciphertext_size)                      big-endian, row after row
-    modulus      uint8 (modulus_size,)                               big-endian, in a model only
+    "sonar": {bound, format, key, kind, rows_per_plaintext, scale, shape, slot_width}    key: the fingerprint in hex
+    ciphertexts  uint8 (count, ciphertext_size)    big-endian, row after row, or stack of rows after stack
+    modulus      uint8 (modulus_size,)             big-endian, in a model only
+
+Format 2. `rows_per_plaintext` rows share a ciphertext, 1 to MAX_ROWS_PER_PLAINTEXT; in a model always 1, because a
+training map takes its rows one by one.
 
 The same tensor is always the same bytes: one metadata key, because several are written in random order. A decoder
 takes nothing but the exact bytes that the encoder would write, raises WireFormatError for all else, and has checked
@@ -20,24 +23,26 @@ from sonar import canonical
 from sonar.syft.errors import CiphertextError, EncodingOverflowError, PublicKeyError, WireFormatError
 from sonar.syft.keys import MAX_KEY_BITS, PublicKey
 from sonar.syft.packing import Layout
-from sonar.syft.tensor import EncryptedTensor, check_ciphertexts
+from sonar.syft.tensor import EncryptedTensor, check_ciphertexts, check_unstacked
 
 __all__ = [
-    "MAX_OUTPUTS", "MAX_ROWS", "dump_gradient", "dump_model", "dump_product", "load_gradient", "load_model",
-    "load_product", "model_size_limit",
+    "MAX_OUTPUTS", "MAX_ROWS", "MAX_ROWS_PER_PLAINTEXT", "dump_gradient", "dump_model", "dump_product",
+    "gradient_size_limit", "load_gradient", "load_model", "load_product", "model_size_limit",
 ]  # fmt: skip
 
 MAX_ROWS: Final = 2048
 MAX_OUTPUTS: Final = 256
-_FORMAT: Final = 1
+MAX_ROWS_PER_PLAINTEXT: Final = 64
+_FORMAT: Final = 2
 _MAX_HEADER: Final = 1024
 _MAX_SLOT_WIDTH: Final = 512
 _MAX_SCALE: Final = 512
-_FIELDS: Final = {"bound", "format", "key", "kind", "scale", "shape", "slot_width"}
+_FIELDS: Final = {"bound", "format", "key", "kind", "rows_per_plaintext", "scale", "shape", "slot_width"}
 
 
 def dump_model(tensor: EncryptedTensor) -> bytes:
-    """The canonical bytes of an encrypted model, which carry its public key."""
+    """The canonical bytes of an encrypted model, which carry its public key; CiphertextError for stacked rows."""
+    check_unstacked(tensor)
     return _dump(tensor, "model")
 
 
@@ -81,12 +86,17 @@ def load_product(
 
 
 def model_size_limit(rows: int, outputs: int, *, slot_width: int = 72, max_key_bits: int = MAX_KEY_BITS) -> int:
-    """The most bytes that a model, gradient or product of this shape can have, under any key up to `max_key_bits`."""
+    """The most bytes that a model of this shape can have, under any key up to `max_key_bits`."""
     row = max(
         -(-outputs // ((bits - 2) // slot_width)) * ((2 * bits + 7) // 8)
         for bits in range(slot_width + 2, max_key_bits + 1)
     )
     return 8 + _MAX_HEADER + rows * row + (max_key_bits + 7) // 8
+
+
+def gradient_size_limit(rows: int, layout: Layout) -> int:
+    """The most bytes that a gradient or product of so many rows in this layout can have."""
+    return 8 + _MAX_HEADER + layout.plaintexts(rows) * ((2 * layout.key_bits + 7) // 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,7 @@ def _dump(tensor: EncryptedTensor, kind: str) -> bytes:
         "key": key.key_id.hex(),
         "shape": list(tensor.shape),
         "slot_width": tensor.slot_width,
+        "rows_per_plaintext": tensor.rows_per_plaintext,
         "scale": tensor.scale,
         "bound": tensor.bound,
     }
@@ -147,6 +158,7 @@ def _check_fields(fields: Any, kind: str, max_rows: int, max_outputs: int) -> No
         "rows": (shape[0], 1, max_rows),
         "outputs": (shape[1], 1, max_outputs),
         "slot_width": (fields["slot_width"], 2, _MAX_SLOT_WIDTH),
+        "rows_per_plaintext": (fields["rows_per_plaintext"], 1, 1 if kind == "model" else MAX_ROWS_PER_PLAINTEXT),
         "scale": (fields["scale"], 0, _MAX_SCALE),
         "bound": (fields["bound"], 0, 1 << _MAX_SLOT_WIDTH),
     }
@@ -161,7 +173,8 @@ def _tensor(data: bytes, parts: _Parts, key: PublicKey) -> EncryptedTensor:
         raise WireFormatError(f"a {kind} names the key {fields['key']!r:.70}, not {key.key_id.hex()}")
     rows, outputs = fields["shape"]
     try:
-        count = rows * Layout(key.bits, fields["slot_width"], outputs).blocks
+        layout = Layout(key.bits, fields["slot_width"], outputs, fields["rows_per_plaintext"])
+        count = layout.plaintexts(rows)
         size = key.ciphertext_size
         if len(parts.payload) != count * size + parts.modulus_size:
             raise WireFormatError(f"a {kind} of {len(data)} bytes does not hold exactly {count} ciphertexts")
@@ -174,6 +187,7 @@ def _tensor(data: bytes, parts: _Parts, key: PublicKey) -> EncryptedTensor:
             slot_width=fields["slot_width"],
             scale=fields["scale"],
             bound=fields["bound"],
+            rows_per_plaintext=fields["rows_per_plaintext"],
         )
         check_ciphertexts(tensor)
     except (CiphertextError, EncodingOverflowError) as error:

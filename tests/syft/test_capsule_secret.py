@@ -97,6 +97,14 @@ def test_stray_bits_are_refused(secret, key, obfuscator):
             decrypt(secret, tensor)
 
 
+def test_stray_bits_beyond_a_short_last_stack_are_refused(secret, key, obfuscator):
+    width = 72
+    for stray in (1 << (2 * width), 1 << (5 * width), -(1 << (2 * width))):
+        stacks = obfuscator.raw_encrypt([(1 << (5 * width)) + 1, 5 + stray])
+        with pytest.raises(CiphertextError, match="plaintext 1 has stray bits"):
+            decrypt(secret, EncryptedTensor(key, tuple(stacks), (4, 2), width, 0, 10, rows_per_plaintext=3))
+
+
 @pytest.mark.parametrize("value", [11, -11])
 def test_values_above_the_bound_are_refused_without_telling_them(value, secret, key, obfuscator):
     tensor = encrypt(np.array([[0, value]]), key, obfuscator, slot_width=72, scale=0, bound=11)

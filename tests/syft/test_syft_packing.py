@@ -1,26 +1,89 @@
 """Packing and fixed point."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonar.syft import CiphertextError, EncodingOverflowError, Layout, decode, encode, raw_pack, raw_unpack
+from sonar.syft import (
+    CiphertextError,
+    EncodingOverflowError,
+    Layout,
+    decode,
+    encode,
+    raw_pack,
+    raw_unpack,
+    rows_that_fit,
+)
 
 
 @given(st.data())
 def test_unpacking_undoes_packing_up_to_the_bounds(data):
     width = data.draw(st.integers(2, 100))
-    layout = Layout(data.draw(st.integers(width + 2, 600)), width, data.draw(st.integers(1, 20)))
-    rows = data.draw(st.integers(1, 4))
-    value = st.one_of(
-        st.sampled_from([-layout.largest, 0, layout.largest]), st.integers(-layout.largest, layout.largest)
-    )
-    values = [[data.draw(value) for _ in range(layout.outputs)] for _ in range(rows)]
+    layout = _layout(data, data.draw(st.integers(width + 2, 600)), width, data.draw(st.integers(1, 20)))
+    rows = data.draw(st.integers(1, 9))
+    values = _values(data, rows, layout)
     plaintexts = raw_pack(np.array(values, dtype=object), layout)
-    assert len(plaintexts) == rows * layout.blocks
+    assert len(plaintexts) == layout.plaintexts(rows) == -(-rows // layout.rows_per_plaintext) * layout.blocks
     assert all(abs(plaintext) < 1 << (layout.key_bits - 3) for plaintext in plaintexts)
-    assert raw_unpack(plaintexts, layout).tolist() == values
+    assert raw_unpack(plaintexts, layout, rows).tolist() == values
+
+
+@given(st.data())
+def test_a_stack_is_the_sum_of_its_rows_shifted(data):
+    """On plaintexts, what `weighted_products` does with the terms of `Layout.stacking` on ciphertexts."""
+    layout = _layout(data, 300, data.draw(st.integers(2, 40)), data.draw(st.integers(1, 4)))
+    rows = data.draw(st.integers(1, 20))
+    values = np.array(_values(data, rows, layout), dtype=object)
+    plaintexts = raw_pack(values, replace(layout, rows_per_plaintext=1))
+    meaning = {1: 0} | {row + 2: plaintext for row, plaintext in enumerate(plaintexts)}
+    factors, exponents = layout.stacking(range(2, rows + 2))
+    assert len(factors) == len(exponents) == min(rows, layout.rows_per_plaintext)
+    assert {len(factor) for factor in factors} == {layout.plaintexts(rows)}
+    stacked = [
+        sum(meaning[element] * exponent for element, exponent in zip(stack, exponents, strict=True))
+        for stack in zip(*factors, strict=True)
+    ]
+    assert stacked == raw_pack(values, layout)
+
+
+@given(st.data())
+def test_bits_outside_the_used_slots_of_any_stack_are_refused(data):
+    layout = _layout(data, 200, data.draw(st.integers(2, 30)), data.draw(st.integers(1, 3)))
+    rows = data.draw(st.integers(1, 9))
+    plaintexts = raw_pack(np.array(_values(data, rows, layout), dtype=object), layout)
+    index = data.draw(st.integers(0, len(plaintexts) - 1))
+    used = min(layout.rows_per_plaintext, rows - index * layout.rows_per_plaintext) * layout.row_bits
+    stray = data.draw(st.sampled_from([1, -1])) << data.draw(st.integers(used, 199))
+    plaintexts[index] += stray
+    with pytest.raises(CiphertextError, match=f"plaintext {index} has stray bits"):
+        raw_unpack(plaintexts, layout, rows)
+
+
+def test_signs_at_the_bounds_do_not_reach_the_next_row():
+    layout = Layout(128, 16, 2, rows_per_plaintext=3)
+    for signs in itertools.product((-1, 1), repeat=6):
+        values = (np.array(signs).reshape(3, 2) * layout.largest).tolist()
+        assert raw_unpack(raw_pack(np.array(values, dtype=object), layout), layout, 3).tolist() == values
+
+
+def test_no_more_rows_share_a_plaintext_than_fit():
+    assert rows_that_fit(3072, 72, 10) == 4
+    assert (rows_that_fit(3072, 72, 1), rows_that_fit(3072, 72, 21), rows_that_fit(3072, 72, 22)) == (42, 2, 1)
+    assert rows_that_fit(3072, 72, 100) == 1, "a row of several plaintexts"
+    assert Layout(3072, 72, 10, 4).plaintexts(65) == 17
+    for outputs, rows in ((10, 5), (10, 0), (10, -1), (22, 2), (100, 2)):
+        with pytest.raises(EncodingOverflowError, match=f"{rows} rows of {outputs} slots cannot share a plaintext"):
+            Layout(3072, 72, outputs, rows)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_wrong_number_of_plaintexts_is_refused(count):
+    with pytest.raises(CiphertextError, match=f"5 rows are in 2 plaintexts, not in {count}"):
+        raw_unpack([0] * count, Layout(128, 16, 2, 3), 5)
 
 
 def test_digits_at_3072_bits_take_one_plaintext_a_row():
@@ -51,7 +114,7 @@ def test_bits_outside_the_used_slots_are_refused(stray):
     layout = Layout(128, 16, 2)
     plaintexts = raw_pack(np.array([[1, -1], [2, 3]]), layout)
     with pytest.raises(CiphertextError, match="plaintext 1 has stray bits"):
-        raw_unpack([plaintexts[0], plaintexts[1] + stray], layout)
+        raw_unpack([plaintexts[0], plaintexts[1] + stray], layout, 2)
 
 
 def test_bits_in_an_unused_slot_of_the_last_block_are_refused():
@@ -59,7 +122,7 @@ def test_bits_in_an_unused_slot_of_the_last_block_are_refused():
     plaintexts = raw_pack(np.array([[1, 2, 3, 4]]), layout)
     assert len(plaintexts) == 2
     with pytest.raises(CiphertextError, match="plaintext 1"):
-        raw_unpack([plaintexts[0], plaintexts[1] + (1 << 16)], layout)
+        raw_unpack([plaintexts[0], plaintexts[1] + (1 << 16)], layout, 1)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8), st.integers(0, 60))
@@ -89,3 +152,13 @@ def test_a_number_above_the_bound_is_refused(number):
 def test_a_number_that_is_not_finite_is_refused(number):
     with pytest.raises(EncodingOverflowError, match="not finite"):
         encode(np.array([[number]]), 24, 1 << 30)
+
+
+def _layout(data: st.DataObject, key_bits: int, width: int, outputs: int) -> Layout:
+    return Layout(key_bits, width, outputs, data.draw(st.integers(1, rows_that_fit(key_bits, width, outputs))))
+
+
+def _values(data: st.DataObject, rows: int, layout: Layout) -> list[list[int]]:
+    bound = layout.largest
+    value = st.one_of(st.sampled_from([-bound, 0, bound]), st.integers(-bound, bound))
+    return [[data.draw(value) for _ in range(layout.outputs)] for _ in range(rows)]

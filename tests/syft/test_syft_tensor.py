@@ -18,6 +18,7 @@ from sonar.syft import (
     encrypt,
     raw_unpack,
     rerandomise,
+    rows_that_fit,
 )
 
 WIDTH = 72
@@ -26,12 +27,13 @@ BOUND = (1 << 71) - 1
 
 @given(data=st.data())
 def test_phe_decrypts_what_we_encrypt(data, secret, key, obfuscator):
-    rows, outputs = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 16))
+    rows, outputs = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 16))
     values = _values(data, rows, outputs, BOUND)
-    tensor = encrypt(values, key, obfuscator, slot_width=WIDTH, scale=24, bound=BOUND)
+    stacked = data.draw(st.integers(1, rows_that_fit(key.bits, WIDTH, outputs)))
+    tensor = encrypt(values, key, obfuscator, slot_width=WIDTH, scale=24, bound=BOUND, rows_per_plaintext=stacked)
     phe_secret = _phe(secret)
     plaintexts = [_signed(phe_secret.raw_decrypt(c), key.n) for c in tensor.ciphertexts]
-    assert raw_unpack(plaintexts, tensor.layout).tolist() == values.tolist()
+    assert raw_unpack(plaintexts, tensor.layout, rows).tolist() == values.tolist()
     assert decrypt(secret, tensor).tolist() == values.tolist()
 
 
@@ -84,6 +86,14 @@ def test_a_wrong_number_of_ciphertexts_is_refused(key, obfuscator):
     for ciphertexts in ((), tensor.ciphertexts[:3], tensor.ciphertexts * 2):
         with pytest.raises(CiphertextError, match="needs 4 ciphertexts"):
             replace(tensor, ciphertexts=ciphertexts)
+    stacked = encrypt(
+        np.zeros((5, 2), dtype=np.int64), key, obfuscator, slot_width=WIDTH, scale=0, bound=1, rows_per_plaintext=3
+    )
+    for ciphertexts in ((), stacked.ciphertexts[:1], stacked.ciphertexts * 2):
+        with pytest.raises(CiphertextError, match="needs 2 ciphertexts"):
+            replace(stacked, ciphertexts=ciphertexts)
+    with pytest.raises(EncodingOverflowError, match="stack 1 to 3"):
+        replace(stacked, rows_per_plaintext=4)
 
 
 def test_ciphertexts_outside_the_group_are_refused(key, secret, obfuscator):

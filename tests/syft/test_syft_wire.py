@@ -16,6 +16,7 @@ from safetensors.numpy import load, save
 from capsule.secret import SecretKey, decrypt
 from sonar import canonical
 from sonar.syft import (
+    CiphertextError,
     EncryptedTensor,
     PublicKey,
     WireFormatError,
@@ -23,11 +24,14 @@ from sonar.syft import (
     dump_model,
     dump_product,
     encrypt,
+    gradient_size_limit,
     load_gradient,
     load_model,
     load_product,
     model_size_limit,
+    rows_that_fit,
 )
+from sonar.syft.wire import MAX_ROWS_PER_PLAINTEXT
 from sonar.units import digest_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -43,6 +47,15 @@ def golden_tensor() -> EncryptedTensor:
     return EncryptedTensor(key, ciphertexts, (3, 2), 200, 24, (1 << 60) - 1)
 
 
+def stacked_tensor() -> EncryptedTensor:
+    """The same values in stacks of two rows, the last one short; the random factor of stack i is (i + 2)^n."""
+    tensor = golden_tensor()
+    n = tensor.key.n
+    plaintexts = (-3 - (2 << 60) - (1 << 120), 1 + (2 << 60))
+    ciphertexts = tuple((1 + n * m) * pow(i + 2, n, n * n) % (n * n) for i, m in enumerate(plaintexts))
+    return replace(tensor, ciphertexts=ciphertexts, slot_width=60, bound=(1 << 59) - 1, rows_per_plaintext=2)
+
+
 @pytest.mark.parametrize("kind", DUMPS)
 def test_the_golden_tensor_is_the_golden_bytes(kind):
     assert DUMPS[kind](golden_tensor()) == (GOLDEN / f"{kind}.safetensors").read_bytes()
@@ -55,6 +68,14 @@ def test_the_golden_files_load_and_decrypt():
     assert decrypt(secret, model).tolist() == [[-3, -2], [-1, 0], [1, 2]]
     assert load_gradient((GOLDEN / "gradient.safetensors").read_bytes(), model.key) == model
     assert load_product((GOLDEN / "product.safetensors").read_bytes(), model.key) == model
+
+
+@pytest.mark.parametrize("kind", ["gradient", "product"])
+def test_the_stacked_tensor_is_the_golden_bytes(kind):
+    tensor, data = stacked_tensor(), (GOLDEN / f"stacked-{kind}.safetensors").read_bytes()
+    assert DUMPS[kind](tensor) == data
+    assert _load(kind, data) == tensor
+    assert decrypt(SecretKey(P, Q, allow_insecure_small_key=True), tensor).tolist() == [[-3, -2], [-1, 0], [1, 2]]
 
 
 def test_another_process_writes_the_same_bytes():
@@ -75,10 +96,15 @@ def test_what_is_written_is_read_back(data, key, obfuscator):
     width = data.draw(st.integers(16, 128))
     bound = data.draw(st.integers(0, (1 << (width - 1)) - 1))
     values = np.zeros(shape, dtype=np.int64)
-    tensor = encrypt(values, key, obfuscator, slot_width=width, scale=data.draw(st.integers(0, 100)), bound=bound)
+    scale = data.draw(st.integers(0, 100))
+    tensor = encrypt(values, key, obfuscator, slot_width=width, scale=scale, bound=bound)
     assert load_model(dump_model(tensor), allow_insecure_small_key=True) == tensor
-    assert load_gradient(dump_gradient(tensor), key) == tensor
-    assert load_product(dump_product(tensor), key) == tensor
+    rows = data.draw(st.integers(1, min(MAX_ROWS_PER_PLAINTEXT, rows_that_fit(key.bits, width, shape[1]))))
+    stacked = encrypt(values, key, obfuscator, slot_width=width, scale=scale, bound=bound, rows_per_plaintext=rows)
+    assert load_gradient(dump_gradient(stacked), key) == stacked
+    assert load_product(dump_product(stacked), key) == stacked
+    assert len(dump_gradient(stacked)) <= gradient_size_limit(shape[0], stacked.layout)
+    assert len(dump_product(stacked)) <= gradient_size_limit(shape[0], stacked.layout)
     assert len(dump_model(tensor)) <= model_size_limit(*shape, slot_width=width, max_key_bits=512)
     assert len(dump_model(tensor)) <= model_size_limit(*shape, slot_width=width)
 
@@ -94,7 +120,7 @@ def test_artifacts_are_plain_safetensors():
 
 def test_kinds_and_keys_cannot_pass_for_each_other(other_secret):
     tensor = golden_tensor()
-    with pytest.raises(WireFormatError, match="a 'product' of format 1 is needed"):
+    with pytest.raises(WireFormatError, match="a 'product' of format 2 is needed"):
         load_product(dump_gradient(tensor), tensor.key)
     with pytest.raises(WireFormatError):
         load_model(dump_gradient(tensor), allow_insecure_small_key=True)
@@ -171,7 +197,17 @@ BAD = {
     "fields missing": (lambda d: _with_fields(d, lambda f: f.pop("bound")), "exactly the fields"),
     "fields too many": (lambda d: _header(d, more=1), "exactly the fields"),
     "fields are a list": (lambda d: save(load(d), metadata={"sonar": "[]"}), "exactly the fields"),
-    "format": (lambda d: _header(d, format=2), "of format 2"),
+    "format": (lambda d: _header(d, format=3), "of format 3"),
+    "old format": (lambda d: _header(d, format=1), "of format 1"),
+    "no stacks": (lambda d: _header(d, rows_per_plaintext=0), "rows_per_plaintext 0"),
+    "high stacks": (lambda d: _header(d, rows_per_plaintext=65), "rows_per_plaintext 65"),
+    "huge stacks": (lambda d: _header(d, rows_per_plaintext=1 << 70), "rows_per_plaintext 11805"),
+    "stacks of half rows": (lambda d: _header(d, rows_per_plaintext=1.5), "rows_per_plaintext 1.5"),
+    "stacks are true": (lambda d: _header(d, rows_per_plaintext=True), "rows_per_plaintext True"),
+    "stacks of rows of several blocks": (
+        lambda d: _header(d, rows_per_plaintext=2),
+        "cannot share a plaintext|rows_per_plaintext 2 of a model",
+    ),
     "format is a list": (lambda d: _header(d, format=[1] * 100), "of format"),
     "shape is a number": (lambda d: _header(d, shape=3), "not \\(rows, outputs\\)"),
     "shape of three": (lambda d: _header(d, shape=[3, 2, 1]), "not \\(rows, outputs\\)"),
@@ -215,6 +251,30 @@ def test_bad_bytes_are_refused(kind, name):
         _load(kind, data)
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (1, "exactly 3 ciphertexts"),
+        (3, "3 rows of 2 slots cannot share a plaintext of 4: stack 1 to 2"),
+        (64, "64 rows of 2 slots cannot share"),
+        (65, "rows_per_plaintext 65"),
+        (0, "rows_per_plaintext 0"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["gradient", "product"])
+def test_a_stacked_artifact_with_another_height_is_refused(kind, rows, message):
+    with pytest.raises(WireFormatError, match=message):
+        _load(kind, _header(DUMPS[kind](stacked_tensor()), rows_per_plaintext=rows))
+
+
+def test_a_model_is_never_stacked():
+    with pytest.raises(CiphertextError, match="give a tensor that is not stacked"):
+        dump_model(stacked_tensor())
+    single = replace(stacked_tensor(), rows_per_plaintext=1, ciphertexts=(1, 1, 1))
+    with pytest.raises(WireFormatError, match="rows_per_plaintext 2 of a model is not an integer from 1 to 1"):
+        _load("model", _header(dump_model(single), rows_per_plaintext=2))
+
+
 @pytest.mark.parametrize("modulus", [b"", b"\0" * 32, bytes([2] * 32), b"\xff" * 2000])
 def test_a_model_with_a_bad_modulus_is_refused(modulus):
     data = dump_model(golden_tensor())
@@ -234,7 +294,8 @@ def test_a_modulus_with_a_leading_zero_is_refused():
 @settings(max_examples=6 * settings.default.max_examples)
 @given(data=st.data(), kind=st.sampled_from(sorted(DUMPS)))
 def test_damaged_bytes_raise_nothing_but_the_format_error(data, kind):
-    good = bytearray(DUMPS[kind](golden_tensor()))
+    tensors = [golden_tensor()] if kind == "model" else [golden_tensor(), stacked_tensor()]
+    good = bytearray(DUMPS[kind](data.draw(st.sampled_from(tensors))))
     for _ in range(data.draw(st.integers(1, 4))):
         good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
     damaged = bytes(good[: data.draw(st.integers(0, len(good)))])
@@ -261,6 +322,9 @@ def test_the_size_limit_is_close_to_what_a_full_size_model_needs():
     assert len(dump_model(replace(tensor, key=PublicKey((1 << 3072) - 1)))) <= model_size_limit(
         65, 10, max_key_bits=3072
     )
+    stacked = replace(tensor, ciphertexts=(1,) * 6, rows_per_plaintext=11)
+    size = len(dump_gradient(stacked))
+    assert size <= gradient_size_limit(65, stacked.layout) <= size + 1024
 
 
 def _load(kind: str, data: bytes) -> EncryptedTensor:
