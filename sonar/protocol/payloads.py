@@ -10,9 +10,10 @@ from safetensors.numpy import load, save
 
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.spec import Spec
+from sonar.syft.features import CLIP
 
 __all__ = [
-    "MAX_VALIDATION_BYTES", "check_validation_size", "decode_validation", "decode_weights", "design_matrix",
+    "CLIP", "MAX_VALIDATION_BYTES", "check_validation_size", "decode_validation", "decode_weights", "design_matrix",
     "encode_validation", "encode_weights",
 ]  # fmt: skip
 
@@ -20,15 +21,18 @@ MAX_VALIDATION_BYTES = 256 << 20
 MAX_VALIDATION_SCORES = 1 << 22
 """The most class scores (records times classes) of a validation set: the judge holds dozens of such tables at once."""
 _MAX_HEADER = 1024
-CLIP = 16.0
-"""Scaled features are clipped to this magnitude: it bounds the judge's integers and what one outlier can do."""
+_BLOCK = 4096
+"""Records that are mapped at once."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
 def check_validation_size(records: int, features: int, classes: int) -> None:
-    """Raises ProtocolError for a validation set that the Capsule would not take."""
+    """Raises ProtocolError for a validation set that the Capsule would not take.
+
+    `features` are those of the records, or what the feature map makes of them if that is more.
+    """
     if records < 2:
         raise ProtocolError(f"the validation set has {records} records: give at least 2, better hundreds")
     most = min(MAX_VALIDATION_SCORES // classes, (MAX_VALIDATION_BYTES - 8 - _MAX_HEADER) // (8 * features + 8))
@@ -56,7 +60,7 @@ def decode_validation(data: bytes, spec: Spec) -> tuple[Floats, Ints]:
             f"the validation set has features {features.shape} and labels {labels.shape}, "
             f"but the spec needs (records, {len(spec.features)}) and (records,)"
         )
-    check_validation_size(len(labels), len(spec.features), len(spec.classes))
+    check_validation_size(len(labels), max(len(spec.features), spec.mapping.outputs), len(spec.classes))
     if not np.isfinite(features).all():
         raise ProtocolError("the validation set has features that are not finite: remove or fill them")
     if labels.min() < 0 or labels.max() >= len(spec.classes):
@@ -65,12 +69,12 @@ def decode_validation(data: bytes, spec: Spec) -> tuple[Floats, Ints]:
 
 
 def encode_weights(weights: Ints) -> bytes:
-    """Weights (features + 1, classes) as integers at the spec's scale 2^weight_bits."""
+    """Weights (mapped features + 1, classes) as integers at the spec's scale 2^weight_bits."""
     return save({"weights": np.ascontiguousarray(weights, dtype=np.int64)})
 
 
 def decode_weights(data: bytes, spec: Spec) -> Ints:
-    """The weights (features + 1, classes) in untrusted bytes, within the spec's bound; raises ProtocolError."""
+    """The weights (mapped features + 1, classes) in untrusted bytes, within the spec's bound; raises ProtocolError."""
     weights = _load(data, "model", {"weights": np.int64})["weights"]
     if weights.shape != spec.shape:
         raise ProtocolError(f"the model has shape {weights.shape}, but the spec needs {spec.shape}")
@@ -80,12 +84,21 @@ def decode_weights(data: bytes, spec: Spec) -> Ints:
 
 
 def design_matrix(spec: Spec, features: Floats) -> Floats:
-    """The model's input (records, features + 1): scaled with the spec's public constants, clipped, bias of 1 last."""
+    """The model's input (records, mapped features + 1) for features (records, features) in raw units.
+
+    Scaled with the spec's public constants, clipped to +-CLIP, which bounds the judge's integers and what one outlier
+    can do, mapped by the spec's feature map, and a bias of 1 last.
+    """
     offset = np.array([f.offset for f in spec.features])
     scale = np.array([f.scale for f in spec.features])
-    with np.errstate(over="ignore"):  # the clip takes infinities, and finite numbers give no NaN
-        scaled = np.clip((np.asarray(features, dtype=np.float64) - offset) / scale, -CLIP, CLIP)
-    return np.hstack([scaled, np.ones((len(scaled), 1))])
+    mapping = spec.mapping
+    design = np.ones((len(features), mapping.outputs + 1))
+    for start in range(0, len(features), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        with np.errstate(over="ignore"):  # the clip takes infinities, and finite numbers give no NaN
+            scaled = np.clip((np.asarray(features[block], dtype=np.float64) - offset) / scale, -CLIP, CLIP)
+        design[block, :-1] = mapping.transform(scaled)
+    return design
 
 
 def _load(data: bytes, what: str, dtypes: dict[str, type]) -> dict[str, npt.NDArray]:  # type: ignore[type-arg]

@@ -11,14 +11,21 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sonar import canonical
 from sonar.chain.records import NATIVE, PayoutBase, Terms
 from sonar.protocol.errors import SpecError
+from sonar.syft import FeatureMap, Identity, Layout, Polynomial, PublicKey, RandomFourier, Schedule, rows_that_fit
+from sonar.syft.wire import MAX_ROWS_PER_PLAINTEXT
 from sonar.units import PPM, Address, Ppm, Wei
 
-__all__ = ["MAX_SPEC_BYTES", "Encoding", "Feature", "Payout", "Rounds", "Spec", "Training"]
+__all__ = [
+    "MAX_SPEC_BYTES", "AnyMap", "Encoding", "Feature", "FourierMap", "IdentityMap", "Payout", "PolynomialMap", "Rounds",
+    "Spec", "Training",
+]  # fmt: skip
 
 MAX_SPEC_BYTES = 1_000_000
 MAX_FEATURES = 2047
-"""With the bias 2048 rows: the judge's integer scores then fit 63 bits."""
+"""What a feature map may give. With the bias 2048 rows: the judge's integer scores then fit 63 bits."""
 MAX_CLASSES = 256
+MIN_BATCH = 16
+"""Every batch costs a mine a step on the whole map: smaller ones would let a spec waste its time."""
 
 
 def _printable(text: str) -> str:
@@ -27,6 +34,7 @@ def _printable(text: str) -> str:
     return text
 
 
+ClassWeight = Annotated[float, Field(ge=1e-3, le=1e3)]
 Name = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 
 
@@ -42,26 +50,87 @@ class Feature(_Strict):
     scale: Annotated[float, Field(gt=0)] = 1.0
 
 
-class Training(_Strict):
-    """The local training of one round: full-batch gradient descent on the ridge loss.
+class IdentityMap(_Strict):
+    """The model sees the scaled features themselves."""
 
-    One step is W <- W - rate / L * (X'(XW - Y) / N + l2 * W) with L the largest eigenvalue of X'X / N + l2, on the
-    mine's own data; `epochs` of them cost no more than one.
+    kind: Literal["identity"] = "identity"
+
+    def of(self, inputs: int) -> FeatureMap:
+        """The map of so many features."""
+        return Identity(inputs)
+
+
+class FourierMap(_Strict):
+    """The model sees `count` random Fourier features of the kernel exp(-gamma |x - y|^2), drawn from the seed.
+
+    `sonar.syft.RandomFourier` says how, bit by bit.
     """
 
-    loss: Literal["ridge"] = "ridge"
+    kind: Literal["fourier"] = "fourier"
+    count: Annotated[int, Field(ge=1, le=MAX_FEATURES)]
+    gamma: Annotated[float, Field(ge=1e-9, le=1e3)]
+    seed: Annotated[int, Field(ge=0, lt=1 << 53)] = 0
+
+    def of(self, inputs: int) -> FeatureMap:
+        """The map of so many features."""
+        return RandomFourier(inputs, self.count, self.gamma, self.seed)
+
+
+class PolynomialMap(_Strict):
+    """The model sees the features and their products of up to `degree`, without any feature twice unless `powers`.
+
+    `sonar.syft.Polynomial` says which, and in which order.
+    """
+
+    kind: Literal["polynomial"] = "polynomial"
+    degree: Annotated[int, Field(ge=2, le=3)] = 2
+    powers: bool = True
+
+    def of(self, inputs: int) -> FeatureMap:
+        """The map of so many features."""
+        return Polynomial(inputs, self.degree, self.powers)
+
+
+AnyMap = Annotated[IdentityMap | FourierMap | PolynomialMap, Field(discriminator="kind")]
+
+
+class Training(_Strict):
+    """The local training of one round: gradient descent on a quadratic loss of the mine's own data.
+
+    One step is W <- W - rate / L * (H W - C), with L the largest eigenvalue of H. Ridge: H = X'X / N + l2, C = X'Y / N.
+    Taylor-logistic: H = X'X / 4N + l2, C = X'(Y - 1/2) / N. A step takes all records, or with `batch_size` so many in
+    the data's order, and an epoch takes each record once. With `class_weights`, one a class, a record of class k counts
+    as so many; only their ratios matter. `epochs` of them cost no more than one.
+    """
+
+    loss: Literal["ridge", "taylor-logistic"] = "ridge"
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     l2: Annotated[float, Field(ge=0, le=1e3)] = 1e-3
+    batch_size: Annotated[int, Field(ge=MIN_BATCH, le=1_000_000_000)] | None = None
+    class_weights: Annotated[tuple[ClassWeight, ...], Field(min_length=2, max_length=MAX_CLASSES)] | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """The same as the encrypted arithmetic takes it."""
+        return Schedule(
+            epochs=self.epochs,
+            rate=self.rate,
+            l2=self.l2,
+            loss=self.loss,
+            batch_size=self.batch_size,
+            class_weights=self.class_weights,
+        )
 
 
 class Encoding(_Strict):
-    """The fixed-point scales and slot sizes of weights, training map and gradient; all in bits, all public.
+    """The fixed-point scales and slot sizes of weights, training map and gradient, in bits; all public.
 
     Weights are integers at scale 2^weight_bits and below 2^weight_bound_bits in magnitude, the training map has scale
     2^map_bits, a gradient 2^(weight_bits + map_bits) with magnitude below 2^gradient_bound_bits, and a settlement's
     weights a_i sum to at most 2^step_bits. The widest slot holds every choice of the others; wider ones would only make
-    everybody's work and artifacts larger.
+    everybody's work and artifacts larger. Up to `stacked_rows` rows of a gradient share a ciphertext where its slots
+    allow it; with 1 none do.
     """
 
     slot_width: Annotated[int, Field(ge=16, le=128)] = 72
@@ -70,6 +139,7 @@ class Encoding(_Strict):
     step_bits: Annotated[int, Field(ge=0, le=16)] = 10
     weight_bound_bits: Annotated[int, Field(ge=0, le=8)] = 6
     gradient_bound_bits: Annotated[int, Field(ge=0, le=24)] = 14
+    stacked_rows: Annotated[int, Field(ge=1, le=MAX_ROWS_PER_PLAINTEXT)] = MAX_ROWS_PER_PLAINTEXT
 
     @property
     def weight_bound(self) -> int:
@@ -85,6 +155,14 @@ class Encoding(_Strict):
     def gradient_bound(self) -> int:
         """The largest magnitude of an encoded gradient element, at scale 2^gradient_scale."""
         return (1 << (self.gradient_scale + self.gradient_bound_bits)) - 1
+
+    def gradient_layout(self, key: PublicKey, outputs: int) -> Layout:
+        """How the rows of a gradient, and of a round's product, go into the plaintexts of this key.
+
+        Raises EncodingOverflowError for a key that not even one slot fits.
+        """
+        rows = min(self.stacked_rows, rows_that_fit(key.bits, self.slot_width, outputs))
+        return Layout(key.bits, self.slot_width, outputs, rows)
 
     @model_validator(mode="after")
     def _slots_hold_a_round(self) -> Self:
@@ -137,7 +215,7 @@ class Spec(_Strict):
     target_column: Name = "target"
     features: Annotated[tuple[Feature, ...], Field(min_length=1, max_length=MAX_FEATURES)]
     classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=MAX_CLASSES)]
-    feature_map: Literal["identity"] = "identity"
+    feature_map: AnyMap = IdentityMap()
     min_records: Annotated[int, Field(ge=2, le=10**12)] = 100
     training: Training = Training()
     encoding: Encoding = Encoding()
@@ -156,10 +234,27 @@ class Spec(_Strict):
             raise ValueError(f"target column {self.target_column!r} is also a feature")
         return self
 
+    @model_validator(mode="after")
+    def _maps_and_weights_fit(self) -> Self:
+        if self.mapping.outputs > MAX_FEATURES:
+            raise ValueError(
+                f"the {self.feature_map.kind} map of {len(self.features)} features gives {self.mapping.outputs}, above "
+                f"the limit of {MAX_FEATURES}"
+            )
+        weights = self.training.class_weights
+        if weights is not None and len(weights) != len(self.classes):
+            raise ValueError(f"there are {len(weights)} class_weights for {len(self.classes)} classes")
+        return self
+
+    @property
+    def mapping(self) -> FeatureMap:
+        """What the scaled features become before the model sees them."""
+        return self.feature_map.of(len(self.features))
+
     @property
     def shape(self) -> tuple[int, int]:
-        """The weights' shape: (features + 1 for the bias, classes)."""
-        return len(self.features) + 1, len(self.classes)
+        """The weights' shape: (mapped features + 1 for the bias, classes)."""
+        return self.mapping.outputs + 1, len(self.classes)
 
     def to_bytes(self) -> bytes:
         """The canonical bytes, whose SHA-256 is committed to on chain."""

@@ -9,6 +9,7 @@ from safetensors.numpy import save
 from sonar.protocol import payloads
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.payloads import (
+    CLIP,
     MAX_VALIDATION_BYTES,
     check_validation_size,
     decode_validation,
@@ -102,3 +103,34 @@ def test_extreme_constants_and_features_are_clipped_without_a_warning():
     spec = SPEC.model_copy(update={"features": (Feature(name="a", offset=-1.7e308), Feature(name="b", scale=5e-324))})
     design = design_matrix(spec, np.array([[1.7e308, -1.0], [-1.7e308, 0.0]]))
     np.testing.assert_array_equal(design, [[16.0, -16.0, 1.0], [0.0, 0.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    "feature_map", [{"kind": "fourier", "count": 9, "gamma": 0.5, "seed": 4}, {"kind": "polynomial", "degree": 3}]
+)
+def test_scaled_features_are_mapped_before_the_bias_in_blocks_of_any_size(feature_map, monkeypatch):
+    spec = Spec.build(**{**dict(SPEC), "feature_map": feature_map})
+    table = np.random.default_rng(1).normal(scale=20, size=(25, 2))
+    scaled = np.clip((table - [1.0, 0.0]) / [2.0, 1.0], -16, 16)
+    expected = np.hstack([spec.mapping.transform(scaled), np.ones((25, 1))])
+    np.testing.assert_array_equal(design_matrix(spec, table), expected)
+    assert np.abs(expected).max() <= CLIP
+    monkeypatch.setattr(payloads, "_BLOCK", 7)
+    np.testing.assert_allclose(design_matrix(spec, table), expected, atol=1e-13)
+
+
+def test_a_validation_set_must_be_small_enough_for_what_the_feature_map_makes_of_it(monkeypatch):
+    data = encode_validation(np.zeros((1000, 2)), np.arange(1000) % 3)
+    monkeypatch.setattr(payloads, "MAX_VALIDATION_BYTES", 1 << 20)
+    decode_validation(data, SPEC)
+    spec = Spec.build(**{**dict(SPEC), "feature_map": {"kind": "fourier", "count": 200, "gamma": 1.0}})
+    with pytest.raises(ProtocolError, match="1000 records, above the limit of 651 for 200 features"):
+        decode_validation(data, spec)
+
+
+def test_weights_have_a_row_for_each_mapped_feature():
+    spec = Spec.build(**{**dict(SPEC), "feature_map": {"kind": "polynomial"}})
+    weights = np.ones((6, 3), dtype=np.int64)
+    np.testing.assert_array_equal(decode_weights(encode_weights(weights), spec), weights)
+    with pytest.raises(ProtocolError, match=r"shape \(3, 3\), but the spec needs \(6, 3\)"):
+        decode_weights(encode_weights(weights[:3]), spec)

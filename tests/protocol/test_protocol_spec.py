@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sonar import canonical
 from sonar.protocol.errors import SpecError
 from sonar.protocol.spec import MAX_SPEC_BYTES, Encoding, Feature, Payout, Rounds, Spec
+from sonar.syft import Schedule
 from sonar.units import Address, Wei
 
 ORACLE = Address("0x" + "11" * 20)
@@ -28,6 +29,44 @@ def make_spec(**changes: object) -> Spec:
 def test_a_spec_survives_its_own_bytes():
     spec = make_spec()
     assert Spec.parse(spec.to_bytes()) == spec
+
+
+MAPS = [
+    {"kind": "identity"},
+    {"kind": "fourier", "count": 300, "gamma": 0.25, "seed": 2**53 - 1},
+    {"kind": "polynomial", "degree": 3, "powers": False},
+]
+
+
+@pytest.mark.parametrize("feature_map", MAPS, ids=lambda values: values["kind"])
+def test_every_feature_map_survives_in_bytes_and_is_the_same_map(feature_map):
+    spec = make_spec(feature_map=feature_map)
+    again = Spec.parse(spec.to_bytes())
+    assert again == spec
+    assert again.mapping == spec.mapping
+    assert json.loads(spec.to_bytes())["feature_map"] == feature_map
+
+
+@pytest.mark.parametrize(("feature_map", "rows"), list(zip(MAPS, [3, 301, 4], strict=True)))
+def test_the_shape_counts_mapped_features_and_the_bias(feature_map, rows):
+    assert make_spec(feature_map=feature_map).shape == (rows, 2)
+
+
+def test_training_options_survive_in_bytes_and_make_the_same_schedule():
+    training = {"loss": "taylor-logistic", "epochs": 7, "rate": 0.5, "l2": 0.25, "batch_size": 32,
+                "class_weights": (1.0, 2.5)}  # fmt: skip
+    spec = make_spec(training=training)
+    assert Spec.parse(spec.to_bytes()) == spec
+    assert spec.training.schedule == Schedule(**training)
+    plain = make_spec().training.schedule
+    assert plain == Schedule(epochs=100, rate=1.0, l2=1e-3)
+
+
+@pytest.mark.parametrize("spelled", ["3.0", "true", '"3"'])
+def test_a_number_of_another_type_is_no_degree(spelled):
+    data = make_spec(feature_map={"kind": "polynomial", "degree": 3}).to_bytes()
+    with pytest.raises(SpecError):
+        Spec.parse(data.replace(b'"degree":3', b'"degree":' + spelled.encode()))
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(min_value=1e-300, max_value=1e300))
@@ -64,6 +103,22 @@ def test_no_json_value_raises_anything_but_a_spec_error(value):
         ({"name": "dig\nits"}, "must be printable"),
         ({"mode": "plaintext"}, "encrypted-linear"),
         ({"unknown": 1}, "Extra inputs are not permitted"),
+        ({"feature_map": "identity"}, r"feature_map: .* \(got 'identity'\)"),
+        ({"feature_map": {"kind": "wavelet"}}, "'identity', 'fourier', 'polynomial'"),
+        ({"feature_map": {"kind": "identity", "count": 3}}, r"feature_map.identity.count: Extra inputs"),
+        ({"feature_map": {"kind": "fourier", "count": 2048, "gamma": 1.0}}, r"equal to 2047 \(got 2048\)"),
+        ({"feature_map": {"kind": "fourier", "count": 1, "gamma": 0.0}}, r"\(got 0.0\)"),
+        ({"feature_map": {"kind": "fourier", "count": 1, "gamma": 1.0, "seed": -1}}, r"\(got -1\)"),
+        ({"feature_map": {"kind": "fourier", "gamma": 1.0}}, "feature_map.fourier.count: Field required"),
+        ({"feature_map": {"kind": "polynomial", "degree": 4}}, r"equal to 3 \(got 4\)"),
+        (
+            {"feature_map": {"kind": "polynomial"}, "features": tuple(Feature(name=f"f{i}") for i in range(64))},
+            "the polynomial map of 64 features gives 2144, above the limit of 2047",
+        ),
+        ({"training": {"loss": "hinge"}}, r"'ridge' or 'taylor-logistic' \(got 'hinge'\)"),
+        ({"training": {"batch_size": 15}}, r"equal to 16 \(got 15\)"),
+        ({"training": {"class_weights": (1.0, 2.0, 3.0)}}, "there are 3 class_weights for 2 classes"),
+        ({"training": {"class_weights": (1.0, 0.0)}}, r"training.class_weights.1: .*\(got 0.0\)"),
     ],
 )
 def test_a_spec_that_contradicts_itself_is_refused_with_its_reason(change, message):
