@@ -6,14 +6,12 @@ stacked before B is added and the result re-randomised, so both are done once fo
 
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
 from sonar.syft.encoding import encode
 from sonar.syft.engines import Progress
 from sonar.syft.errors import CiphertextError, EncodingOverflowError
 from sonar.syft.keys import Obfuscator
 from sonar.syft.packing import Integers, largest_magnitude, raw_pack
+from sonar.syft.plan import MapPlan, plan_map
 from sonar.syft.tensor import EncryptedTensor, check_bound, check_obfuscator, check_unstacked
 from sonar.syft.training import AffineMap
 
@@ -25,15 +23,18 @@ def apply_map(
     model: EncryptedTensor,
     *,
     map_bits: int,
+    factor_bits: int = 0,
     gradient_bound: int,
     obfuscator: Obfuscator,
     rows_per_plaintext: int = 1,
     progress: Progress | None = None,
 ) -> EncryptedTensor:
-    """The encrypted gradient (features, outputs) = change * model + constant, at scale model.scale + map_bits.
+    """The encrypted gradient (features, outputs) = change * model + constant.
 
-    `change` is rounded to `map_bits` fractional bits. `gradient_bound` is the public bound that the result declares,
-    whatever the data, so that it says nothing about them; `rows_per_plaintext` of its rows share a ciphertext. The
+    `change` is rounded to `map_bits` fractional bits, or computed in two thin factors that are no less exact together
+    where the `factor_bits` more that the result has let this be cheaper (`sonar.syft.plan`): its scale is model.scale +
+    map_bits + factor_bits. `gradient_bound` is the public bound that the result declares, whatever the data, so that it
+    says nothing about them; `rows_per_plaintext` of its rows share a ciphertext. The
     result is always re-randomised: without that, whoever guesses the data can test the guess. Raises
     EncodingOverflowError, before anything is computed, where the model's bound allows a result above `gradient_bound`.
     """
@@ -47,15 +48,15 @@ def apply_map(
     check_unstacked(model)
     layout = replace(model.layout, rows_per_plaintext=rows_per_plaintext)
     check_bound(gradient_bound, model.slot_width)
-    scale = model.scale + map_bits
-    change = encode(affine.change, map_bits, (1 << (map_bits + 16)) - 1).astype(np.int64)
+    scale = model.scale + map_bits + factor_bits
+    plan = plan_map(affine.change, map_bits, factor_bits)
     constant = encode(affine.constant, scale, gradient_bound)
-    _check_rows(change, constant, model.bound, gradient_bound)
+    _check_rows(plan, constant, model.bound, gradient_bound)
     engine, n, blocks = obfuscator.engine, model.key.n, model.layout.blocks
     gradient = [0] * len(model.ciphertexts)
     for block in range(blocks):
-        gradient[block::blocks] = engine.linear_map(
-            model.ciphertexts[block::blocks], change, n, bits=map_bits, progress=_part(progress, block, blocks)
+        gradient[block::blocks] = plan.apply(
+            engine, model.ciphertexts[block::blocks], n, _part(progress, block, blocks)
         )
     gradient = engine.weighted_products(*layout.stacking(gradient), n)
     gradient = engine.add_plaintexts(gradient, raw_pack(constant, layout), n)
@@ -69,9 +70,8 @@ def _part(progress: Progress | None, part: int, parts: int) -> Progress | None:
     return None if progress is None else lambda done: progress((part + done) / parts)
 
 
-def _check_rows(change: npt.NDArray[np.int64], constant: Integers, model_bound: int, gradient_bound: int) -> None:
-    reach = np.abs(change).sum(axis=1).tolist()
-    largest = max(r * model_bound + largest_magnitude(row) for r, row in zip(reach, constant, strict=True))
+def _check_rows(plan: MapPlan, constant: Integers, model_bound: int, gradient_bound: int) -> None:
+    largest = max(r * model_bound + largest_magnitude(row) for r, row in zip(plan.reach, constant, strict=True))
     if largest > gradient_bound:
         raise EncodingOverflowError(
             f"the gradient could reach {largest.bit_length()} bits, but its bound has {gradient_bound.bit_length()}: "

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from gmpy2 import mpz, powmod
 
-from sonar.syft.engines._cost import group_size
 from sonar.syft.engines._group import Split, split, subset_table
 from sonar.syft.engines.base import Exponents, Progress
+from sonar.syft.engines.cost import group_size
 
 __all__ = ["raw_map"]
 

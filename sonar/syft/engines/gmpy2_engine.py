@@ -12,11 +12,11 @@ import numpy as np
 from gmpy2 import gcd, get_context, invert, mpz, powmod, powmod_sec
 
 from sonar.syft.engines._checks import check_exponents, check_factors, check_powers, not_coprime, not_in_group
-from sonar.syft.engines._cost import map_cost
 from sonar.syft.engines._group import split, subset_table
 from sonar.syft.engines._pool import MapPool
 from sonar.syft.engines._subset_map import raw_map
 from sonar.syft.engines.base import Engine, Exponents, FixedBase, Progress
+from sonar.syft.engines.cost import map_cost
 
 __all__ = ["Gmpy2Engine"]
 
