@@ -21,7 +21,7 @@ from sonar.storage import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from sonar.syft import EncryptedTensor, SyftError, load_gradient, model_size_limit
+from sonar.syft import EncryptedTensor, SyftError, gradient_size_limit, load_gradient
 from sonar.units import digest_of
 
 __all__ = ["Background", "Missing", "Opened", "Opener", "Rejected"]
@@ -65,12 +65,12 @@ class Opener:
         context: Callable[[Submission], BoxContext],
     ) -> None:
         self._store, self._sealing, self._spec, self._secret, self._context = store, sealing, spec, secret, context
+        self._layout = spec.encoding.gradient_layout(secret.public, spec.shape[1])
 
     def open(self, submission: Submission) -> Opened | Rejected | Missing:
         """The gradient, or what is wrong with it; raises StoreUnavailableError where the Capsule's store is down."""
-        entry = submission.entry
-        spec = self._spec
-        limit = model_size_limit(*spec.shape, slot_width=spec.encoding.slot_width) + OVERHEAD
+        entry, spec = submission.entry, self._spec
+        limit = gradient_size_limit(spec.shape[0], self._layout) + OVERHEAD
         try:
             box = self._store.get(Artifact(submission.cid, entry.artifact), max_bytes=limit)
         except StoreUnavailableError:
@@ -100,12 +100,16 @@ class Opener:
         encoding = self._spec.encoding
         try:
             tensor = load_gradient(payload, self._secret.public)
-            has = (tensor.shape, tensor.slot_width, tensor.scale, tensor.bound)
-            needs = (self._spec.shape, encoding.slot_width, encoding.gradient_scale, encoding.gradient_bound)
+            has = (tensor.shape, tensor.slot_width, tensor.rows_per_plaintext, tensor.scale, tensor.bound)
+            needs = (
+                self._spec.shape, encoding.slot_width, self._layout.rows_per_plaintext, encoding.gradient_scale,
+                encoding.gradient_bound,
+            )  # fmt: skip
             if has != needs:
                 return Rejected(
                     Verdict.INVALID,
-                    f"invalid: shape, slot width, scale and bound are {has}, but the spec needs {needs}",
+                    "invalid: shape, slot width, rows in a plaintext, scale and bound are "
+                    f"{has}, but the spec needs {needs}",
                 )
             return Opened(payload, tensor, decrypt(self._secret, tensor))
         except SyftError as error:

@@ -59,6 +59,7 @@ def train(
         map_bits=encoding.map_bits,
         gradient_bound=encoding.gradient_bound,
         obfuscator=Obfuscator(encrypted.key),
+        rows_per_plaintext=encoding.gradient_layout(encrypted.key, outputs).rows_per_plaintext,
     )
     payload = dump_gradient(gradient)
     return Gradient(payload, digest_of(payload), statistics.records)

@@ -229,6 +229,7 @@ class Campaign:
         trained = apply_map(
             affine, model, map_bits=spec.encoding.map_bits, gradient_bound=spec.encoding.gradient_bound,
             obfuscator=Obfuscator(model.key),
+            rows_per_plaintext=spec.encoding.gradient_layout(model.key, spec.shape[1]).rows_per_plaintext,
         )  # fmt: skip
         return dump_gradient(trained)
 

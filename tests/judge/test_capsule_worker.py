@@ -66,6 +66,8 @@ def test_a_full_round_is_judged_settled_paid_and_published(world: Any, scientist
             gradients.append(load_gradient(world.store.get(artifact, max_bytes=10**6), before.key))
             weights.append(outcome.weight)
     again = product(before, gradients, weights, report.settlement.exponent)
+    assert again.layout == gradients[0].layout == campaign.draft.parsed.encoding.gradient_layout(before.key, 3)
+    assert again.rows_per_plaintext == 2
     assert digest_of(dump_product(again)) == report.settlement.product
     place = Artifact(report.settlement.product_cid, report.settlement.product)
     stored = load_product(world.store.get(place, max_bytes=10**6), before.key)
@@ -122,6 +124,7 @@ def test_a_round_of_poison_leaves_the_model_and_pays_nobody(world: Any, scientis
 
 def gradient_of(campaign: Any, key: Any, values: Any, **changes: Any) -> bytes:
     encoding = campaign.draft.parsed.encoding
+    rows = encoding.gradient_layout(key, values.shape[1]).rows_per_plaintext
     return dump_gradient(
         encrypt(
             values,
@@ -130,6 +133,7 @@ def gradient_of(campaign: Any, key: Any, values: Any, **changes: Any) -> bytes:
             slot_width=changes.get("slot_width", encoding.slot_width),
             scale=changes.get("scale", encoding.gradient_scale),
             bound=changes.get("bound", encoding.gradient_bound),
+            rows_per_plaintext=changes.get("rows_per_plaintext", rows),
         )
     )
 
@@ -138,14 +142,7 @@ def beyond_bound(campaign: Any) -> bytes:
     """A gradient whose header claims the spec's bound, and whose values break it."""
     key, bound = campaign.model().key, campaign.draft.parsed.encoding.gradient_bound
     values = np.full(campaign.draft.parsed.shape, bound * 2, dtype=object)
-    honest = encrypt(
-        values,
-        key,
-        Obfuscator(key),
-        slot_width=72,
-        scale=campaign.draft.parsed.encoding.gradient_scale,
-        bound=bound * 2,
-    )
+    honest = load_gradient(gradient_of(campaign, key, values, bound=bound * 2), key)
     return dump_gradient(dataclasses.replace(honest, bound=bound))
 
 
@@ -159,14 +156,19 @@ def other_scale(campaign: Any) -> bytes:
     return gradient_of(campaign, campaign.model().key, values, scale=30)
 
 
+def other_stacks(campaign: Any) -> bytes:
+    values = np.zeros(campaign.draft.parsed.shape, dtype=object)
+    return gradient_of(campaign, campaign.model().key, values, rows_per_plaintext=1)
+
+
 def other_shape(campaign: Any) -> bytes:
     return gradient_of(campaign, campaign.model().key, np.zeros((4, 3), dtype=object))
 
 
 @pytest.mark.parametrize(
     "make",
-    [beyond_bound, other_key, other_scale, other_shape, lambda _: b"", lambda _: b"garbage" * 100],
-    ids=["beyond the bound", "another key", "another scale", "another shape", "nothing", "garbage"],
+    [beyond_bound, other_key, other_scale, other_stacks, other_shape, lambda _: b"", lambda _: b"garbage" * 100],
+    ids=["beyond the bound", "another key", "another scale", "other stacks", "another shape", "nothing", "garbage"],
 )
 def test_a_gradient_that_breaks_the_spec_is_invalid_and_does_not_harm_the_others(
     world: Any, scientist: Any, make: Callable[[Any], bytes]

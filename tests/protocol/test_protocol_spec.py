@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sonar import canonical
 from sonar.protocol.errors import SpecError
 from sonar.protocol.spec import MAX_SPEC_BYTES, Encoding, Feature, Payout, Rounds, Spec
-from sonar.syft import Schedule
+from sonar.syft import Layout, PublicKey, Schedule
 from sonar.units import Address, Wei
 
 ORACLE = Address("0x" + "11" * 20)
@@ -165,6 +165,17 @@ def _fits(width, fields):
     except ValueError:
         return False
     return True
+
+
+def test_the_rows_of_a_gradient_are_stacked_as_high_as_key_and_spec_allow():
+    key = PublicKey((1 << 3072) - 1)
+    for most, outputs, rows in ((64, 10, 4), (3, 10, 3), (1, 10, 1), (64, 1, 42), (64, 22, 1), (64, 100, 1)):
+        layout = Encoding(stacked_rows=most).gradient_layout(key, outputs)
+        assert layout == Layout(3072, 72, outputs, rows)
+    assert Encoding().gradient_layout(PublicKey((1 << 8192) - 1), 1).rows_per_plaintext == 64
+    for wrong in (0, 65):
+        with pytest.raises(ValueError, match="stacked_rows"):
+            Encoding(stacked_rows=wrong)
 
 
 def test_rounds_that_could_never_advance_are_refused():
