@@ -1,8 +1,8 @@
-"""The mine's own data sets: what they hold, which campaigns they fit, and the statistics that one training run needs.
+"""The mine's own data sets: what they hold, which campaigns they fit, and what one training run needs of them.
 
 A data set fits a campaign when every feature is one of its numeric columns and every label is one of the campaign's
 classes. Features are matched by name; the target column's name must be the spec's too, unless the spec has left it at
-its default. Records are streamed; nothing but the statistics outlives a call.
+its default. Records are streamed; nothing but the sums over them outlives a call.
 """
 
 import math
@@ -18,7 +18,8 @@ from mine.csvfile import CsvFile, listed
 from mine.errors import DataError, SchemaMismatchError
 from sonar.protocol.payloads import design_matrix
 from sonar.protocol.spec import MAX_CLASSES, Spec
-from sonar.syft import Statistics
+from sonar.syft import Progress, TrainingError
+from sonar.syft.schedule import Gathered
 
 __all__ = ["Dataset", "file_state", "gather", "inspect", "match"]
 
@@ -98,22 +99,25 @@ def match(dataset: Dataset, spec: Spec) -> None:
         )
 
 
-def gather(dataset: Dataset, spec: Spec, *, batch: int = BATCH) -> Statistics:
-    """The sufficient statistics of the file as it is now for this campaign, in constant memory.
+def gather(dataset: Dataset, spec: Spec, *, batch: int = BATCH, progress: Progress | None = None) -> Gathered:
+    """What the campaign's schedule needs of the file as it is now, in one pass and constant memory.
 
-    Targets are one-hot: 1 for the record's class, 0 elsewhere. Raises DataError for a file that has become unreadable,
-    too small or unfit since it was added.
+    Targets are one-hot: 1 for the record's class, 0 elsewhere. `progress` is told which part of the records is done,
+    by their number when the data set was added. Raises DataError for a file that has become unreadable, too small or
+    unfit since it was added.
     """
     match(dataset, spec)
-    statistics = Statistics.empty(*spec.shape)
     one_hot = np.eye(len(spec.classes))
-    for features, labels in _batches(dataset, spec, batch):
-        statistics = statistics.add_batch(design_matrix(spec, features), one_hot[labels])
-    if statistics.records < spec.min_records:
+    batches = ((design_matrix(spec, features), one_hot[labels]) for features, labels in _batches(dataset, spec, batch))
+    try:
+        gathered = spec.training.schedule.gather(batches, *spec.shape, total=dataset.records, progress=progress)
+    except TrainingError as error:
+        raise DataError(f"data set {dataset.name!r} cannot train campaign {spec.name!r}: {error}") from error
+    if gathered.records < spec.min_records:
         raise DataError(
-            f"{dataset.path} now has {statistics.records} records, but campaign {spec.name!r} needs {spec.min_records}"
+            f"{dataset.path} now has {gathered.records} records, but campaign {spec.name!r} needs {spec.min_records}"
         )
-    return statistics
+    return gathered
 
 
 def file_state(dataset: Dataset) -> tuple[int, int] | None:

@@ -1,10 +1,11 @@
-"""From an encrypted model and a data set's statistics to an encrypted gradient; no weight is ever seen."""
+"""From an encrypted model and what was gathered from a data set to an encrypted gradient; no weight is ever seen."""
 
 from dataclasses import dataclass
 
 from mine.errors import PolicyError
 from sonar.protocol.spec import Spec
-from sonar.syft import Obfuscator, Statistics, apply_map, training_map
+from sonar.syft import Obfuscator, apply_map
+from sonar.syft.schedule import Gathered
 from sonar.syft.wire import dump_gradient, load_model, model_size_limit
 from sonar.units import Digest, KeyId, digest_of
 
@@ -24,7 +25,7 @@ def train(
     spec: Spec,
     model: bytes,
     key: KeyId,
-    statistics: Statistics,
+    gathered: Gathered,
     *,
     allow_insecure_small_key: bool = False,
 ) -> Gradient:
@@ -54,15 +55,16 @@ def train(
         if found[name] != value:
             raise PolicyError(f"its model has {name} {found[name]}, but {value} was promised: do not train it")
     gradient = apply_map(
-        training_map(statistics, epochs=spec.training.epochs, rate=spec.training.rate, l2=spec.training.l2),
+        spec.training.schedule.training_map(gathered),
         encrypted,
         map_bits=encoding.map_bits,
+        factor_bits=encoding.factor_bits,
         gradient_bound=encoding.gradient_bound,
         obfuscator=Obfuscator(encrypted.key),
         rows_per_plaintext=encoding.gradient_layout(encrypted.key, outputs).rows_per_plaintext,
     )
     payload = dump_gradient(gradient)
-    return Gradient(payload, digest_of(payload), statistics.records)
+    return Gradient(payload, digest_of(payload), gathered.records)
 
 
 def max_model_bytes(spec: Spec) -> int:

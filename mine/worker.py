@@ -29,7 +29,7 @@ from sonar.chain.records import CampaignRecord, Entry
 from sonar.config import Network
 from sonar.protocol.spec import Spec
 from sonar.storage import ContentStore
-from sonar.syft import Statistics
+from sonar.syft.schedule import Gathered
 from sonar.units import Address, CampaignId
 
 __all__ = ["Options", "Report", "Trained", "Worker"]
@@ -87,7 +87,7 @@ class Worker:
         self._sending = home.sending
         self._poster = Poster(self.client, ledger, self.address, home.sending, options.patience)
         self._offers: dict[CampaignId, Offer] = {}
-        self._statistics: dict[object, Statistics] = {}
+        self._gathered: dict[object, Gathered] = {}
 
     def follow(self, policy: Policy) -> list[Event]:
         """Takes note of what is new on chain."""
@@ -126,11 +126,11 @@ class Worker:
         if self.client.last_submission(campaign.id, self.address) == present.number:
             return None
         offer, terms = self.consider(campaign, policy)
-        dataset, statistics = self.choose(offer.spec, policy)
+        dataset, gathered = self.choose(offer.spec, policy)
         model = self._store.get(campaign.model, max_bytes=max_model_bytes(offer.spec))
         started = time.perf_counter()
         gradient = train(
-            offer.spec, model, campaign.key, statistics,
+            offer.spec, model, campaign.key, gathered,
             allow_insecure_small_key=self._options.allow_insecure_small_key,
         )  # fmt: skip
         seconds = time.perf_counter() - started
@@ -203,17 +203,20 @@ class Worker:
         policy.check(terms, self.ledger.verdicts(campaign.id))
         return offer, terms
 
-    def choose(self, spec: Spec, policy: Policy) -> tuple[Dataset, Statistics]:
-        """The largest data set that fits a spec, and its statistics; raises DataError if none does."""
+    def choose(self, spec: Spec, policy: Policy) -> tuple[Dataset, Gathered]:
+        """The largest data set that fits a spec, and what was gathered from it; raises DataError if none does."""
         dataset = self.fitting(spec)
         policy.check_records(dataset.records)
-        key = (dataset, file_state(dataset), spec.features, spec.classes)
-        if key not in self._statistics:
-            while len(self._statistics) >= _CACHED:
-                del self._statistics[next(iter(self._statistics))]
-            self._statistics[key] = gather(dataset, spec)
-        policy.check_records(self._statistics[key].records)
-        return dataset, self._statistics[key]
+        key = (
+            dataset, file_state(dataset), spec.features, spec.classes, spec.feature_map,
+            spec.training.schedule.pass_key,
+        )  # fmt: skip
+        if key not in self._gathered:
+            while len(self._gathered) >= _CACHED:
+                del self._gathered[next(iter(self._gathered))]
+            self._gathered[key] = gather(dataset, spec)
+        policy.check_records(self._gathered[key].records)
+        return dataset, self._gathered[key]
 
     def fitting(self, spec: Spec) -> Dataset:
         """The largest data set that fits a spec; raises DataError with every reason if none does."""

@@ -12,6 +12,7 @@ from mine.records import State
 from sonar import syft
 from sonar.chain.records import Verdict
 from sonar.protocol.errors import SignatureError
+from sonar.protocol.payloads import design_matrix
 from sonar.units import ether
 
 
@@ -31,6 +32,56 @@ def test_the_posted_gradient_is_the_plain_training_step(stage, opened_mine):
     assert np.abs(stage.opened(event, stage.paillier, spec) - wanted).max() < 1e-6
     assert ledger.submission(campaign, 0).state is State.POSTED
     assert mine.words() == ["campaign", "trained", "posted"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"feature_map": {"kind": "fourier", "count": 12, "gamma": 0.2}, "training": {"loss": "taylor-logistic"}},
+        {"feature_map": {"kind": "polynomial"}, "training": {"batch_size": 16, "class_weights": (1.0, 2.0, 3.0)}},
+    ],
+    ids=["fourier, logistic", "polynomial, mini-batches, class weights"],
+)
+def test_the_posted_gradient_is_the_plain_training_on_the_specs_feature_map(stage, opened_mine, changes):
+    mine, ledger = opened_mine
+    spec = stage.spec(**changes)
+    campaign = stage.campaign(spec)
+
+    mine.daemon(ledger, stage.store).step()
+
+    (event,) = stage.submitted(campaign)
+    table = np.loadtxt(ledger.datasets()[0].path, delimiter=",", skiprows=1)
+    design, targets = design_matrix(spec, table[:, :-1]), np.eye(3)[table[:, -1].astype(int)]
+    schedule = spec.training.schedule
+    wanted = schedule.training_map(schedule.gather([(design, targets)], *spec.shape)).constant
+    assert np.abs(stage.opened(event, stage.paillier, spec) - wanted).max() < 1e-6
+
+
+def test_what_was_gathered_is_kept_only_for_specs_that_gather_the_same(stage, opened_mine, monkeypatch):
+    mine, ledger = opened_mine
+    worker, policy = mine.worker(ledger, stage.store), mine.home.policy()
+    passes = []
+    monkeypatch.setattr("mine.worker.gather", lambda *given: passes.append(given) or gather(*given))
+
+    def gathers(**changes) -> bool:
+        before = len(passes)
+        _, found = worker.choose(stage.spec(**changes), policy)
+        fresh = gather(ledger.datasets()[0], stage.spec(**changes))
+        name = "gram" if hasattr(fresh, "gram") else "augmented"
+        np.testing.assert_array_equal(getattr(found, name), getattr(fresh, name))
+        return len(passes) > before
+
+    fourier = {"kind": "fourier", "count": 5, "gamma": 0.2}
+    assert gathers()
+    assert not gathers(training={"epochs": 7, "rate": 0.5, "l2": 0.1, "loss": "taylor-logistic"})
+    assert gathers(training={"class_weights": (1.0, 2.0, 3.0)})
+    assert gathers(training={"batch_size": 16})
+    assert not gathers(training={"batch_size": 16, "epochs": 7})
+    assert gathers(training={"batch_size": 17})
+    assert gathers(training={"batch_size": 16, "rate": 0.5})
+    assert gathers(feature_map=fourier)
+    assert gathers(feature_map={**fourier, "seed": 1})
+    assert not gathers(feature_map=fourier)
 
 
 def test_a_mine_posts_once_a_round_and_again_in_the_next_one(stage, opened_mine, next_paillier):

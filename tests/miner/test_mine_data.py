@@ -221,3 +221,26 @@ def test_the_file_as_it_is_now_is_what_counts(csv):
     dataset = inspect("d", csv(GOOD), "target")
     csv(GOOD + "7,7,yes\n")
     assert gather(dataset, spec()).records == 4
+
+
+@pytest.mark.parametrize("batch", [1, 2, 100])
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_a_file_is_gathered_as_the_spec_maps_weighs_and_cuts_it(csv, batch, batch_size):
+    rng = np.random.default_rng(1)
+    features, labels = rng.normal(size=(50, 2)), rng.integers(0, 2, 50)
+    rows = [f"{a!r},{b!r},{('no', 'yes')[label]}" for (a, b), label in zip(features.tolist(), labels, strict=True)]
+    of = spec(
+        feature_map={"kind": "fourier", "count": 40, "gamma": 0.5},
+        training={"loss": "taylor-logistic", "batch_size": batch_size, "class_weights": (1.0, 3.0)},
+    )
+    told = []
+    dataset = inspect("d", csv("a,b,target\n" + "\n".join(rows) + "\n"), "target")
+    found = gather(dataset, of, batch=batch, progress=told.append)
+    schedule = of.training.schedule
+    expected = schedule.gather([(design_matrix(of, features), np.eye(2)[labels])], *of.shape)
+    one, other = schedule.training_map(found), schedule.training_map(expected)
+    assert one.change.shape == (41, 41)
+    np.testing.assert_allclose(one.change, other.change, atol=1e-10)
+    np.testing.assert_allclose(one.constant, other.constant, atol=1e-10)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
