@@ -80,7 +80,7 @@ def next_weights(
     spec: Spec, weights: Ints, gradients: Sequence[BigInts], multipliers: Sequence[int], exponent: int
 ) -> Ints | None:
     """weights + sum of a_i * g_i / 2^exponent at the weights' scale, halves rounded up; None outside the bound."""
-    shift = spec.encoding.map_bits + exponent
+    shift = spec.encoding.gradient_shift + exponent
     total = weights.astype(object) * (1 << shift)
     for gradient, multiplier in zip(gradients, multipliers, strict=True):
         total = total + gradient.astype(object) * multiplier
@@ -256,13 +256,13 @@ def _usable(spec: Spec, weights: Ints, gradient: BigInts) -> bool:
     Every candidate model is a mean of the present one and such models, so it is inside as well: no gradient can spoil
     the sets that it is in, and scores fit 64 bits.
     """
-    bits = spec.encoding.map_bits
+    bits = spec.encoding.gradient_shift
     return bool(np.abs(weights.astype(object) * (1 << bits) + gradient).max() <= spec.encoding.weight_bound << bits)
 
 
 def _push(spec: Spec, validation: ValidationSet, gradient: BigInts) -> Scores:
     """What the whole gradient adds to every record's class scores."""
-    rounded = _rounded_shift(gradient.astype(object), spec.encoding.map_bits).astype(np.int64)
+    rounded = _rounded_shift(gradient.astype(object), spec.encoding.gradient_shift).astype(np.int64)
     return (validation.inputs @ rounded).astype(np.float64)
 
 

@@ -87,7 +87,7 @@ def make_plan(
         min_records=min_records,
         training=Training() if training is None else training,
         rounds=Rounds() if rounds is None else rounds,
-        encoding=Encoding() if encoding is None else encoding,
+        encoding=Encoding.for_rows(model.shape[0]) if encoding is None else encoding,
         payout={"target": parts_per_million(target, "target"), **(payout or {})},
     )
     model.check_weights(spec.encoding)

@@ -123,19 +123,25 @@ class Training(_Strict):
         )
 
 
+_LARGE_ROWS = 192
+"""From here on a map of low rank is so much cheaper than a square one that room for it is worth wider slots."""
+
+
 class Encoding(_Strict):
     """The fixed-point scales and slot sizes of weights, training map and gradient, in bits; all public.
 
     Weights are integers at scale 2^weight_bits and below 2^weight_bound_bits in magnitude, the training map has scale
-    2^map_bits, a gradient 2^(weight_bits + map_bits) with magnitude below 2^gradient_bound_bits, and a settlement's
-    weights a_i sum to at most 2^step_bits. The widest slot holds every choice of the others; wider ones would only make
-    everybody's work and artifacts larger. Up to `stacked_rows` rows of a gradient share a ciphertext where its slots
-    allow it; with 1 none do.
+    2^map_bits, a gradient 2^(weight_bits + map_bits + factor_bits) with magnitude below 2^gradient_bound_bits, and a
+    settlement's weights a_i sum to at most 2^step_bits. `factor_bits` let a mine whose map is nearly of low rank train
+    through two thin factors (`sonar.syft.plan`). The widest slot holds every choice of the others; wider ones would
+    only make everybody's work and artifacts larger. Up to `stacked_rows` rows of a gradient share a ciphertext where
+    its slots allow it; with 1 none do.
     """
 
     slot_width: Annotated[int, Field(ge=16, le=128)] = 72
     weight_bits: Annotated[int, Field(ge=8, le=32)] = 24
     map_bits: Annotated[int, Field(ge=8, le=24)] = 15
+    factor_bits: Annotated[int, Field(ge=0, le=24)] = 0
     step_bits: Annotated[int, Field(ge=0, le=16)] = 10
     weight_bound_bits: Annotated[int, Field(ge=0, le=8)] = 6
     gradient_bound_bits: Annotated[int, Field(ge=0, le=24)] = 14
@@ -149,7 +155,17 @@ class Encoding(_Strict):
     @property
     def gradient_scale(self) -> int:
         """The fractional bits of an encoded gradient."""
-        return self.weight_bits + self.map_bits
+        return self.weight_bits + self.gradient_shift
+
+    @property
+    def gradient_shift(self) -> int:
+        """How many fractional bits a gradient has more than the weights."""
+        return self.map_bits + self.factor_bits
+
+    @classmethod
+    def for_rows(cls, rows: int) -> Self:
+        """What suits a model of so many rows: large ones get the room that thin factors need."""
+        return cls(factor_bits=14, slot_width=80) if rows >= _LARGE_ROWS else cls()
 
     @property
     def gradient_bound(self) -> int:

@@ -227,7 +227,7 @@ class Campaign:
         statistics = statistics.add_batch(design_matrix(spec, features), np.eye(3)[labels]) or statistics
         affine = training_map(statistics, epochs=20, rate=1.0, l2=1e-3)
         trained = apply_map(
-            affine, model, map_bits=spec.encoding.map_bits, gradient_bound=spec.encoding.gradient_bound,
+            affine, model, map_bits=spec.encoding.map_bits, factor_bits=spec.encoding.factor_bits, gradient_bound=spec.encoding.gradient_bound,
             obfuscator=Obfuscator(model.key),
             rows_per_plaintext=spec.encoding.gradient_layout(model.key, spec.shape[1]).rows_per_plaintext,
         )  # fmt: skip

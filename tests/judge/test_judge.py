@@ -16,12 +16,13 @@ from sonar.protocol.spec import Encoding, Feature, Payout, Rounds, Spec
 from sonar.units import PPM, Ppm
 
 
-def spec_of(features: int, classes: int, **rounds: Any) -> Spec:
+def spec_of(features: int, classes: int, encoding: Encoding | None = None, **rounds: Any) -> Spec:
     return Spec(
         name="test",
         features=tuple(Feature(name=f"f{i}", scale=16.0) for i in range(features)),
         classes=tuple(f"c{i}" for i in range(classes)),
         rounds=Rounds(**rounds),
+        encoding=encoding or Encoding(),
         payout=Payout(target=950_000),
     )
 
@@ -268,10 +269,20 @@ def test_a_good_gradient_that_would_leave_the_weight_bound_stops_nobody(digits: 
     assert "weight bound" in judged.results[0].reason
 
 
+def test_spare_fractional_bits_of_a_gradient_change_no_judgement() -> None:
+    weights, gradient = np.arange(6).reshape(3, 2), np.array([[7, -9], [1, 2], [-3, 4]], dtype=object)
+    plain, spare = spec_of(2, 2), spec_of(2, 2, encoding=Encoding(factor_bits=7))
+    expected = next_weights(plain, weights, [gradient << 15], [3], 2)
+    found = next_weights(spare, weights, [gradient << 22], [3], 2)
+    assert expected is not None
+    assert found is not None
+    assert found.tolist() == expected.tolist()
+
+
 @given(st.data())
 def test_what_usable_gradients_make_is_always_a_model(data: st.DataObject) -> None:
     spec = spec_of(2, 3)
-    bound, bits = spec.encoding.weight_bound, spec.encoding.map_bits
+    bound, bits = spec.encoding.weight_bound, spec.encoding.gradient_shift
     weights = data.draw(st.lists(st.integers(-bound, bound), min_size=9, max_size=9))
     ends = data.draw(st.lists(st.lists(st.integers(-bound << bits, bound << bits), min_size=9, max_size=9), min_size=1))
     gradients = [[end - (weight << bits) for end, weight in zip(row, weights, strict=True)] for row in ends]

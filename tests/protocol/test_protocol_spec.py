@@ -134,10 +134,10 @@ def test_slots_too_small_for_a_round_are_refused():
 @pytest.mark.parametrize(("weight_bits", "weight_bound_bits"), [(32, 4), (28, 8)])
 def test_the_widest_slot_holds_every_choice_and_no_wider_one_is_taken(weight_bits, weight_bound_bits):
     widest = Encoding(
-        weight_bits=weight_bits, weight_bound_bits=weight_bound_bits, map_bits=24, step_bits=16,
+        weight_bits=weight_bits, weight_bound_bits=weight_bound_bits, map_bits=24, factor_bits=24, step_bits=16,
         gradient_bound_bits=24, slot_width=128,
     )  # fmt: skip
-    total = (widest.weight_bound << 40) + (widest.gradient_bound << 16)
+    total = (widest.weight_bound << 64) + (widest.gradient_bound << 16)
     assert total < 1 << 127
     with pytest.raises(ValueError, match="less than or equal to 128"):
         Encoding(slot_width=129)
@@ -150,10 +150,11 @@ def test_slots_hold_a_round_at_every_bound_of_every_encoding(data):
     fields = {
         "weight_bits": weight_bits, "weight_bound_bits": bound_bits, "map_bits": data.draw(st.integers(8, 24)),
         "step_bits": data.draw(st.integers(0, 16)), "gradient_bound_bits": data.draw(st.integers(0, 24)),
+        "factor_bits": data.draw(st.integers(0, 24)),
     }  # fmt: skip
     narrowest = next(width for width in range(16, 129) if _fits(width, fields))
     encoding = Encoding(slot_width=narrowest, **fields)
-    total = (encoding.weight_bound << (encoding.map_bits + encoding.step_bits)) + (
+    total = (encoding.weight_bound << (encoding.gradient_shift + encoding.step_bits)) + (
         encoding.gradient_bound << encoding.step_bits
     )
     assert total < 1 << (narrowest - 1)
@@ -165,6 +166,12 @@ def _fits(width, fields):
     except ValueError:
         return False
     return True
+
+
+def test_large_models_get_room_for_thin_factors():
+    assert Encoding.for_rows(65) == Encoding()
+    assert Encoding.for_rows(785).factor_bits == 14
+    assert Encoding.for_rows(785).gradient_scale == 53
 
 
 def test_the_rows_of_a_gradient_are_stacked_as_high_as_key_and_spec_allow():
