@@ -11,8 +11,9 @@ from hashlib import sha256
 from math import gcd
 from typing import Final
 
-from sonar.syft.engines import Engine, get_engine
+from sonar.syft.engines import Engine, Progress, get_engine
 from sonar.syft.errors import PublicKeyError
+from sonar.syft.progress import slices
 from sonar.units import KeyId
 
 __all__ = ["MAX_KEY_BITS", "MIN_KEY_BITS", "Obfuscator", "PublicKey"]
@@ -100,17 +101,22 @@ class Obfuscator:
     def __repr__(self) -> str:
         return f"Obfuscator({self.key!r}, exponent_bits={self.exponent_bits})"
 
-    def samples(self, count: int) -> list[int]:
+    def samples(self, count: int, *, progress: Progress | None = None) -> list[int]:
         """Fresh random n-th residues mod n^2: encryptions of zero."""
-        return self._base.powers([secrets.randbits(self.exponent_bits) for _ in range(count)])
+        samples: list[int] = []
+        for part in slices(count, progress):
+            size = part.stop - part.start
+            samples.extend(self._base.powers([secrets.randbits(self.exponent_bits) for _ in range(size)]))
+        return samples
 
-    def raw_encrypt(self, plaintexts: Sequence[int]) -> list[int]:
+    def raw_encrypt(self, plaintexts: Sequence[int], *, progress: Progress | None = None) -> list[int]:
         """Fresh encryptions of signed plaintexts m, |m| < n / 2."""
-        return self.engine.add_plaintexts(self.samples(len(plaintexts)), plaintexts, self.key.n)
+        samples = self.samples(len(plaintexts), progress=progress)
+        return self.engine.add_plaintexts(samples, plaintexts, self.key.n)
 
-    def rerandomise(self, ciphertexts: Sequence[int]) -> list[int]:
+    def rerandomise(self, ciphertexts: Sequence[int], *, progress: Progress | None = None) -> list[int]:
         """The same plaintexts in ciphertexts that cannot be linked to these without the secret key."""
-        return self.engine.multiply(ciphertexts, self.samples(len(ciphertexts)), self.key.n)
+        return self.engine.multiply(ciphertexts, self.samples(len(ciphertexts), progress=progress), self.key.n)
 
 
 def _unit(n: int) -> int:

@@ -12,6 +12,8 @@ from sonar.syft.errors import CiphertextError, EncodingOverflowError
 from sonar.syft.keys import Obfuscator
 from sonar.syft.packing import Integers, largest_magnitude, raw_pack
 from sonar.syft.plan import MapPlan, plan_map
+from sonar.syft.product import raw_products
+from sonar.syft.progress import span
 from sonar.syft.tensor import EncryptedTensor, check_bound, check_obfuscator, check_unstacked
 from sonar.syft.training import AffineMap
 
@@ -53,21 +55,19 @@ def apply_map(
     constant = encode(affine.constant, scale, gradient_bound)
     _check_rows(plan, constant, model.bound, gradient_bound)
     engine, n, blocks = obfuscator.engine, model.key.n, model.layout.blocks
+    # How much of the work is the map depends on the engine; that a caller sees it go on is what counts.
+    mapping, stacking, hiding = span(progress, 0, 0.7), span(progress, 0.7, 0.85), span(progress, 0.85, 1)
     gradient = [0] * len(model.ciphertexts)
     for block in range(blocks):
         gradient[block::blocks] = plan.apply(
-            engine, model.ciphertexts[block::blocks], n, _part(progress, block, blocks)
+            engine, model.ciphertexts[block::blocks], n, span(mapping, block / blocks, (block + 1) / blocks)
         )
-    gradient = engine.weighted_products(*layout.stacking(gradient), n)
+    gradient = raw_products(engine, *layout.stacking(gradient), n, stacking)
     gradient = engine.add_plaintexts(gradient, raw_pack(constant, layout), n)
-    gradient = obfuscator.rerandomise(gradient)
+    gradient = obfuscator.rerandomise(gradient, progress=hiding)
     return EncryptedTensor(
         model.key, tuple(gradient), model.shape, model.slot_width, scale, gradient_bound, rows_per_plaintext
     )
-
-
-def _part(progress: Progress | None, part: int, parts: int) -> Progress | None:
-    return None if progress is None else lambda done: progress((part + done) / parts)
 
 
 def _check_rows(plan: MapPlan, constant: Integers, model_bound: int, gradient_bound: int) -> None:

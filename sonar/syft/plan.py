@@ -21,6 +21,7 @@ import numpy.typing as npt
 from sonar.syft.encoding import Floats, encode
 from sonar.syft.engines import Engine, Progress
 from sonar.syft.engines.cost import map_cost, shift_cost
+from sonar.syft.progress import span
 
 __all__ = ["MapPlan", "Square", "Thin", "plan_map"]
 
@@ -106,8 +107,8 @@ class Thin:
         """Encryptions of change W at the plan's scale, one for each ciphertext of W."""
         first, second = self.costs
         turn = first / (first + second)
-        inner = engine.linear_map(ciphertexts, self.right, n, bits=_bits(self.right), progress=_span(progress, 0, turn))
-        rows = engine.linear_map(inner, self.left, n, bits=_bits(self.left), progress=_span(progress, turn, 1))
+        inner = engine.linear_map(ciphertexts, self.right, n, bits=_bits(self.right), progress=span(progress, 0, turn))
+        rows = engine.linear_map(inner, self.left, n, bits=_bits(self.left), progress=span(progress, turn, 1))
         factors, exponents = [rows], [1 << self.shift]
         if self.diagonal:
             factors.append(_inverses(engine, ciphertexts, n) if self.diagonal > 0 else list(ciphertexts))
@@ -229,10 +230,6 @@ def _inverses(engine: Engine, elements: Sequence[int], n: int) -> list[int]:
         even, odd = engine.multiply(above, level[1:paired:2], n), engine.multiply(above, level[0:paired:2], n)
         inverses = [*(x for pair in zip(even, odd, strict=True) for x in pair), *inverses[paired // 2 :]]
     return inverses
-
-
-def _span(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    return None if progress is None else lambda done: progress(start + (stop - start) * done)
 
 
 def _bits(exponents: Ints) -> int:

@@ -9,11 +9,12 @@ c_(s i + j)^(2^(f + e + row_bits j)), with s rows in a stack, which stacks and s
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sonar.syft.engines import Engine, get_engine
+from sonar.syft.engines import Engine, Progress, get_engine
 from sonar.syft.errors import CiphertextError
+from sonar.syft.progress import slices
 from sonar.syft.tensor import EncryptedTensor, check_bound, check_unstacked
 
-__all__ = ["product"]
+__all__ = ["product", "raw_products"]
 
 
 def product(
@@ -23,6 +24,7 @@ def product(
     exponent: int,
     *,
     engine: Engine | str | None = None,
+    progress: Progress | None = None,
 ) -> EncryptedTensor:
     """model + sum of weights[j] * gradients[j] / 2^exponent, at scale gradient.scale + exponent.
 
@@ -49,5 +51,19 @@ def product(
     kept = [(weight, gradient.ciphertexts) for weight, gradient in zip(weights, gradients, strict=True) if weight]
     factors = [*rows, *(ciphertexts for _, ciphertexts in kept)]
     exponents = [*(step << shift for step in steps), *(weight for weight, _ in kept)]
-    ciphertexts = tuple(get_engine(engine).weighted_products(factors, exponents, model.key.n))
+    ciphertexts = tuple(raw_products(get_engine(engine), factors, exponents, model.key.n, progress))
     return replace(gradients[0], ciphertexts=ciphertexts, scale=scale + exponent, bound=bound)
+
+
+def raw_products(
+    engine: Engine,
+    factors: Sequence[Sequence[int]],
+    exponents: Sequence[int],
+    n: int,
+    progress: Progress | None = None,
+) -> list[int]:
+    """`Engine.weighted_products`, a slice at a time where somebody wants to know how far it is."""
+    products: list[int] = []
+    for part in slices(len(factors[0]), progress):
+        products.extend(engine.weighted_products([list(column[part]) for column in factors], exponents, n))
+    return products

@@ -9,7 +9,7 @@ anything that could overflow a slot.
 
 from dataclasses import dataclass, replace
 
-from sonar.syft.engines import Engine, get_engine
+from sonar.syft.engines import Engine, Progress, get_engine
 from sonar.syft.errors import CiphertextError, EncodingOverflowError, PublicKeyError
 from sonar.syft.keys import Obfuscator, PublicKey
 from sonar.syft.packing import Integers, Layout, largest_magnitude, raw_pack
@@ -89,6 +89,7 @@ def encrypt(
     scale: int,
     bound: int,
     rows_per_plaintext: int = 1,
+    progress: Progress | None = None,
 ) -> EncryptedTensor:
     """Encrypts integers (rows, outputs) of magnitude up to `bound`, which are numbers times 2^scale.
 
@@ -106,7 +107,7 @@ def encrypt(
         )
     rows, outputs = values.shape
     plaintexts = raw_pack(values, Layout(key.bits, slot_width, outputs, rows_per_plaintext))
-    ciphertexts = tuple(obfuscator.raw_encrypt(plaintexts))
+    ciphertexts = tuple(obfuscator.raw_encrypt(plaintexts, progress=progress))
     return EncryptedTensor(key, ciphertexts, (rows, outputs), slot_width, scale, bound, rows_per_plaintext)
 
 
