@@ -77,12 +77,11 @@ def make_plan(
     if {"target"} & (payout or {}).keys():
         raise TermsError("the target is an argument of its own: take it out of payout")
     spec = Spec.build(
-        name=f"Linear classifier of {len(model.features)} features, {len(model.classes)} classes"
-        if name is None
-        else name,
+        name=_name(model) if name is None else name,
         description=description,
         target_column=target_column,
         features=model.spec_features(),
+        feature_map=model.feature_map,
         classes=model.classes,
         min_records=min_records,
         training=Training() if training is None else training,
@@ -195,6 +194,11 @@ def escrow_call(plan: Plan, published: Published, signed: SignedAdmission) -> ca
     return calls.create_campaign(
         plan.terms, signed.admission, signed.signature, published.spec.cid, published.model.cid
     )
+
+
+def _name(model: LinearClassifier) -> str:
+    kind = {"identity": "Linear", "fourier": "Fourier", "polynomial": "Polynomial"}[model.feature_map.kind]
+    return f"{kind} classifier of {len(model.features)} features, {len(model.classes)} classes"
 
 
 def _show(value: Any) -> str:

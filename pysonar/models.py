@@ -1,17 +1,19 @@
 """The models that a campaign can train: what the data scientist describes, and what the campaign's spec says of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 
 from pysonar._inputs import class_indices, feature_table, plain_array
 from pysonar.errors import ModelError, ValidationSetError
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.payloads import CLIP, check_validation_size
-from sonar.protocol.spec import MAX_CLASSES, MAX_FEATURES, Encoding, Feature
+from sonar.protocol.spec import MAX_CLASSES, MAX_FEATURES, AnyMap, Encoding, Feature, IdentityMap
+from sonar.syft import FeatureMap
 
 __all__ = ["LinearClassifier"]
 
@@ -19,25 +21,33 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _MAX_CLIPPED = 0.05
+_MAPS: TypeAdapter[AnyMap] = TypeAdapter(AnyMap)
 
 
 @dataclass(frozen=True, slots=True, init=False, eq=False)
 class LinearClassifier:
-    """A linear classifier on named features: logits = [clip((x - offset) / scale), 1] W.
+    """A linear classifier on named features: logits = [map(clip((x - offset) / scale)), 1] W.
 
     `features` and `classes` are names, or how many there are: 3 features are then x0, x1, x2 and 3 classes 0, 1, 2.
     Mines match the names to the columns and labels of their own data. `offset` and `scale` are public constants, one
-    for all features or one each; scaled values are clipped to +-16. `weights` is where training starts: an array
-    (features + 1, classes) on scaled features with the bias last, or the result of an earlier campaign on the same
-    features with the same offset and scale; all zero unless given.
+    for all features or one each; scaled values are clipped to +-16. `feature_map` is what the model sees of them,
+    public too: the scaled features themselves unless given, or one of
 
-    Raises ModelError for names that appear twice, wrong shapes, and numbers that are not finite.
+        {"kind": "fourier", "count": 512, "gamma": 0.2, "seed": 0}    random features of exp(-gamma |x - y|^2)
+        {"kind": "polynomial", "degree": 2, "powers": True}           products of up to 2 or 3 features
+
+    or the same as an object of `sonar.protocol.spec`. `weights` is where training starts: an array (mapped features +
+    1, classes) with the bias last, or the result of an earlier campaign on the same features with the same offset,
+    scale and map; all zero unless given.
+
+    Raises ModelError for names that appear twice, wrong shapes, numbers that are not finite, and maps that do not work.
     """
 
     features: tuple[str, ...]
     classes: tuple[str, ...]
     offset: Floats = field(repr=False)
     scale: Floats = field(repr=False)
+    feature_map: AnyMap
     weights: Floats = field(repr=False)
 
     def __init__(
@@ -47,6 +57,7 @@ class LinearClassifier:
         *,
         offset: Any = None,
         scale: Any = None,
+        feature_map: AnyMap | Mapping[str, Any] | None = None,
         weights: Any = None,
     ) -> None:
         names = _names(features, "x", "features", 1, MAX_FEATURES)
@@ -56,14 +67,21 @@ class LinearClassifier:
         put(self, "classes", labels)
         put(self, "offset", _constants(offset, 0.0, names, "offset"))
         put(self, "scale", _constants(scale, 1.0, names, "scale"))
-        put(self, "weights", _weights(weights, (len(names) + 1, len(labels))))
+        put(self, "feature_map", _feature_map(feature_map, len(names)))
+        put(self, "weights", _weights(weights, self.shape, self.mapping))
         if (self.scale <= 0).any():
             at = int(np.argmax(self.scale <= 0))
             raise ModelError(f"the scale of feature {names[at]!r} is {self.scale[at]}: give a number above 0")
 
     @classmethod
     def standardised(
-        cls, features: int | Iterable[str], classes: int | Iterable[Any], like: Any, *, weights: Any = None
+        cls,
+        features: int | Iterable[str],
+        classes: int | Iterable[Any],
+        like: Any,
+        *,
+        feature_map: AnyMap | Mapping[str, Any] | None = None,
+        weights: Any = None,
     ) -> Self:
         """A classifier whose public offset and scale are the mean and standard deviation of the features in `like`.
 
@@ -74,12 +92,24 @@ class LinearClassifier:
         if len(table) < 2:
             raise ValidationSetError(f"{len(table)} records have no standard deviation: give at least 2")
         spread = table.std(axis=0)
-        return cls(names, classes, offset=table.mean(axis=0), scale=np.where(spread > 0, spread, 1.0), weights=weights)
+        return cls(
+            names,
+            classes,
+            offset=table.mean(axis=0),
+            scale=np.where(spread > 0, spread, 1.0),
+            feature_map=feature_map,
+            weights=weights,
+        )
+
+    @property
+    def mapping(self) -> FeatureMap:
+        """What the scaled features become before the model sees them."""
+        return self.feature_map.of(len(self.features))
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The weights' shape: (features + 1 for the bias, classes)."""
-        return len(self.features) + 1, len(self.classes)
+        """The weights' shape: (mapped features + 1 for the bias, classes)."""
+        return self.mapping.outputs + 1, len(self.classes)
 
     def spec_features(self) -> tuple[Feature, ...]:
         """The features as the spec publishes them."""
@@ -106,7 +136,7 @@ class LinearClassifier:
         table = feature_table(validation[0], self.features)
         labels = class_indices(validation[1], self.classes, len(table))
         try:
-            check_validation_size(len(labels), len(self.features), len(self.classes))
+            check_validation_size(len(labels), max(len(self.features), self.mapping.outputs), len(self.classes))
         except ProtocolError as error:
             raise ValidationSetError(str(error)) from error
         if len(np.unique(labels)) < 2:
@@ -147,9 +177,29 @@ def _constants(given: Any, default: float, names: tuple[str, ...], what: str) ->
     return _frozen(np.broadcast_to(values, (len(names),)).copy())
 
 
-def _weights(given: Any, shape: tuple[int, int]) -> Floats:
+def _feature_map(given: Any, features: int) -> AnyMap:
+    if given is None:
+        return IdentityMap()
+    try:
+        feature_map = _MAPS.validate_python(dict(given) if isinstance(given, Mapping) else given)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = "".join(f" {part}:" for part in problem["loc"])
+        raise ModelError(f"the feature_map {given!r} does not work:{place} {problem['msg']}") from error
+    outputs = feature_map.of(features).outputs
+    if outputs > MAX_FEATURES:
+        raise ModelError(
+            f"the {feature_map.kind} map of {features} features gives {outputs}, above the limit of {MAX_FEATURES}: "
+            "take fewer features, a lower degree, or a Fourier map"
+        )
+    return feature_map
+
+
+def _weights(given: Any, shape: tuple[int, int], mapping: FeatureMap) -> Floats:
     if given is None:
         return _frozen(np.zeros(shape))
+    if getattr(given, "mapping", mapping) != mapping:
+        raise ModelError(f"the start model has the feature map {given.mapping}, but this one {mapping}: take the same")
     values = _array(given.weights if hasattr(given, "weights") else given, "start weights")
     if values.shape != shape:
         raise ModelError(

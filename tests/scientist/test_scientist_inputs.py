@@ -10,7 +10,7 @@ import pysonar
 from pysonar._inputs import class_indices, deadline_at, feature_table, parts_per_million, wei
 from pysonar.errors import ModelError, TermsError, ValidationSetError
 from pysonar.models import LinearClassifier
-from sonar.protocol.spec import Encoding
+from sonar.protocol.spec import Encoding, FourierMap, IdentityMap
 
 
 class Frame:
@@ -37,6 +37,15 @@ def test_counts_become_names_that_mines_can_match() -> None:
     assert model.classes == ("0", "1")
     assert model.shape == (4, 2)
     assert not model.weights.any()
+
+
+def test_a_feature_map_is_given_by_its_name_or_as_the_spec_has_it() -> None:
+    values = {"kind": "fourier", "count": 9, "gamma": 0.5}
+    model = LinearClassifier(3, 2, feature_map=values)
+    assert model.feature_map == FourierMap(count=9, gamma=0.5, seed=0)
+    assert LinearClassifier(3, 2, feature_map=model.feature_map).feature_map == model.feature_map
+    assert LinearClassifier.standardised(3, 2, TABLE, feature_map=values).shape == model.shape == (10, 2)
+    assert LinearClassifier(3, 2).feature_map == IdentityMap()
 
 
 def test_a_model_publishes_its_constants_in_the_spec() -> None:
@@ -68,6 +77,20 @@ def test_standardised_takes_mean_and_deviation_and_survives_a_constant_column() 
         ({"features": 2, "classes": 2, "offset": float("nan")}, "offset holds numbers that are not finite"),
         ({"features": 2, "classes": 2, "weights": np.zeros((2, 2))}, "shape (2, 2), but the model needs (3, 2)"),
         ({"features": 2, "classes": 2, "weights": np.full((3, 2), np.inf)}, "not finite"),
+        ({"features": 2, "classes": 2, "feature_map": "fourier"}, "the feature_map 'fourier' does not work"),
+        (
+            {"features": 2, "classes": 2, "feature_map": {"kind": "fourier", "count": 0, "gamma": 1.0}},
+            "fourier: count: Input should be greater than or equal to 1",
+        ),
+        ({"features": 2, "classes": 2, "feature_map": {"kind": "fourier", "count": 5}}, "gamma: Field required"),
+        (
+            {"features": 64, "classes": 2, "feature_map": {"kind": "polynomial"}},
+            "the polynomial map of 64 features gives 2144, above the limit of 2047: take fewer features",
+        ),
+        (
+            {"features": 2, "classes": 2, "feature_map": {"kind": "polynomial"}, "weights": np.zeros((3, 2))},
+            "shape (3, 2), but the model needs (6, 2)",
+        ),
     ],
 )
 def test_a_model_that_cannot_be_trained_is_refused_with_its_reason(arguments: dict, says: str) -> None:

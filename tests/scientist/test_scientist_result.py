@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from pysonar.errors import ValidationSetError
+from pysonar.errors import ModelError, ValidationSetError
 from pysonar.linear import LinearModel
 from pysonar.models import LinearClassifier
 from sonar.protocol.payloads import design_matrix
 from sonar.protocol.spec import Spec
+from sonar.syft import Identity
 
 
 def _model(rng: np.random.Generator) -> tuple[Spec, np.ndarray, LinearModel]:
@@ -29,6 +30,52 @@ def test_the_module_computes_the_same_logits_as_the_judges_design_matrix() -> No
     np.testing.assert_allclose(logits.detach().numpy(), expected, atol=1e-12)
     np.testing.assert_array_equal(model.predict(table), expected.argmax(axis=1))
     assert model(torch.tensor(table, dtype=torch.float32)).shape == (50, 2)
+
+
+MAPS = [
+    {"kind": "fourier", "count": 200, "gamma": 0.3, "seed": 5},
+    {"kind": "polynomial", "degree": 2},
+    {"kind": "polynomial", "degree": 3},
+    {"kind": "polynomial", "degree": 3, "powers": False},
+]
+
+
+@pytest.mark.parametrize("feature_map", MAPS)
+def test_the_module_maps_features_as_the_judge_does(feature_map: dict[str, object]) -> None:
+    rng = np.random.default_rng(1)
+    spec, _, _ = _model(rng)
+    spec = Spec.build(**{**dict(spec), "feature_map": feature_map})
+    weights = rng.integers(-(1 << 20), 1 << 20, size=spec.shape)
+    model = LinearModel.from_encoded(spec, weights)
+    table = rng.normal(scale=5, size=(50, 3))
+    expected = design_matrix(spec, table)
+    scaled = torch.tensor(np.clip((table - [1, 2, 3]) / [2, 4, 8], -16, 16))
+    np.testing.assert_allclose(model.map(scaled).numpy(), expected[:, :-1], rtol=0, atol=1e-12)
+    logits = model(torch.tensor(table)).detach().numpy()
+    np.testing.assert_allclose(logits, expected @ (weights / 2**24), rtol=0, atol=1e-12)
+    other = LinearModel.from_encoded(spec, np.zeros_like(weights))
+    other.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(other.predict(table), model.predict(table))
+    assert sum(parameter.numel() for parameter in model.parameters()) == weights.size
+
+
+def test_a_mapped_result_starts_another_campaign_on_the_same_map_only() -> None:
+    spec, _, _ = _model(np.random.default_rng(1))
+    spec = Spec.build(**{**dict(spec), "feature_map": MAPS[0]})
+    weights = np.arange(402).reshape(201, 2)
+    model = LinearModel.from_encoded(spec, weights)
+    names = [feature.name for feature in spec.features]
+    again = LinearClassifier(names, spec.classes, feature_map=MAPS[0], weights=model)
+    np.testing.assert_array_equal(again.weights * 2**24, weights)
+    with pytest.raises(ModelError, match=r"the start model has the feature map RandomFourier.*seed=5.*seed=6"):
+        LinearClassifier(names, spec.classes, feature_map={**MAPS[0], "seed": 6}, weights=model)
+    with pytest.raises(ModelError, match="but this one Identity"):
+        LinearClassifier(names, spec.classes, weights=model)
+
+
+def test_weights_that_do_not_fit_a_module_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"weights of shape \(4, 2\) and a map of 2 features do not fit a model of 3"):
+        LinearModel(("a", "b", "c"), ("x", "y"), np.zeros(3), np.ones(3), np.zeros((4, 2)), mapping=Identity(2))
 
 
 def test_score_takes_names_and_indices() -> None:

@@ -30,7 +30,6 @@ from sonar.protocol.payloads import design_matrix
 from sonar.protocol.sealing import BoxContext, Purpose, SealingKeyPair, seal
 from sonar.storage.base import Artifact
 from sonar.storage.directory import DirectoryStore
-from sonar.syft import Statistics
 from sonar.units import digest_of, ether
 
 
@@ -48,8 +47,8 @@ class World:
         spec, created = campaign.spec, campaign._creation()
         model = self.store.get(Artifact(created.model_cid, created.admission.model), max_bytes=max_model_bytes(spec))
         design, targets = design_matrix(spec, features), np.eye(len(spec.classes))[labels]
-        statistics = Statistics.empty(*spec.shape).add_batch(design, targets)
-        gradient = train(spec, model, created.admission.key, statistics, allow_insecure_small_key=True)
+        gathered = spec.training.schedule.gather([(design, targets)], *spec.shape)
+        gradient = train(spec, model, created.admission.key, gathered, allow_insecure_small_key=True)
         client = self.client_for(account)
         context = BoxContext(
             Purpose.GRADIENT, client.chain_id, client.address, account.address, campaign.id.hex(), round=0
@@ -129,21 +128,33 @@ def iris():
     return [(features[rows], labels[rows]) for rows in (order[:60], order[60:105], order[105:])]
 
 
-def model_of(validation):
-    return pysonar.LinearClassifier.standardised(4, ["setosa", "versicolor", "virginica"], like=validation[0])
+def model_of(validation, **more):
+    return pysonar.LinearClassifier.standardised(4, ["setosa", "versicolor", "virginica"], like=validation[0], **more)
 
 
-def test_a_campaign_from_the_first_line_to_the_trained_module(world, tmp_path, iris, capfd):
+@pytest.mark.parametrize(
+    ("feature_map", "training", "least"),
+    [
+        (None, {"epochs": 200}, 0.7),
+        ({"kind": "fourier", "count": 40, "gamma": 0.1}, {"epochs": 200}, 0.9),
+        (None, {"epochs": 200, "loss": "taylor-logistic", "class_weights": (1.0, 2.0, 1.0)}, 0.7),
+        ({"kind": "polynomial"}, {"epochs": 50, "loss": "taylor-logistic", "batch_size": 16}, 0.9),
+    ],
+    ids=["linear", "fourier", "logistic", "polynomial-mini-batch"],
+)
+def test_a_campaign_from_the_first_line_to_the_trained_module(
+    world, tmp_path, iris, capfd, feature_map, training, least
+):
     validation, *shares = iris
     with connect(world, tmp_path) as sonar:
         campaign = sonar.create_campaign(
-            model=model_of(validation),
+            model=model_of(validation, feature_map=feature_map),
             validation=validation,
             bounty=pysonar.ether(1),
             target=0.75,
             deadline="2h",
             min_records=30,
-            training={"epochs": 200},
+            training=training,
             rounds={"round_size": 2, "noise": 0.5},
         )
         for features, labels in shares:
@@ -154,7 +165,7 @@ def test_a_campaign_from_the_first_line_to_the_trained_module(world, tmp_path, i
         model = campaign.result()
         # The judge scores integers at 2^16, the module floats: a record on the border may fall either way.
         assert abs(model.score(*validation) - campaign.score) <= 1 / 60
-        assert model.score(*shares[0]) > 0.7
+        assert model.score(*shares[0]) > least
         paid = sum(payout.amount for payout in campaign.payouts())
         assert paid > 0
         assert campaign.close() + paid == ether(1)
