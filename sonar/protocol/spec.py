@@ -35,6 +35,8 @@ def _printable(text: str) -> str:
 
 
 ClassWeight = Annotated[float, Field(ge=1e-3, le=1e3)]
+# A list will do, as a notebook writes it.
+ClassWeights = Annotated[tuple[ClassWeight, ...], Field(min_length=2, max_length=MAX_CLASSES, strict=False)]
 Name = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
 
 
@@ -108,7 +110,7 @@ class Training(_Strict):
     rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     l2: Annotated[float, Field(ge=0, le=1e3)] = 1e-3
     batch_size: Annotated[int, Field(ge=MIN_BATCH, le=1_000_000_000)] | None = None
-    class_weights: Annotated[tuple[ClassWeight, ...], Field(min_length=2, max_length=MAX_CLASSES)] | None = None
+    class_weights: ClassWeights | None = None
 
     @property
     def schedule(self) -> Schedule:

@@ -58,6 +58,7 @@ def test_training_options_survive_in_bytes_and_make_the_same_schedule():
     spec = make_spec(training=training)
     assert Spec.parse(spec.to_bytes()) == spec
     assert spec.training.schedule == Schedule(**training)
+    assert make_spec(training={**training, "class_weights": [1, 2.5]}) == spec
     plain = make_spec().training.schedule
     assert plain == Schedule(epochs=100, rate=1.0, l2=1e-3)
 
@@ -119,6 +120,7 @@ def test_no_json_value_raises_anything_but_a_spec_error(value):
         ({"training": {"batch_size": 15}}, r"equal to 16 \(got 15\)"),
         ({"training": {"class_weights": (1.0, 2.0, 3.0)}}, "there are 3 class_weights for 2 classes"),
         ({"training": {"class_weights": (1.0, 0.0)}}, r"training.class_weights.1: .*\(got 0.0\)"),
+        ({"training": {"class_weights": (1.0, "2")}}, r"training.class_weights.1: .*\(got '2'\)"),
     ],
 )
 def test_a_spec_that_contradicts_itself_is_refused_with_its_reason(change, message):
@@ -177,9 +179,10 @@ def test_large_models_get_room_for_thin_factors():
 def test_the_rows_of_a_gradient_are_stacked_as_high_as_key_and_spec_allow():
     key = PublicKey((1 << 3072) - 1)
     for most, outputs, rows in ((64, 10, 4), (3, 10, 3), (1, 10, 1), (64, 1, 42), (64, 22, 1), (64, 100, 1)):
-        layout = Encoding(stacked_rows=most).gradient_layout(key, outputs)
-        assert layout == Layout(3072, 72, outputs, rows)
-    assert Encoding().gradient_layout(PublicKey((1 << 8192) - 1), 1).rows_per_plaintext == 64
+        encoding = Encoding(stacked_rows=most)
+        assert encoding.stride(key, outputs) == rows
+        assert encoding.gradient_layout(key, outputs) == Layout(3072, 72, outputs, rows, rows)
+    assert Encoding().stride(PublicKey((1 << 8192) - 1), 1) == 64
     for wrong in (0, 65):
         with pytest.raises(ValueError, match="stacked_rows"):
             Encoding(stacked_rows=wrong)
