@@ -100,16 +100,15 @@ class Opener:
         encoding = self._spec.encoding
         try:
             tensor = load_gradient(payload, self._secret.public)
-            has = (tensor.shape, tensor.slot_width, tensor.rows_per_plaintext, tensor.scale, tensor.bound)
+            has = (tensor.shape, tensor.slot_width, tensor.stride, tensor.scale, tensor.bound)
             needs = (
-                self._spec.shape, encoding.slot_width, self._layout.rows_per_plaintext, encoding.gradient_scale,
+                self._spec.shape, encoding.slot_width, self._layout.stride, encoding.gradient_scale,
                 encoding.gradient_bound,
             )  # fmt: skip
             if has != needs:
                 return Rejected(
                     Verdict.INVALID,
-                    "invalid: shape, slot width, rows in a plaintext, scale and bound are "
-                    f"{has}, but the spec needs {needs}",
+                    f"invalid: shape, slot width, stride, scale and bound are {has}, but the spec needs {needs}",
                 )
             return Opened(payload, tensor, decrypt(self._secret, tensor))
         except SyftError as error:

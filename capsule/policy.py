@@ -34,6 +34,7 @@ def check_model(spec: Spec, model: EncryptedTensor) -> None:
     wanted = {
         "shape": (model.shape, spec.shape),
         "slot_width": (model.slot_width, encoding.slot_width),
+        "stride": (model.stride, encoding.stride(model.key, spec.shape[1])),
         "scale": (model.scale, encoding.weight_bits),
         "bound": (model.bound, encoding.weight_bound),
     }

@@ -176,6 +176,7 @@ class Settler:
             slot_width=spec.encoding.slot_width,
             scale=spec.encoding.weight_bits,
             bound=spec.encoding.weight_bound,
+            stride=spec.encoding.stride(public, spec.shape[1]),
         )
         return _Next(
             model=capsule.store.put(dump_model(model)),

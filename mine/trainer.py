@@ -41,6 +41,7 @@ def train(
         "key": encrypted.key.key_id.hex(),
         "shape": tuple(encrypted.shape),
         "slot_width": encrypted.slot_width,
+        "stride": encrypted.stride,
         "scale": encrypted.scale,
         "bound": encrypted.bound,
     }
@@ -48,6 +49,7 @@ def train(
         "key": key.hex(),
         "shape": spec.shape,
         "slot_width": encoding.slot_width,
+        "stride": encoding.stride(encrypted.key, outputs),
         "scale": encoding.weight_bits,
         "bound": encoding.weight_bound,
     }
@@ -61,7 +63,6 @@ def train(
         factor_bits=encoding.factor_bits,
         gradient_bound=encoding.gradient_bound,
         obfuscator=Obfuscator(encrypted.key),
-        rows_per_plaintext=encoding.gradient_layout(encrypted.key, outputs).rows_per_plaintext,
     )
     payload = dump_gradient(gradient)
     return Gradient(payload, digest_of(payload), gathered.records)

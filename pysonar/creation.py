@@ -143,6 +143,7 @@ def publish(
         slot_width=encoding.slot_width,
         scale=encoding.weight_bits,
         bound=encoding.weight_bound,
+        stride=encoding.stride(key, plan.spec.shape[1]),
     )
     context = BoxContext(Purpose.VALIDATION, domain.chain_id, domain.contract, owner, key.key_id.hex())
     return Published(

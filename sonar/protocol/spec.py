@@ -12,7 +12,7 @@ from sonar import canonical
 from sonar.chain.records import NATIVE, PayoutBase, Terms
 from sonar.protocol.errors import SpecError
 from sonar.syft import FeatureMap, Identity, Layout, Polynomial, PublicKey, RandomFourier, Schedule, rows_that_fit
-from sonar.syft.wire import MAX_ROWS_PER_PLAINTEXT
+from sonar.syft.wire import MAX_STRIDE
 from sonar.units import PPM, Address, Ppm, Wei
 
 __all__ = [
@@ -147,7 +147,7 @@ class Encoding(_Strict):
     step_bits: Annotated[int, Field(ge=0, le=16)] = 10
     weight_bound_bits: Annotated[int, Field(ge=0, le=8)] = 6
     gradient_bound_bits: Annotated[int, Field(ge=0, le=24)] = 14
-    stacked_rows: Annotated[int, Field(ge=1, le=MAX_ROWS_PER_PLAINTEXT)] = MAX_ROWS_PER_PLAINTEXT
+    stacked_rows: Annotated[int, Field(ge=1, le=MAX_STRIDE)] = MAX_STRIDE
 
     @property
     def weight_bound(self) -> int:
@@ -174,13 +174,17 @@ class Encoding(_Strict):
         """The largest magnitude of an encoded gradient element, at scale 2^gradient_scale."""
         return (1 << (self.gradient_scale + self.gradient_bound_bits)) - 1
 
+    def stride(self, key: PublicKey, outputs: int) -> int:
+        """How many slots apart the outputs of a row lie under this key, which is how many rows of a gradient stack."""
+        return min(self.stacked_rows, rows_that_fit(key.bits, self.slot_width, outputs))
+
     def gradient_layout(self, key: PublicKey, outputs: int) -> Layout:
         """How the rows of a gradient, and of a round's product, go into the plaintexts of this key.
 
         Raises EncodingOverflowError for a key that not even one slot fits.
         """
-        rows = min(self.stacked_rows, rows_that_fit(key.bits, self.slot_width, outputs))
-        return Layout(key.bits, self.slot_width, outputs, rows)
+        stride = self.stride(key, outputs)
+        return Layout(key.bits, self.slot_width, outputs, stride, rows_per_plaintext=stride)
 
     @model_validator(mode="after")
     def _slots_hold_a_round(self) -> Self:

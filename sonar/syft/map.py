@@ -28,7 +28,6 @@ def apply_map(
     factor_bits: int = 0,
     gradient_bound: int,
     obfuscator: Obfuscator,
-    rows_per_plaintext: int = 1,
     progress: Progress | None = None,
 ) -> EncryptedTensor:
     """The encrypted gradient (features, outputs) = change * model + constant.
@@ -36,9 +35,9 @@ def apply_map(
     `change` is rounded to `map_bits` fractional bits, or computed in two thin factors that are no less exact together
     where the `factor_bits` more that the result has let this be cheaper (`sonar.syft.plan`): its scale is model.scale +
     map_bits + factor_bits. `gradient_bound` is the public bound that the result declares, whatever the data, so that it
-    says nothing about them; `rows_per_plaintext` of its rows share a ciphertext. The
-    result is always re-randomised: without that, whoever guesses the data can test the guess. Raises
-    EncodingOverflowError, before anything is computed, where the model's bound allows a result above `gradient_bound`.
+    says nothing about them. model.stride of its rows share a ciphertext. The result is always re-randomised: without
+    that, whoever guesses the data can test the guess. Raises EncodingOverflowError, before anything is computed, where
+    the model's bound allows a result above `gradient_bound`.
     """
     features, outputs = model.shape
     if affine.change.shape != (features, features) or affine.constant.shape != (features, outputs):
@@ -48,7 +47,7 @@ def apply_map(
         )
     check_obfuscator(obfuscator, model.key)
     check_unstacked(model)
-    layout = replace(model.layout, rows_per_plaintext=rows_per_plaintext)
+    layout = replace(model.layout, rows_per_plaintext=model.stride)
     check_bound(gradient_bound, model.slot_width)
     scale = model.scale + map_bits + factor_bits
     plan = plan_map(affine.change, map_bits, factor_bits)
@@ -65,8 +64,8 @@ def apply_map(
     gradient = raw_products(engine, *layout.stacking(gradient), n, stacking)
     gradient = engine.add_plaintexts(gradient, raw_pack(constant, layout), n)
     gradient = obfuscator.rerandomise(gradient, progress=hiding)
-    return EncryptedTensor(
-        model.key, tuple(gradient), model.shape, model.slot_width, scale, gradient_bound, rows_per_plaintext
+    return replace(
+        model, ciphertexts=tuple(gradient), scale=scale, bound=gradient_bound, rows_per_plaintext=model.stride
     )
 
 

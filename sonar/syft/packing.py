@@ -4,13 +4,14 @@ Slot j of a plaintext is its digit at 2^(slot_width * j), with digits in (-2^(sl
 packed plaintext stays below 2^(key_bits - 3) in magnitude, so it is signed mod n without ambiguity, and below n / 3,
 which is what python-paillier allows.
 
-Where one row leaves room for more, several rows may be stacked in one plaintext: row j of a stack lies 2^(row_bits * j)
-higher. Whoever holds rows' ciphertexts can stack them, with public powers and no key.
+Where one row leaves room for more, its outputs may lie `stride` slots apart. As many rows can then be stacked in one
+plaintext, output k of row j in slot k * stride + j. Whoever holds such rows' ciphertexts can stack them without a key:
+a stack costs slot_width * (stride - 1) squarings. (With each row's outputs side by side and one row behind the other it
+would be `outputs` times as many, more than all the rest of a mine's work.)
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,15 @@ Integers = npt.NDArray[Any]
 class Layout:
     """How rows of `outputs` values of `slot_width` bits go into plaintexts of a `key_bits` key.
 
-    A row takes `blocks` plaintexts, or `rows_per_plaintext` rows share one; `rows_that_fit` says how many can. Raises
-    EncodingOverflowError where not even one slot fits, or not so many rows.
+    A row takes `blocks` plaintexts with its outputs side by side. Or they lie `stride` slots apart, `rows_that_fit` at
+    most, and `rows_per_plaintext` is 1 or `stride`: the slots between them are empty, or have that many rows' outputs.
+    Raises EncodingOverflowError where not even one slot fits, or not so many rows.
     """
 
     key_bits: int
     slot_width: int
     outputs: int
+    stride: int = 1
     rows_per_plaintext: int = 1
 
     def __post_init__(self) -> None:
@@ -44,10 +47,13 @@ class Layout:
                 "use a smaller slot_width or a larger key"
             )
         fit = rows_that_fit(self.key_bits, self.slot_width, self.outputs)
-        if not 1 <= self.rows_per_plaintext <= fit:
+        if not 1 <= self.stride <= fit:
             raise EncodingOverflowError(
-                f"{self.rows_per_plaintext} rows of {self.outputs} slots cannot share a plaintext of {self.slots}: "
-                f"stack 1 to {fit}"
+                f"{self.stride} rows of {self.outputs} slots cannot share a plaintext of {self.slots}: stack 1 to {fit}"
+            )
+        if self.rows_per_plaintext not in (1, self.stride):
+            raise EncodingOverflowError(
+                f"{self.rows_per_plaintext} rows do not fill a stride of {self.stride}: stack 1 or {self.stride}"
             )
 
     @property
@@ -61,11 +67,6 @@ class Layout:
         return -(-self.outputs // self.slots)
 
     @property
-    def row_bits(self) -> int:
-        """How much higher the next row of a stack lies."""
-        return self.slot_width * self.outputs
-
-    @property
     def largest(self) -> int:
         """The largest magnitude of a slot's value."""
         return (1 << (self.slot_width - 1)) - 1
@@ -77,13 +78,12 @@ class Layout:
     def stacking(self, ciphertexts: Sequence[int]) -> tuple[list[list[int]], list[int]]:
         """The factors and exponents whose `Engine.weighted_products` are the stacked ciphertexts of unstacked rows.
 
-        Stack i is the product over j of ciphertexts[i * rows_per_plaintext + j]^(2^(row_bits * j)); 1, an encryption
-        of 0, stands for the rows that the last stack lacks.
+        Stack i is the product over j of ciphertexts[i * stride + j]^(2^(slot_width * j)); 1, an encryption of 0, stands
+        for the rows that the last stack lacks.
         """
-        step, stacks = self.rows_per_plaintext, -(-len(ciphertexts) // self.rows_per_plaintext)
-        used = min(step, len(ciphertexts))
-        factors = [list(ciphertexts[j::step]) for j in range(used)]
-        return [f + [1] * (stacks - len(f)) for f in factors], [1 << (self.row_bits * j) for j in range(used)]
+        stacks, used = -(-len(ciphertexts) // self.stride), min(self.stride, len(ciphertexts))
+        factors = [list(ciphertexts[j :: self.stride]) for j in range(used)]
+        return [f + [1] * (stacks - len(f)) for f in factors], [1 << (self.slot_width * j) for j in range(used)]
 
 
 def rows_that_fit(key_bits: int, slot_width: int, outputs: int) -> int:
@@ -101,7 +101,9 @@ def raw_pack(values: Integers, layout: Layout) -> list[int]:
     width, slots, rows = layout.slot_width, layout.slots, values.tolist()
     plaintexts = []
     for first in range(0, len(rows), layout.rows_per_plaintext):
-        line = list(chain.from_iterable(rows[first : first + layout.rows_per_plaintext]))
+        line = [0] * (layout.stride * layout.outputs)
+        for j, row in enumerate(rows[first : first + layout.rows_per_plaintext]):
+            line[j :: layout.stride] = row
         for start in range(0, len(line), slots):
             plaintext = 0
             for value in reversed(line[start : start + slots]):
@@ -117,22 +119,36 @@ def raw_unpack(plaintexts: Sequence[int], layout: Layout, rows: int) -> Integers
     """
     if len(plaintexts) != layout.plaintexts(rows):
         raise CiphertextError(f"{rows} rows are in {layout.plaintexts(rows)} plaintexts, not in {len(plaintexts)}")
-    width, slots, blocks, outputs = layout.slot_width, layout.slots, layout.blocks, layout.outputs
-    half, mask = 1 << (width - 1), (1 << width) - 1
-    values: list[int] = []
-    for index, plaintext in enumerate(plaintexts):
-        first = index // blocks * layout.rows_per_plaintext
-        line = min(layout.rows_per_plaintext, rows - first) * outputs
-        rest = int(plaintext)
-        for _ in range(min(slots, line - index % blocks * slots)):
-            value = ((rest + half) & mask) - half
-            values.append(value)
-            rest = (rest - value) >> width
-        if rest:
-            raise CiphertextError(f"plaintext {index} has stray bits outside its slots: refuse the artifact")
-    array = np.empty(len(values), dtype=object)
+    values: list[list[int]] = []
+    for first in range(0, len(plaintexts), layout.blocks):
+        line: list[int] = []
+        for index in range(first, first + layout.blocks):
+            line += _digits(
+                plaintexts[index], index, min(layout.slots, layout.stride * layout.outputs - len(line)), layout
+            )
+        used = min(layout.rows_per_plaintext, rows - len(values))
+        if any(any(line[j :: layout.stride]) for j in range(used, layout.stride)):
+            raise _stray_bits(first)
+        values += [line[j :: layout.stride] for j in range(used)]
+    array = np.empty((rows, layout.outputs), dtype=object)
     array[:] = values
-    return array.reshape(rows, outputs)
+    return array
+
+
+def _digits(plaintext: int, index: int, count: int, layout: Layout) -> list[int]:
+    """The signed digits in the first `count` slots of a plaintext that has no others."""
+    width, half, mask = layout.slot_width, 1 << (layout.slot_width - 1), (1 << layout.slot_width) - 1
+    digits, rest = [], int(plaintext)
+    for _ in range(count):
+        digits.append(((rest + half) & mask) - half)
+        rest = (rest - digits[-1]) >> width
+    if rest:
+        raise _stray_bits(index)
+    return digits
+
+
+def _stray_bits(index: int) -> CiphertextError:
+    return CiphertextError(f"plaintext {index} has stray bits outside its slots: refuse the artifact")
 
 
 def largest_magnitude(values: Integers) -> int:

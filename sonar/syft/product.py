@@ -3,7 +3,7 @@
 With a settlement's exponent e and weights a, row i is c_i^(2^(f + e)) times the product over gradients of g_i^a, which
 encrypts (W 2^(f + e) + sum a g) at scale 2^(scale + f + e): the model plus the weighted gradients / 2^e. Where the
 gradients' rows are stacked, so is the product: the model's part of stack i is then the product over its rows j of
-c_(s i + j)^(2^(f + e + row_bits j)), with s rows in a stack, which stacks and shifts them at once.
+c_(s i + j)^(2^(f + e + w j)) with stride s and slot width w, which stacks and shifts them at once.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def product(
     """model + sum of weights[j] * gradients[j] / 2^exponent, at scale gradient.scale + exponent.
 
     Deterministic: the same artifacts give the same ciphertexts. Not re-randomised, because all that goes in is public.
-    The model has ciphertexts of its own for every row, the product has the gradients' layout.
+    The model has ciphertexts of its own for every row; gradients and product have `stride` rows in each.
     Raises CiphertextError for tensors that do not belong together and EncodingOverflowError, before anything is
     computed, where a slot could overflow.
     """
@@ -39,10 +39,10 @@ def product(
             "weight, not negative, for each of at least one gradient"
         )
     check_unstacked(model)
-    scale, layout = gradients[0].scale, gradients[0].layout
+    scale, layout = gradients[0].scale, replace(model.layout, rows_per_plaintext=model.stride)
     for index, gradient in enumerate(gradients):
-        same = (gradient.key, gradient.shape, gradient.slot_width) == (model.key, model.shape, model.slot_width)
-        if not same or gradient.layout != layout or gradient.scale != scale or scale < model.scale:
+        same = (gradient.key, gradient.shape, gradient.layout) == (model.key, model.shape, layout)
+        if not same or gradient.scale != scale or scale < model.scale:
             raise CiphertextError(f"gradient {index}, {gradient!r}, does not belong to the model {model!r}")
     shift = scale - model.scale + exponent
     bound = (model.bound << shift) + sum(w * g.bound for w, g in zip(weights, gradients, strict=True))

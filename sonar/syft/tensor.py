@@ -1,7 +1,8 @@
 """Encrypted tensors: packed Paillier ciphertexts of a (rows, outputs) integer matrix with a public scale and bound.
 
-Every row has ciphertexts of its own, or several share one: a gradient's rows do where they fit, because whatever is
-done with a ciphertext then serves them all. A model's do not, because its rows are mapped one by one.
+Every row has ciphertexts of its own, or `stride` rows share one. A gradient's rows do where they fit, because whatever
+is done with a ciphertext then serves them all. A model's do not, because its rows are mapped one by one, but their
+outputs already lie `stride` slots apart, so that the rows of the gradient can be stacked.
 
 The bound is the largest magnitude that any slot can hold. Every operation tracks it and raises before it computes
 anything that could overflow a slot.
@@ -21,10 +22,10 @@ __all__ = ["EncryptedTensor", "check_ciphertexts", "encrypt", "rerandomise"]
 class EncryptedTensor:
     """Ciphertexts of layout.plaintexts(shape[0]) packed plaintexts, row after row.
 
-    `scale` is the number of fractional bits, `bound` the largest magnitude of an encoded value, `rows_per_plaintext`
-    how many rows share a ciphertext. Raises EncodingOverflowError where the bound does not fit a slot, or the rows not
-    a plaintext, and CiphertextError for a wrong number of ciphertexts; whether they are ciphertexts at all is for
-    `check_ciphertexts`.
+    `scale` is the number of fractional bits, `bound` the largest magnitude of an encoded value; `stride` and
+    `rows_per_plaintext` are those of the layout. Raises EncodingOverflowError where the bound does not fit a slot, or
+    the rows not a plaintext, and CiphertextError for a wrong number of ciphertexts; whether they are ciphertexts at all
+    is for `check_ciphertexts`.
     """
 
     key: PublicKey
@@ -33,6 +34,7 @@ class EncryptedTensor:
     slot_width: int
     scale: int
     bound: int
+    stride: int = 1
     rows_per_plaintext: int = 1
 
     def __post_init__(self) -> None:
@@ -48,13 +50,13 @@ class EncryptedTensor:
     def __repr__(self) -> str:
         return (
             f"EncryptedTensor({self.key!r}, shape={self.shape}, slot_width={self.slot_width}, scale={self.scale}, "
-            f"bound={self.bound}, rows_per_plaintext={self.rows_per_plaintext})"
+            f"bound={self.bound}, stride={self.stride}, rows_per_plaintext={self.rows_per_plaintext})"
         )
 
     @property
     def layout(self) -> Layout:
         """How the rows are packed."""
-        return Layout(self.key.bits, self.slot_width, self.shape[1], self.rows_per_plaintext)
+        return Layout(self.key.bits, self.slot_width, self.shape[1], self.stride, self.rows_per_plaintext)
 
 
 def check_bound(bound: int, slot_width: int) -> None:
@@ -88,6 +90,7 @@ def encrypt(
     slot_width: int,
     scale: int,
     bound: int,
+    stride: int = 1,
     rows_per_plaintext: int = 1,
     progress: Progress | None = None,
 ) -> EncryptedTensor:
@@ -106,9 +109,9 @@ def encrypt(
             "bits: scale the values or raise the bound"
         )
     rows, outputs = values.shape
-    plaintexts = raw_pack(values, Layout(key.bits, slot_width, outputs, rows_per_plaintext))
+    plaintexts = raw_pack(values, Layout(key.bits, slot_width, outputs, stride, rows_per_plaintext))
     ciphertexts = tuple(obfuscator.raw_encrypt(plaintexts, progress=progress))
-    return EncryptedTensor(key, ciphertexts, (rows, outputs), slot_width, scale, bound, rows_per_plaintext)
+    return EncryptedTensor(key, ciphertexts, (rows, outputs), slot_width, scale, bound, stride, rows_per_plaintext)
 
 
 def rerandomise(tensor: EncryptedTensor, obfuscator: Obfuscator) -> EncryptedTensor:

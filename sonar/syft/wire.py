@@ -1,11 +1,11 @@
 """The wire format of models, gradients and products: safetensors with one metadata key of canonical JSON.
 
-    "sonar": {bound, format, key, kind, rows_per_plaintext, scale, shape, slot_width}    key: the fingerprint in hex
-    ciphertexts  uint8 (count, ciphertext_size)    big-endian, row after row, or stack of rows after stack
-    modulus      uint8 (modulus_size,)             big-endian, in a model only
+    "sonar": {bound, format, key, kind, scale, shape, slot_width, stride}    key: the fingerprint in hex
+    ciphertexts  uint8 (count, ciphertext_size)                              big-endian, row after row
+    modulus      uint8 (modulus_size,)                                       big-endian, in a model only
 
-Format 2. `rows_per_plaintext` rows share a ciphertext, 1 to MAX_ROWS_PER_PLAINTEXT; in a model always 1, because a
-training map takes its rows one by one.
+Format 2. The outputs of a row lie `stride` slots apart, 1 to MAX_STRIDE. In a gradient or product so many rows share a
+ciphertext, stack after stack; in a model every row has its own, and the slots between its outputs are 0.
 
 The same tensor is always the same bytes: one metadata key, because several are written in random order. A decoder
 takes nothing but the exact bytes that the encoder would write, raises WireFormatError for all else, and has checked
@@ -23,26 +23,25 @@ from sonar import canonical
 from sonar.syft.errors import CiphertextError, EncodingOverflowError, PublicKeyError, WireFormatError
 from sonar.syft.keys import MAX_KEY_BITS, PublicKey
 from sonar.syft.packing import Layout
-from sonar.syft.tensor import EncryptedTensor, check_ciphertexts, check_unstacked
+from sonar.syft.tensor import EncryptedTensor, check_ciphertexts
 
 __all__ = [
-    "MAX_OUTPUTS", "MAX_ROWS", "MAX_ROWS_PER_PLAINTEXT", "dump_gradient", "dump_model", "dump_product",
+    "MAX_OUTPUTS", "MAX_ROWS", "MAX_STRIDE", "dump_gradient", "dump_model", "dump_product",
     "gradient_size_limit", "load_gradient", "load_model", "load_product", "model_size_limit",
 ]  # fmt: skip
 
 MAX_ROWS: Final = 2048
 MAX_OUTPUTS: Final = 256
-MAX_ROWS_PER_PLAINTEXT: Final = 64
+MAX_STRIDE: Final = 64
 _FORMAT: Final = 2
 _MAX_HEADER: Final = 1024
 _MAX_SLOT_WIDTH: Final = 512
 _MAX_SCALE: Final = 512
-_FIELDS: Final = {"bound", "format", "key", "kind", "rows_per_plaintext", "scale", "shape", "slot_width"}
+_FIELDS: Final = {"bound", "format", "key", "kind", "scale", "shape", "slot_width", "stride"}
 
 
 def dump_model(tensor: EncryptedTensor) -> bytes:
-    """The canonical bytes of an encrypted model, which carry its public key; CiphertextError for stacked rows."""
-    check_unstacked(tensor)
+    """The canonical bytes of an encrypted model, which carry its public key."""
     return _dump(tensor, "model")
 
 
@@ -109,13 +108,17 @@ class _Parts:
 
 def _dump(tensor: EncryptedTensor, kind: str) -> bytes:
     key = tensor.key
+    if tensor.rows_per_plaintext != (1 if kind == "model" else tensor.stride):
+        raise CiphertextError(
+            f"{tensor!r} is no {kind}: a model's rows have ciphertexts of their own, those of others share them"
+        )
     fields = {
         "kind": kind,
         "format": _FORMAT,
         "key": key.key_id.hex(),
         "shape": list(tensor.shape),
         "slot_width": tensor.slot_width,
-        "rows_per_plaintext": tensor.rows_per_plaintext,
+        "stride": tensor.stride,
         "scale": tensor.scale,
         "bound": tensor.bound,
     }
@@ -158,7 +161,7 @@ def _check_fields(fields: Any, kind: str, max_rows: int, max_outputs: int) -> No
         "rows": (shape[0], 1, max_rows),
         "outputs": (shape[1], 1, max_outputs),
         "slot_width": (fields["slot_width"], 2, _MAX_SLOT_WIDTH),
-        "rows_per_plaintext": (fields["rows_per_plaintext"], 1, 1 if kind == "model" else MAX_ROWS_PER_PLAINTEXT),
+        "stride": (fields["stride"], 1, MAX_STRIDE),
         "scale": (fields["scale"], 0, _MAX_SCALE),
         "bound": (fields["bound"], 0, 1 << _MAX_SLOT_WIDTH),
     }
@@ -173,7 +176,9 @@ def _tensor(data: bytes, parts: _Parts, key: PublicKey) -> EncryptedTensor:
         raise WireFormatError(f"a {kind} names the key {fields['key']!r:.70}, not {key.key_id.hex()}")
     rows, outputs = fields["shape"]
     try:
-        layout = Layout(key.bits, fields["slot_width"], outputs, fields["rows_per_plaintext"])
+        stride = fields["stride"]
+        rows_per_plaintext = 1 if kind == "model" else stride
+        layout = Layout(key.bits, fields["slot_width"], outputs, stride, rows_per_plaintext)
         count = layout.plaintexts(rows)
         size = key.ciphertext_size
         if len(parts.payload) != count * size + parts.modulus_size:
@@ -187,7 +192,8 @@ def _tensor(data: bytes, parts: _Parts, key: PublicKey) -> EncryptedTensor:
             slot_width=fields["slot_width"],
             scale=fields["scale"],
             bound=fields["bound"],
-            rows_per_plaintext=fields["rows_per_plaintext"],
+            stride=stride,
+            rows_per_plaintext=rows_per_plaintext,
         )
         check_ciphertexts(tensor)
     except (CiphertextError, EncodingOverflowError) as error:

@@ -177,6 +177,7 @@ class Scientist:
         model = encrypt(
             weights, key, Obfuscator(key), slot_width=changes.get("slot_width", encoding.slot_width),
             scale=changes.get("scale", encoding.weight_bits), bound=changes.get("bound", encoding.weight_bound),
+            stride=changes.get("stride", encoding.stride(key, spec.shape[1])),
         )  # fmt: skip
         payload = changes.get("validation") or encode_validation(*self.world.data.draw(200))
         context = changes.get("context") or self.context(key)
@@ -229,7 +230,6 @@ class Campaign:
         trained = apply_map(
             affine, model, map_bits=spec.encoding.map_bits, factor_bits=spec.encoding.factor_bits, gradient_bound=spec.encoding.gradient_bound,
             obfuscator=Obfuscator(model.key),
-            rows_per_plaintext=spec.encoding.gradient_layout(model.key, spec.shape[1]).rows_per_plaintext,
         )  # fmt: skip
         return dump_gradient(trained)
 

@@ -164,6 +164,11 @@ def test_a_failed_admission_uses_the_key_up(scientist: Any) -> None:
     refused("key_used", lambda: scientist.admit(good))
 
 
+def test_a_model_whose_rows_would_not_stack_as_the_spec_says_is_refused(scientist: Any) -> None:
+    draft = scientist.draft(stride=1)
+    assert "stride 1, but the spec needs 2" in refused("model_mismatch", lambda: scientist.admit(draft))
+
+
 def test_a_key_admits_only_for_the_account_that_asked(world: Any, scientist: Any) -> None:
     from_other = type(scientist)(world)
     draft = scientist.draft(key=from_other.key())
@@ -209,19 +214,22 @@ def test_a_weight_above_the_bound_is_refused_without_telling_it(world: Any, scie
     key, spec = scientist.key(), scientist.spec()
     bound = spec.encoding.weight_bound
     weights = np.full(spec.shape, bound + 1, dtype=np.int64)
-    crafted = encrypt(weights, key, Obfuscator(key), slot_width=72, scale=24, bound=bound + 1)
+    stride = spec.encoding.stride(key, spec.shape[1])
+    crafted = encrypt(weights, key, Obfuscator(key), slot_width=72, scale=24, bound=bound + 1, stride=stride)
     data = dump_model(dataclasses.replace(crafted, bound=bound))
     draft = dataclasses.replace(scientist.draft(key=key), model=world.store.put(data))
     message = refused("bad_model", lambda: scientist.admit(draft))
     assert str(bound + 1) not in message
 
 
-def test_bits_outside_the_slots_are_refused(world: Any, scientist: Any) -> None:
+@pytest.mark.parametrize("bit", [400, 72])
+def test_bits_outside_the_slots_or_between_them_are_refused(world: Any, scientist: Any, bit: int) -> None:
     """They are how a start model would read a row of a mine's data."""
     draft = scientist.draft()
     model = load_model(world.store.get(draft.model, max_bytes=10**6), allow_insecure_small_key=True)
     n = model.key.n
-    stray = model.ciphertexts[0] * pow(1 + n, 1 << 400, n * n) % (n * n)
+    assert model.stride == 2
+    stray = model.ciphertexts[0] * pow(1 + n, 1 << bit, n * n) % (n * n)
     crafted = dataclasses.replace(model, ciphertexts=(stray, *model.ciphertexts[1:]))
     draft = dataclasses.replace(draft, model=world.store.put(dump_model(crafted)))
     refused("bad_model", lambda: scientist.admit(draft))

@@ -124,7 +124,7 @@ def test_a_round_of_poison_leaves_the_model_and_pays_nobody(world: Any, scientis
 
 def gradient_of(campaign: Any, key: Any, values: Any, **changes: Any) -> bytes:
     encoding = campaign.draft.parsed.encoding
-    rows = encoding.gradient_layout(key, values.shape[1]).rows_per_plaintext
+    stride = changes.get("stride", encoding.stride(key, values.shape[1]))
     return dump_gradient(
         encrypt(
             values,
@@ -133,7 +133,8 @@ def gradient_of(campaign: Any, key: Any, values: Any, **changes: Any) -> bytes:
             slot_width=changes.get("slot_width", encoding.slot_width),
             scale=changes.get("scale", encoding.gradient_scale),
             bound=changes.get("bound", encoding.gradient_bound),
-            rows_per_plaintext=changes.get("rows_per_plaintext", rows),
+            stride=stride,
+            rows_per_plaintext=stride,
         )
     )
 
@@ -158,7 +159,7 @@ def other_scale(campaign: Any) -> bytes:
 
 def other_stacks(campaign: Any) -> bytes:
     values = np.zeros(campaign.draft.parsed.shape, dtype=object)
-    return gradient_of(campaign, campaign.model().key, values, rows_per_plaintext=1)
+    return gradient_of(campaign, campaign.model().key, values, stride=1)
 
 
 def other_shape(campaign: Any) -> bytes:

@@ -173,7 +173,7 @@ class Stage:
         tensor = syft.encrypt(
             weights.astype(object), secret.public, syft.Obfuscator(secret.public),
             **{"slot_width": encoding.slot_width, "scale": encoding.weight_bits, "bound": encoding.weight_bound,
-               **changes},
+               "stride": encoding.stride(secret.public, spec.shape[1]), **changes},
         )  # fmt: skip
         return syft.dump_model(tensor)
 

@@ -99,10 +99,20 @@ def test_stray_bits_are_refused(secret, key, obfuscator):
 
 def test_stray_bits_beyond_a_short_last_stack_are_refused(secret, key, obfuscator):
     width = 72
-    for stray in (1 << (2 * width), 1 << (5 * width), -(1 << (2 * width))):
+    for stray in (1 << width, 1 << (5 * width), -(1 << (2 * width))):
         stacks = obfuscator.raw_encrypt([(1 << (5 * width)) + 1, 5 + stray])
         with pytest.raises(CiphertextError, match="plaintext 1 has stray bits"):
-            decrypt(secret, EncryptedTensor(key, tuple(stacks), (4, 2), width, 0, 10, rows_per_plaintext=3))
+            decrypt(secret, EncryptedTensor(key, tuple(stacks), (4, 2), width, 0, 10, 3, 3))
+    stacks = obfuscator.raw_encrypt([(1 << (5 * width)) + 1, 5 + (7 << (3 * width))])
+    tensor = EncryptedTensor(key, tuple(stacks), (4, 2), width, 0, 10, 3, 3)
+    assert decrypt(secret, tensor).tolist() == [[1, 0], [0, 0], [0, 1], [5, 7]]
+
+
+def test_bits_between_the_outputs_of_a_row_are_refused(secret, key, obfuscator):
+    for stray in (1 << 72, 1 << 143, -(1 << 72)):
+        tensor = EncryptedTensor(key, tuple(obfuscator.raw_encrypt([5 + stray])), (1, 2), 72, 0, 10, stride=2)
+        with pytest.raises(CiphertextError, match="plaintext 0 has stray bits"):
+            decrypt(secret, tensor)
 
 
 @pytest.mark.parametrize("value", [11, -11])

@@ -25,21 +25,21 @@ def round_keys() -> list[SecretKey]:
     return [generate_key(512, allow_insecure_small_key=True) for _ in range(4)]
 
 
-@pytest.mark.parametrize("stacked", [2, 1])
+@pytest.mark.parametrize("stride", [2, 1])
 def test_five_hundred_rounds_never_drift_from_the_same_in_integers(
-    stacked: int, round_keys: list[SecretKey], engine: Engine, effort: Callable[[int, int, int], int]
+    stride: int, round_keys: list[SecretKey], engine: Engine, effort: Callable[[int, int, int], int]
 ) -> None:
-    rounds = effort(500, 500, 5000) if stacked > 1 else 20
-    rng = random.Random(stacked)
+    rounds = effort(500, 500, 5000) if stride > 1 else 20
+    rng = random.Random(stride)
     keys = [(secret, Obfuscator(secret.public, engine=engine)) for secret in round_keys]
     plain = [[rng.choice((-1, 1)) * MODEL_BOUND for _ in range(OUTPUTS)] for _ in range(FEATURES)]
     held: Integers = np.array(plain, dtype=object)
     for number, (secret, obfuscator) in enumerate(islice(cycle(keys), rounds)):
-        model = _model(held, obfuscator)
+        model = _model(held, obfuscator, stride)
         maps = [_affine(rng) for _ in range(2)]
         weights = _weights(rng)
 
-        gradients = [_gradient(model, change, constant, obfuscator, stacked) for change, constant in maps]
+        gradients = [_gradient(model, change, constant, obfuscator) for change, constant in maps]
         combined = product(model, gradients, weights, STEP_BITS, engine=engine)
         decrypted = decrypt(secret, combined, engine=engine)
         held = (decrypted + (1 << (SHIFT - 1))) // (1 << SHIFT)
@@ -48,8 +48,8 @@ def test_five_hundred_rounds_never_drift_from_the_same_in_integers(
         assert decrypted.tolist() == exact, f"round {number}"
         plain = [[(value + (1 << (SHIFT - 1))) >> SHIFT for value in row] for row in exact]
         assert held.tolist() == plain, f"round {number}"
-        assert combined.rows_per_plaintext == stacked
-        assert len(combined.ciphertexts) == -(-FEATURES // stacked)
+        assert combined.rows_per_plaintext == stride
+        assert len(combined.ciphertexts) == -(-FEATURES // stride)
     assert any(value for row in plain for value in row)
 
 
@@ -69,18 +69,13 @@ def _weights(rng: random.Random) -> list[int]:
     return [first, rng.randint(0, (1 << STEP_BITS) - first)]
 
 
-def _model(weights: Integers, obfuscator: Obfuscator) -> EncryptedTensor:
-    return encrypt(weights, obfuscator.key, obfuscator, slot_width=WIDTH, scale=SCALE, bound=MODEL_BOUND)
+def _model(weights: Integers, obfuscator: Obfuscator, stride: int) -> EncryptedTensor:
+    return encrypt(weights, obfuscator.key, obfuscator, slot_width=WIDTH, scale=SCALE, bound=MODEL_BOUND, stride=stride)
 
 
-def _gradient(
-    model: EncryptedTensor, change: Rows, constant: Rows, obfuscator: Obfuscator, stacked: int
-) -> EncryptedTensor:
+def _gradient(model: EncryptedTensor, change: Rows, constant: Rows, obfuscator: Obfuscator) -> EncryptedTensor:
     affine = AffineMap(np.array(change) / 2.0**MAP_BITS, np.array(constant) / 2.0 ** (SCALE + MAP_BITS))
-    return apply_map(
-        affine, model, map_bits=MAP_BITS, gradient_bound=GRADIENT_BOUND, obfuscator=obfuscator,
-        rows_per_plaintext=stacked,
-    )  # fmt: skip
+    return apply_map(affine, model, map_bits=MAP_BITS, gradient_bound=GRADIENT_BOUND, obfuscator=obfuscator)
 
 
 def _next(model: Rows, maps: list[tuple[Rows, Rows]], weights: list[int]) -> Rows:

@@ -59,57 +59,41 @@ def test_one_or_several_column_blocks_give_the_same_numbers(shape, secret, key, 
 def test_stacked_rows_are_the_same_numbers_as_rows_of_their_own(data, secret, key, obfuscator):
     features, outputs = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 3))
     width = data.draw(st.integers(62, 80))
-    rows = data.draw(st.integers(1, rows_that_fit(key.bits, width, outputs)))
+    stride = data.draw(st.integers(1, rows_that_fit(key.bits, width, outputs)))
     exponents = _matrix(data, features, features, 1 << MAP_BITS)
     weights, constant = _matrix(data, features, outputs, MODEL_BOUND), _matrix(data, features, outputs, 1 << 50)
-    model = encrypt(weights, key, obfuscator, slot_width=width, scale=SCALE, bound=MODEL_BOUND)
-    gradient = _apply(exponents, constant, model, obfuscator, rows)
-    assert (gradient.rows_per_plaintext, len(gradient.ciphertexts)) == (rows, -(-features // rows))
+    model = encrypt(weights, key, obfuscator, slot_width=width, scale=SCALE, bound=MODEL_BOUND, stride=stride)
+    gradient = _apply(exponents, constant, model, obfuscator)
+    assert (gradient.rows_per_plaintext, len(gradient.ciphertexts)) == (stride, -(-features // stride))
     assert decrypt(secret, gradient).tolist() == (exponents @ weights + constant).tolist()
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3])
-def test_neighbours_of_a_stack_at_their_opposite_bounds_are_exact(rows, secret, key, obfuscator):
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_neighbours_of_a_stack_at_their_opposite_bounds_are_exact(stride, secret, key, obfuscator):
     width, bound = 61, (1 << 60) - 1
     for outputs in (1, 2):
         signs = np.where(np.arange(5 * outputs).reshape(5, outputs) % 2, 1, -1).astype(object)
-        model = encrypt(signs, key, obfuscator, slot_width=width, scale=0, bound=1)
+        model = encrypt(signs, key, obfuscator, slot_width=width, scale=0, bound=1, stride=stride)
         for sign in (1, -1):
             affine = AffineMap(np.diag([float(sign << 59)] * 5) / 2**44, np.zeros((5, outputs)))
-            gradient = apply_map(
-                affine, model, map_bits=44, gradient_bound=bound, obfuscator=obfuscator, rows_per_plaintext=rows
-            )
+            gradient = apply_map(affine, model, map_bits=44, gradient_bound=bound, obfuscator=obfuscator)
             assert decrypt(secret, gradient).tolist() == (signs * (sign << 59)).tolist()
 
 
 def test_a_stacked_gradient_is_rerandomised_in_every_ciphertext(key, obfuscator):
-    model = encrypt(np.ones((5, 2), dtype=np.int64), key, obfuscator, slot_width=WIDTH, scale=SCALE, bound=MODEL_BOUND)
+    model = encrypt(np.ones((5, 2), dtype=int), key, obfuscator, slot_width=WIDTH, scale=SCALE, bound=1, stride=3)
     zero = AffineMap(np.zeros((5, 5)), np.zeros((5, 2)))
     first, second = (
-        apply_map(
-            zero, model, map_bits=MAP_BITS, gradient_bound=GRADIENT_BOUND, obfuscator=obfuscator, rows_per_plaintext=3
-        )
-        for _ in "12"
+        apply_map(zero, model, map_bits=MAP_BITS, gradient_bound=GRADIENT_BOUND, obfuscator=obfuscator) for _ in "12"
     )
     assert len({*first.ciphertexts, *second.ciphertexts, 1}) == 5
 
 
-def test_more_rows_than_fit_are_not_stacked_and_nothing_is_computed(key, obfuscator):
-    for outputs, most in ((2, 3), (4, 1), (8, 1)):
-        model = EncryptedTensor(key, (key.n,) * 2 * (1 + outputs // 8), (2, outputs), WIDTH, SCALE, MODEL_BOUND)
-        assert rows_that_fit(key.bits, WIDTH, outputs) == most
-        for rows in (0, most + 1):
-            with pytest.raises(EncodingOverflowError, match=f"stack 1 to {most}"):
-                apply_map(
-                    AffineMap(np.eye(2), np.zeros((2, outputs))), model, map_bits=MAP_BITS,
-                    gradient_bound=GRADIENT_BOUND, obfuscator=obfuscator, rows_per_plaintext=rows,
-                )  # fmt: skip
-
-
 def test_a_stacked_model_is_not_mapped(key, obfuscator):
     model = encrypt(
-        np.ones((2, 2), dtype=np.int64), key, obfuscator, slot_width=WIDTH, scale=SCALE, bound=1, rows_per_plaintext=2
-    )
+        np.ones((2, 2), dtype=int), key, obfuscator, slot_width=WIDTH, scale=SCALE, bound=1, stride=2,
+        rows_per_plaintext=2,
+    )  # fmt: skip
     with pytest.raises(CiphertextError, match="give a tensor that is not stacked"):
         _apply(np.eye(2), np.zeros((2, 2)), model, obfuscator)
 
@@ -209,13 +193,11 @@ def _matrix(data: st.DataObject, rows: int, columns: int, bound: int) -> np.ndar
     return np.array([[data.draw(value) for _ in range(columns)] for _ in range(rows)], dtype=object)
 
 
-def _apply(exponents, constant, model: EncryptedTensor, obfuscator: Obfuscator, rows: int = 1) -> EncryptedTensor:
+def _apply(exponents, constant, model: EncryptedTensor, obfuscator: Obfuscator) -> EncryptedTensor:
     affine = AffineMap(
         exponents.astype(np.float64) / 2**MAP_BITS, constant.astype(np.float64) / 2.0 ** (SCALE + MAP_BITS)
     )
-    return apply_map(
-        affine, model, map_bits=MAP_BITS, gradient_bound=GRADIENT_BOUND, obfuscator=obfuscator, rows_per_plaintext=rows
-    )
+    return apply_map(affine, model, map_bits=MAP_BITS, gradient_bound=GRADIENT_BOUND, obfuscator=obfuscator)
 
 
 def _phe_map(model: EncryptedTensor, exponents, constant) -> tuple[int, ...]:

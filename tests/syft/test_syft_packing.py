@@ -35,13 +35,15 @@ def test_unpacking_undoes_packing_up_to_the_bounds(data):
 @given(st.data())
 def test_a_stack_is_the_sum_of_its_rows_shifted(data):
     """On plaintexts, what `weighted_products` does with the terms of `Layout.stacking` on ciphertexts."""
-    layout = _layout(data, 300, data.draw(st.integers(2, 40)), data.draw(st.integers(1, 4)))
-    rows = data.draw(st.integers(1, 20))
+    stride = data.draw(st.integers(1, 40))
+    outputs = data.draw(st.integers(1, 4))
+    layout = Layout(data.draw(st.integers(stride * outputs * 8 + 2, 2000)), 8, outputs, stride, stride)
+    rows = data.draw(st.integers(1, 50))
     values = np.array(_values(data, rows, layout), dtype=object)
     plaintexts = raw_pack(values, replace(layout, rows_per_plaintext=1))
     meaning = {1: 0} | {row + 2: plaintext for row, plaintext in enumerate(plaintexts)}
     factors, exponents = layout.stacking(range(2, rows + 2))
-    assert len(factors) == len(exponents) == min(rows, layout.rows_per_plaintext)
+    assert len(factors) == len(exponents) == min(rows, stride)
     assert {len(factor) for factor in factors} == {layout.plaintexts(rows)}
     stacked = [
         sum(meaning[element] * exponent for element, exponent in zip(stack, exponents, strict=True))
@@ -56,15 +58,18 @@ def test_bits_outside_the_used_slots_of_any_stack_are_refused(data):
     rows = data.draw(st.integers(1, 9))
     plaintexts = raw_pack(np.array(_values(data, rows, layout), dtype=object), layout)
     index = data.draw(st.integers(0, len(plaintexts) - 1))
-    used = min(layout.rows_per_plaintext, rows - index * layout.rows_per_plaintext) * layout.row_bits
-    stray = data.draw(st.sampled_from([1, -1])) << data.draw(st.integers(used, 199))
-    plaintexts[index] += stray
+    used = min(layout.rows_per_plaintext, rows - index * layout.rows_per_plaintext)
+    taken = {k * layout.stride + j for k in range(layout.outputs) for j in range(used)}
+    slot = data.draw(st.sampled_from(sorted(set(range(layout.slots + 1)) - taken)))
+    # Not the slot's top bit: a digit of -2^(width - 1) there is a carry out of the slot below, or none at all.
+    stray = data.draw(st.integers(1, layout.largest)) * data.draw(st.sampled_from([1, -1]))
+    plaintexts[index] += stray << (layout.slot_width * slot)
     with pytest.raises(CiphertextError, match=f"plaintext {index} has stray bits"):
         raw_unpack(plaintexts, layout, rows)
 
 
 def test_signs_at_the_bounds_do_not_reach_the_next_row():
-    layout = Layout(128, 16, 2, rows_per_plaintext=3)
+    layout = Layout(128, 16, 2, 3, 3)
     for signs in itertools.product((-1, 1), repeat=6):
         values = (np.array(signs).reshape(3, 2) * layout.largest).tolist()
         assert raw_unpack(raw_pack(np.array(values, dtype=object), layout), layout, 3).tolist() == values
@@ -74,16 +79,19 @@ def test_no_more_rows_share_a_plaintext_than_fit():
     assert rows_that_fit(3072, 72, 10) == 4
     assert (rows_that_fit(3072, 72, 1), rows_that_fit(3072, 72, 21), rows_that_fit(3072, 72, 22)) == (42, 2, 1)
     assert rows_that_fit(3072, 72, 100) == 1, "a row of several plaintexts"
-    assert Layout(3072, 72, 10, 4).plaintexts(65) == 17
+    assert (Layout(3072, 72, 10, 4, 4).plaintexts(65), Layout(3072, 72, 10, 4).plaintexts(65)) == (17, 65)
     for outputs, rows in ((10, 5), (10, 0), (10, -1), (22, 2), (100, 2)):
         with pytest.raises(EncodingOverflowError, match=f"{rows} rows of {outputs} slots cannot share a plaintext"):
-            Layout(3072, 72, outputs, rows)
+            Layout(3072, 72, outputs, rows, rows)
+    for rows in (0, 2, 3, 5, 8):
+        with pytest.raises(EncodingOverflowError, match="do not fill a stride of 4: stack 1 or 4"):
+            Layout(3072, 72, 10, 4, rows)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_wrong_number_of_plaintexts_is_refused(count):
     with pytest.raises(CiphertextError, match=f"5 rows are in 2 plaintexts, not in {count}"):
-        raw_unpack([0] * count, Layout(128, 16, 2, 3), 5)
+        raw_unpack([0] * count, Layout(128, 16, 2, 3, 3), 5)
 
 
 def test_digits_at_3072_bits_take_one_plaintext_a_row():
@@ -155,7 +163,8 @@ def test_a_number_that_is_not_finite_is_refused(number):
 
 
 def _layout(data: st.DataObject, key_bits: int, width: int, outputs: int) -> Layout:
-    return Layout(key_bits, width, outputs, data.draw(st.integers(1, rows_that_fit(key_bits, width, outputs))))
+    stride = data.draw(st.integers(1, rows_that_fit(key_bits, width, outputs)))
+    return Layout(key_bits, width, outputs, stride, data.draw(st.sampled_from([1, stride])))
 
 
 def _values(data: st.DataObject, rows: int, layout: Layout) -> list[list[int]]:

@@ -20,8 +20,8 @@ def test_the_product_is_the_model_plus_weighted_gradients(data, secret, key, obf
     exponent = data.draw(st.integers(0, 10))
     count = data.draw(st.integers(1, 4))
     weights = data.draw(st.lists(st.integers(0, 1 << exponent), min_size=count, max_size=count))
-    stacked = data.draw(st.integers(1, rows_that_fit(key.bits, WIDTH, outputs)))
-    model, gradients = _round(data.draw(st.integers(0, 1 << 32)), rows, outputs, count, key, obfuscator, stacked)
+    stride = data.draw(st.integers(1, rows_that_fit(key.bits, WIDTH, outputs)))
+    model, gradients = _round(data.draw(st.integers(0, 1 << 32)), rows, outputs, count, key, obfuscator, stride)
     result = product(model, gradients, weights, exponent)
     expected = decrypt(secret, model) * 2 ** (15 + exponent)
     for weight, gradient in zip(weights, gradients, strict=True):
@@ -32,20 +32,21 @@ def test_the_product_is_the_model_plus_weighted_gradients(data, secret, key, obf
     assert result.layout == gradients[0].layout
 
 
-@pytest.mark.parametrize(("outputs", "stacked"), [(1, 1), (1, 2), (1, 7), (2, 3), (3, 2), (7, 1), (8, 1), (20, 1)])
-def test_a_round_at_every_bound_of_the_narrowest_slot_is_exact(outputs, stacked, secret, key, obfuscator):
+@pytest.mark.parametrize(("outputs", "stride"), [(1, 1), (1, 2), (1, 7), (2, 3), (3, 2), (7, 1), (8, 1), (20, 1)])
+def test_a_round_at_every_bound_of_the_narrowest_slot_is_exact(outputs, stride, secret, key, obfuscator):
     encoding = Encoding(slot_width=65)
     slots = (key.bits - 2) // 65
     assert slots == 7, "one slot, a full plaintext, one slot more than it holds, and three plaintexts"
     signs = np.where(np.arange(3 * outputs).reshape(3, outputs) % 3 == 1, 1, -1).astype(object)
 
-    def at(bound, scale, stacked=1):
+    def at(bound, scale, rows_per_plaintext=1):
         return encrypt(
-            signs * bound, key, obfuscator, slot_width=65, scale=scale, bound=bound, rows_per_plaintext=stacked
-        )
+            signs * bound, key, obfuscator, slot_width=65, scale=scale, bound=bound, stride=stride,
+            rows_per_plaintext=rows_per_plaintext,
+        )  # fmt: skip
 
     model = at(encoding.weight_bound, encoding.weight_bits)
-    gradients = [at(encoding.gradient_bound, encoding.gradient_scale, stacked) for _ in range(3)]
+    gradients = [at(encoding.gradient_bound, encoding.gradient_scale, stride) for _ in range(3)]
     multipliers = [341, 341, (1 << encoding.step_bits) - 682]
     result = decrypt(secret, product(model, gradients, multipliers, encoding.step_bits))
     total = (encoding.weight_bound << (encoding.map_bits + encoding.step_bits)) + (
@@ -66,12 +67,12 @@ def test_the_product_is_plain_powers_and_the_same_for_everyone(key, obfuscator):
 
 
 def test_the_product_of_stacks_is_plain_powers_of_the_models_own_rows(key, obfuscator):
-    model, gradients = _round(1, 5, 2, 2, key, obfuscator, stacked=3)
+    model, gradients = _round(1, 5, 2, 2, key, obfuscator, stride=3)
     result = product(model, gradients, [3, 5], 4)
     for index, ciphertext in enumerate(result.ciphertexts):
         expected = 1
         for row, element in enumerate(model.ciphertexts[3 * index : 3 * index + 3]):
-            expected = expected * pow(element, 1 << (15 + 4 + WIDTH * 2 * row), key.n_squared) % key.n_squared
+            expected = expected * pow(element, 1 << (15 + 4 + WIDTH * row), key.n_squared) % key.n_squared
         for gradient, weight in zip(gradients, [3, 5], strict=True):
             expected = expected * pow(gradient.ciphertexts[index], weight, key.n_squared) % key.n_squared
         assert ciphertext == expected
@@ -113,25 +114,30 @@ def test_tensors_that_do_not_belong_together_are_refused(key, obfuscator, other_
         replace(good, shape=(1, 1), ciphertexts=good.ciphertexts[:1]),
         replace(good, slot_width=WIDTH + 1),
         replace(good, scale=good.scale + 1),
-        replace(good, rows_per_plaintext=2, ciphertexts=good.ciphertexts[:1]),
+        replace(good, stride=2),
+        replace(good, stride=2, rows_per_plaintext=2, ciphertexts=good.ciphertexts[:1]),
     ]
     for stranger in strangers:
         with pytest.raises(CiphertextError, match=r"gradient 1, .* does not belong"):
             product(model, [good, stranger], [1, 1], 0)
     with pytest.raises(CiphertextError, match=r"gradient 0, .* does not belong"):
         product(model, [replace(good, scale=model.scale - 1)], [1], 0)
-    stacked = replace(model, rows_per_plaintext=2, ciphertexts=model.ciphertexts[:1])
+    spaced = replace(model, stride=2)
+    with pytest.raises(CiphertextError, match=r"gradient 0, .* does not belong"):
+        product(spaced, [replace(good, stride=2)], [1], 0)
+    stacked = replace(spaced, rows_per_plaintext=2, ciphertexts=model.ciphertexts[:1])
     with pytest.raises(CiphertextError, match="give a tensor that is not stacked"):
         product(stacked, [good], [1], 0)
 
 
-def _round(seed, rows, outputs, count, key, obfuscator, stacked=1) -> tuple[EncryptedTensor, list[EncryptedTensor]]:
+def _round(seed, rows, outputs, count, key, obfuscator, stride=1) -> tuple[EncryptedTensor, list[EncryptedTensor]]:
     rng = np.random.default_rng(seed)
 
-    def tensor(scale: int, bits: int, stacked: int = 1) -> EncryptedTensor:
+    def tensor(scale: int, bits: int, rows_per_plaintext: int = 1) -> EncryptedTensor:
         values = rng.integers(-(1 << bits) + 1, 1 << bits, size=(rows, outputs))
         return encrypt(
-            values, key, obfuscator, slot_width=WIDTH, scale=scale, bound=(1 << bits) - 1, rows_per_plaintext=stacked
-        )
+            values, key, obfuscator, slot_width=WIDTH, scale=scale, bound=(1 << bits) - 1, stride=stride,
+            rows_per_plaintext=rows_per_plaintext,
+        )  # fmt: skip
 
-    return tensor(24, 30), [tensor(39, 53, stacked) for _ in range(count)]
+    return tensor(24, 30), [tensor(39, 53, stride) for _ in range(count)]

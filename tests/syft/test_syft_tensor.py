@@ -29,8 +29,11 @@ BOUND = (1 << 71) - 1
 def test_phe_decrypts_what_we_encrypt(data, secret, key, obfuscator):
     rows, outputs = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 16))
     values = _values(data, rows, outputs, BOUND)
-    stacked = data.draw(st.integers(1, rows_that_fit(key.bits, WIDTH, outputs)))
-    tensor = encrypt(values, key, obfuscator, slot_width=WIDTH, scale=24, bound=BOUND, rows_per_plaintext=stacked)
+    stride = data.draw(st.integers(1, rows_that_fit(key.bits, WIDTH, outputs)))
+    tensor = encrypt(
+        values, key, obfuscator, slot_width=WIDTH, scale=24, bound=BOUND, stride=stride,
+        rows_per_plaintext=data.draw(st.sampled_from([1, stride])),
+    )  # fmt: skip
     phe_secret = _phe(secret)
     plaintexts = [_signed(phe_secret.raw_decrypt(c), key.n) for c in tensor.ciphertexts]
     assert raw_unpack(plaintexts, tensor.layout, rows).tolist() == values.tolist()
@@ -87,13 +90,14 @@ def test_a_wrong_number_of_ciphertexts_is_refused(key, obfuscator):
         with pytest.raises(CiphertextError, match="needs 4 ciphertexts"):
             replace(tensor, ciphertexts=ciphertexts)
     stacked = encrypt(
-        np.zeros((5, 2), dtype=np.int64), key, obfuscator, slot_width=WIDTH, scale=0, bound=1, rows_per_plaintext=3
-    )
+        np.zeros((5, 2), dtype=np.int64), key, obfuscator, slot_width=WIDTH, scale=0, bound=1, stride=3,
+        rows_per_plaintext=3,
+    )  # fmt: skip
     for ciphertexts in ((), stacked.ciphertexts[:1], stacked.ciphertexts * 2):
         with pytest.raises(CiphertextError, match="needs 2 ciphertexts"):
             replace(stacked, ciphertexts=ciphertexts)
     with pytest.raises(EncodingOverflowError, match="stack 1 to 3"):
-        replace(stacked, rows_per_plaintext=4)
+        replace(stacked, stride=4)
 
 
 def test_ciphertexts_outside_the_group_are_refused(key, secret, obfuscator):

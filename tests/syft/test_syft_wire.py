@@ -31,7 +31,7 @@ from sonar.syft import (
     model_size_limit,
     rows_that_fit,
 )
-from sonar.syft.wire import MAX_ROWS_PER_PLAINTEXT
+from sonar.syft.wire import MAX_STRIDE
 from sonar.units import digest_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -47,13 +47,18 @@ def golden_tensor() -> EncryptedTensor:
     return EncryptedTensor(key, ciphertexts, (3, 2), 200, 24, (1 << 60) - 1)
 
 
-def stacked_tensor() -> EncryptedTensor:
-    """The same values in stacks of two rows, the last one short; the random factor of stack i is (i + 2)^n."""
+def spaced_tensor(kind: str) -> EncryptedTensor:
+    """The same values two slots of 60 bits apart, in rows of their own (model) or stacks of two, the last one short.
+
+    The random factor of ciphertext i is again (i + 2)^n.
+    """
     tensor = golden_tensor()
-    n = tensor.key.n
-    plaintexts = (-3 - (2 << 60) - (1 << 120), 1 + (2 << 60))
+    n, rows = tensor.key.n, [-3 - (2 << 120), -1, 1 + (2 << 120)]
+    plaintexts = rows if kind == "model" else [rows[0] + (rows[1] << 60), rows[2]]
     ciphertexts = tuple((1 + n * m) * pow(i + 2, n, n * n) % (n * n) for i, m in enumerate(plaintexts))
-    return replace(tensor, ciphertexts=ciphertexts, slot_width=60, bound=(1 << 59) - 1, rows_per_plaintext=2)
+    return EncryptedTensor(
+        tensor.key, ciphertexts, (3, 2), 60, 24, (1 << 59) - 1, 2, rows_per_plaintext=1 if kind == "model" else 2
+    )
 
 
 @pytest.mark.parametrize("kind", DUMPS)
@@ -70,9 +75,9 @@ def test_the_golden_files_load_and_decrypt():
     assert load_product((GOLDEN / "product.safetensors").read_bytes(), model.key) == model
 
 
-@pytest.mark.parametrize("kind", ["gradient", "product"])
-def test_the_stacked_tensor_is_the_golden_bytes(kind):
-    tensor, data = stacked_tensor(), (GOLDEN / f"stacked-{kind}.safetensors").read_bytes()
+@pytest.mark.parametrize("kind", DUMPS)
+def test_the_spaced_tensor_is_the_golden_bytes(kind):
+    tensor, data = spaced_tensor(kind), (GOLDEN / f"spaced-{kind}.safetensors").read_bytes()
     assert DUMPS[kind](tensor) == data
     assert _load(kind, data) == tensor
     assert decrypt(SecretKey(P, Q, allow_insecure_small_key=True), tensor).tolist() == [[-3, -2], [-1, 0], [1, 2]]
@@ -97,10 +102,14 @@ def test_what_is_written_is_read_back(data, key, obfuscator):
     bound = data.draw(st.integers(0, (1 << (width - 1)) - 1))
     values = np.zeros(shape, dtype=np.int64)
     scale = data.draw(st.integers(0, 100))
-    tensor = encrypt(values, key, obfuscator, slot_width=width, scale=scale, bound=bound)
+    stride = data.draw(st.integers(1, min(MAX_STRIDE, rows_that_fit(key.bits, width, shape[1]))))
+    tensor, stacked = (
+        encrypt(
+            values, key, obfuscator, slot_width=width, scale=scale, bound=bound, stride=stride, rows_per_plaintext=rows
+        )
+        for rows in (1, stride)
+    )
     assert load_model(dump_model(tensor), allow_insecure_small_key=True) == tensor
-    rows = data.draw(st.integers(1, min(MAX_ROWS_PER_PLAINTEXT, rows_that_fit(key.bits, width, shape[1]))))
-    stacked = encrypt(values, key, obfuscator, slot_width=width, scale=scale, bound=bound, rows_per_plaintext=rows)
     assert load_gradient(dump_gradient(stacked), key) == stacked
     assert load_product(dump_product(stacked), key) == stacked
     assert len(dump_gradient(stacked)) <= gradient_size_limit(shape[0], stacked.layout)
@@ -199,16 +208,12 @@ BAD = {
     "fields are a list": (lambda d: save(load(d), metadata={"sonar": "[]"}), "exactly the fields"),
     "format": (lambda d: _header(d, format=3), "of format 3"),
     "old format": (lambda d: _header(d, format=1), "of format 1"),
-    "no stacks": (lambda d: _header(d, rows_per_plaintext=0), "rows_per_plaintext 0"),
-    "high stacks": (lambda d: _header(d, rows_per_plaintext=65), "rows_per_plaintext 65"),
-    "huge stacks": (lambda d: _header(d, rows_per_plaintext=1 << 70), "rows_per_plaintext 11805"),
-    "stacks of half rows": (lambda d: _header(d, rows_per_plaintext=1.5), "rows_per_plaintext 1.5"),
-    "stacks are true": (lambda d: _header(d, rows_per_plaintext=True), "rows_per_plaintext True"),
-    "stacks of rows of several blocks": (
-        lambda d: _header(d, rows_per_plaintext=2),
-        "cannot share a plaintext|rows_per_plaintext 2 of a model",
-    ),
-    "format is a list": (lambda d: _header(d, format=[1] * 100), "of format"),
+    "no stride": (lambda d: _header(d, stride=0), "stride 0"),
+    "stride above the limit": (lambda d: _header(d, stride=65), "stride 65"),
+    "huge stride": (lambda d: _header(d, stride=1 << 70), "stride 11805"),
+    "stride with a half": (lambda d: _header(d, stride=1.5), "stride 1.5"),
+    "stride with a bool": (lambda d: _header(d, stride=True), "stride True"),
+    "stride of rows of several blocks": (lambda d: _header(d, stride=2), "2 rows of 2 slots cannot share a plaintext"),
     "shape is a number": (lambda d: _header(d, shape=3), "not \\(rows, outputs\\)"),
     "shape of three": (lambda d: _header(d, shape=[3, 2, 1]), "not \\(rows, outputs\\)"),
     "shape with a float": (lambda d: _header(d, shape=[3.0, 2]), "rows 3.0"),
@@ -252,27 +257,25 @@ def test_bad_bytes_are_refused(kind, name):
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("stride", "message"),
     [
         (1, "exactly 3 ciphertexts"),
         (3, "3 rows of 2 slots cannot share a plaintext of 4: stack 1 to 2"),
         (64, "64 rows of 2 slots cannot share"),
-        (65, "rows_per_plaintext 65"),
-        (0, "rows_per_plaintext 0"),
+        (65, "stride 65"),
+        (0, "stride 0"),
     ],
 )
 @pytest.mark.parametrize("kind", ["gradient", "product"])
-def test_a_stacked_artifact_with_another_height_is_refused(kind, rows, message):
+def test_a_stacked_artifact_with_another_stride_is_refused(kind, stride, message):
     with pytest.raises(WireFormatError, match=message):
-        _load(kind, _header(DUMPS[kind](stacked_tensor()), rows_per_plaintext=rows))
+        _load(kind, _header(DUMPS[kind](spaced_tensor(kind)), stride=stride))
 
 
-def test_a_model_is_never_stacked():
-    with pytest.raises(CiphertextError, match="give a tensor that is not stacked"):
-        dump_model(stacked_tensor())
-    single = replace(stacked_tensor(), rows_per_plaintext=1, ciphertexts=(1, 1, 1))
-    with pytest.raises(WireFormatError, match="rows_per_plaintext 2 of a model is not an integer from 1 to 1"):
-        _load("model", _header(dump_model(single), rows_per_plaintext=2))
+def test_a_model_is_never_stacked_and_the_others_always_are():
+    for kind, dump in DUMPS.items():
+        with pytest.raises(CiphertextError, match=f"is no {kind}"):
+            dump(spaced_tensor("product" if kind == "model" else "model"))
 
 
 @pytest.mark.parametrize("modulus", [b"", b"\0" * 32, bytes([2] * 32), b"\xff" * 2000])
@@ -294,8 +297,7 @@ def test_a_modulus_with_a_leading_zero_is_refused():
 @settings(max_examples=6 * settings.default.max_examples)
 @given(data=st.data(), kind=st.sampled_from(sorted(DUMPS)))
 def test_damaged_bytes_raise_nothing_but_the_format_error(data, kind):
-    tensors = [golden_tensor()] if kind == "model" else [golden_tensor(), stacked_tensor()]
-    good = bytearray(DUMPS[kind](data.draw(st.sampled_from(tensors))))
+    good = bytearray(DUMPS[kind](data.draw(st.sampled_from([golden_tensor(), spaced_tensor(kind)]))))
     for _ in range(data.draw(st.integers(1, 4))):
         good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
     damaged = bytes(good[: data.draw(st.integers(0, len(good)))])
@@ -322,7 +324,7 @@ def test_the_size_limit_is_close_to_what_a_full_size_model_needs():
     assert len(dump_model(replace(tensor, key=PublicKey((1 << 3072) - 1)))) <= model_size_limit(
         65, 10, max_key_bits=3072
     )
-    stacked = replace(tensor, ciphertexts=(1,) * 6, rows_per_plaintext=11)
+    stacked = replace(tensor, ciphertexts=(1,) * 6, stride=11, rows_per_plaintext=11)
     size = len(dump_gradient(stacked))
     assert size <= gradient_size_limit(65, stacked.layout) <= size + 1024
 
