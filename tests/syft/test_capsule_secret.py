@@ -69,12 +69,13 @@ def test_a_campaign_step_at_full_size_agrees_with_phe():
     obfuscator = Obfuscator(key)
     assert obfuscator.exponent_bits == 1536
     weights = np.arange(-15, 15).reshape(3, 10) * (1 << 20)
-    model = encrypt(weights, key, obfuscator, slot_width=72, scale=24, bound=(1 << 30) - 1)
+    model = encrypt(weights, key, obfuscator, slot_width=72, scale=24, bound=(1 << 30) - 1, stride=2)
     assert load_model(dump_model(model)) == model
     affine = AffineMap(np.array([[-0.5, 0.25, 0], [0.25, -1, 0], [0, 0, 0]]), np.full((3, 10), 0.125))
     gradient = apply_map(affine, model, map_bits=15, gradient_bound=(1 << 53) - 1, obfuscator=obfuscator)
     expected = (affine.change @ weights + 0.125 * 2**24) * 2**15
     assert decrypt(secret, gradient).tolist() == expected.tolist()
+    assert len(gradient.ciphertexts) == 2
     plaintexts = [plaintext % key.n for plaintext in secret.raw_decrypt(gradient.ciphertexts)]
     assert plaintexts == [phe_secret.raw_decrypt(ciphertext) for ciphertext in gradient.ciphertexts]
 
