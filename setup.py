@@ -1,0 +1,72 @@
+"""Builds the native engine where it can be built; everything else is in pyproject.toml.
+
+The extension is optional: without a C++ compiler for x86-64 that knows AVX512-IFMA the installation succeeds, says why
+the fast engine is missing, and the other engines do the work. The compiler's flags are set here because the module's
+own file must run on any processor, so as to say that the rest cannot.
+"""
+
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SOURCES = "sonar/syft/engines/src"
+KERNEL_FLAGS = ["-mavx512f", "-mavx512ifma", "-mavx512dq", "-mavx512vl"]
+# GCC 12 takes the intrinsics' own undefined registers for mistakes (its bug 105593).
+FLAGS = ["-std=c++17", "-O3", "-fvisibility=hidden", "-pthread", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]
+
+
+class BuildNative(build_ext):
+    """Compiles the kernels with AVX-512 and the module without it."""
+
+    def build_extension(self, ext: Extension) -> None:
+        reason = _why_not(self.compiler.compiler_type)
+        if reason is None:
+            try:
+                self._build(ext)
+            except Exception as error:  # noqa: BLE001 - whatever a compiler does, the installation goes on
+                reason = f"compiling it failed: {error}"
+        if reason is not None:
+            print(f"sonar: the native engine is not built, other engines will be used: {reason}", file=sys.stderr)
+
+    def _build(self, ext: Extension) -> None:
+        more = shlex.split(os.environ.get("SONAR_NATIVE_FLAGS", ""))
+        kernels = [source for source in ext.sources if Path(source).name != "module.cpp"]
+        ext.extra_objects = self.compiler.compile(
+            kernels,
+            output_dir=self.build_temp,
+            depends=ext.depends,
+            extra_postargs=[*FLAGS, *KERNEL_FLAGS, *more],
+        )
+        ext.sources = [source for source in ext.sources if source not in kernels]
+        ext.extra_compile_args = [*FLAGS, *more]
+        ext.extra_link_args = ["-pthread", *more]
+        super().build_extension(ext)
+
+
+def _why_not(compiler: str) -> str | None:
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return f"it is written for x86-64 processors, and this is {platform.machine()}"
+    if compiler != "unix":
+        return f"it is written for GCC and Clang, and this is {compiler}"
+    return None
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "sonar.syft.engines._native",
+            sources=sorted(path.as_posix() for path in Path(SOURCES).glob("*.cpp")),
+            depends=sorted(path.as_posix() for path in Path(SOURCES).glob("*.h")),
+            language="c++",
+            py_limited_api=True,
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildNative},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
