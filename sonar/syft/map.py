@@ -50,7 +50,7 @@ def apply_map(
     layout = replace(model.layout, rows_per_plaintext=model.stride)
     check_bound(gradient_bound, model.slot_width)
     scale = model.scale + map_bits + factor_bits
-    plan = plan_map(affine.change, map_bits, factor_bits)
+    plan = plan_map(affine.change, map_bits, factor_bits, norm=affine.norm)
     constant = encode(affine.constant, scale, gradient_bound)
     _check_rows(plan, constant, model.bound, gradient_bound)
     engine, n, blocks = obfuscator.engine, model.key.n, model.layout.blocks

@@ -40,17 +40,21 @@ _CUT: Final = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """One product with the whole matrix: `change` at `bits` fractional bits, the result shifted by `shift` more."""
+    """One product with the whole matrix: `change` at `bits` fractional bits, the result shifted by `shift` more.
+
+    Entries of `change` are in [-2^headroom, 2^headroom), whatever the records: so the work tells nothing about them.
+    """
 
     change: Ints
     bits: int
     shift: int
+    headroom: int = 0
 
     @property
     def cost(self) -> float:
         """What it costs, in look-ups."""
         features = len(self.change)
-        return map_cost(features, features, self.bits) + shift_cost(features, self.shift)
+        return map_cost(features, features, self.bits + self.headroom) + shift_cost(features, self.shift)
 
     @property
     def reach(self) -> list[int]:
@@ -59,7 +63,7 @@ class Square:
 
     def apply(self, engine: Engine, ciphertexts: Sequence[int], n: int, progress: Progress | None = None) -> list[int]:
         """Encryptions of change W at `bits` + `shift` more fractional bits than W, one for each ciphertext of W."""
-        rows = engine.linear_map(ciphertexts, self.change, n, bits=self.bits, progress=progress)
+        rows = engine.linear_map(ciphertexts, self.change, n, bits=self.bits + self.headroom, progress=progress)
         return engine.weighted_products([rows], [1 << self.shift], n) if self.shift else rows
 
 
@@ -119,14 +123,15 @@ class Thin:
 MapPlan = Square | Thin
 
 
-def plan_map(change: Floats, map_bits: int, factor_bits: int = 0) -> MapPlan:
+def plan_map(change: Floats, map_bits: int, factor_bits: int = 0, *, norm: float = 1.0) -> MapPlan:
     """The cheapest plan for `change` whose error is within that of rounding it to `map_bits` fractional bits.
 
-    Its result has map_bits + factor_bits more fractional bits than the weights. Raises EncodingOverflowError for a
-    matrix that is not finite or has an entry of 2^16 and more.
+    Its result has map_bits + factor_bits more fractional bits than the weights. `norm` bounds the matrix, 1 where it
+    is symmetric and negative semidefinite, whatever the records. Raises EncodingOverflowError for
+    a matrix that is not finite or has an entry of 2^16 and more.
     """
     rounded = encode(change, map_bits, (1 << (map_bits + _HEADROOM_BITS)) - 1).astype(np.int64)
-    square = Square(rounded, map_bits, factor_bits)
+    square = Square(rounded, map_bits, factor_bits, 0 if norm <= 1 else int(np.ceil(np.log2(norm))))
     if factor_bits == 0 or len(change) < _LEAST_FEATURES or map_bits + factor_bits + _HEADROOM_BITS > _EXACT_BITS:
         return square
     thin = _thin_plan(change, square)

@@ -41,12 +41,13 @@ class AffineMap:
     """Training as a map of the weights: their change is `change` W + `constant`.
 
     `change` is A - I (features, features), with A a contraction: its norm is at most 2, and for full-batch descent,
-    where it is symmetric and negative semidefinite, at most 1. `constant` is B (features, outputs). Both tell much
-    about the records, so a repr does not show them.
+    where it is symmetric and negative semidefinite, at most 1: `norm` says which. `constant` is B (features, outputs).
+    Both matrices tell much about the records, so a repr does not show them.
     """
 
     change: Floats = field(repr=False)
     constant: Floats = field(repr=False)
+    norm: float = field(default=1.0, repr=False)
 
     @classmethod
     def checked(cls, change: Floats, constant: Floats, *, norm: float) -> Self:
@@ -59,7 +60,7 @@ class AffineMap:
                 f"the training map changes weights by up to {largest:.9g} times their size, which exact arithmetic "
                 f"keeps to {norm:g}: scale the features or raise l2"
             )
-        return cls(change, constant)
+        return cls(change, constant, norm)
 
 
 def check_schedule(epochs: int, rate: float, l2: float, loss: str) -> None:

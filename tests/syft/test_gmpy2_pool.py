@@ -14,7 +14,16 @@ from sonar.syft.engines.gmpy2_engine import Gmpy2Engine
 
 RNG = np.random.default_rng(1)
 EXPONENTS = RNG.integers(-(2**15), 2**15, size=(40, 23))
+OTHERS: set[psutil.Process] = set()
 BASES = [int(x) * 2 + 1 for x in RNG.integers(1, 2**62, size=23)]
+
+
+@pytest.fixture(autouse=True)
+def others() -> set[psutil.Process]:
+    """The processes of engines that other tests have made, and that are kept."""
+    OTHERS.clear()
+    OTHERS.update(_children())
+    return OTHERS
 
 
 @pytest.fixture
@@ -87,4 +96,5 @@ def test_a_program_that_ends_takes_its_processes_along(key):
 
 
 def _children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "sonar.syft.engines._worker" in child.cmdline()]
+    found = [child for child in psutil.Process().children() if "sonar.syft.engines._worker" in child.cmdline()]
+    return [child for child in found if child not in OTHERS]

@@ -135,3 +135,17 @@ def test_a_tree_of_products_inverts_all_at_once(count, key, obfuscator):
 def _exact(plan: Thin) -> np.ndarray:
     identity = np.eye(len(plan.left), dtype=np.int64).astype(object)
     return (plan.left.astype(object) @ plan.right.astype(object)) * (1 << plan.shift) - plan.diagonal * identity
+
+
+@pytest.mark.parametrize(("norm", "bits"), [(1.0, 11), (2.0, 12)])
+def test_the_work_of_a_square_map_depends_on_the_kind_of_schedule_only(norm, bits):
+    class Told(Exception):
+        pass
+
+    class Listener:
+        def linear_map(self, *_, bits, progress):
+            raise Told(bits)
+
+    for change in (-np.eye(40), np.zeros((40, 40)), norm * np.eye(40) - np.eye(40), -norm * np.eye(40)):
+        with pytest.raises(Told, match=f"^{bits}$"):
+            plan_map(change, MAP_BITS, norm=norm).apply(Listener(), [1] * 40, 15)
