@@ -32,6 +32,12 @@ make_env() {
     printf '%s\n' "$stamp" >"$directory/.installed"
 }
 
+# Sonar itself, in place; made again when what the native engine is built from has changed.
+make_sonar_env() {
+    make_env .venv constraints.txt pyproject.toml setup.py sonar/syft/engines/src/* -- \
+        -c constraints.txt -e '.[devnet,test]'
+}
+
 has_node() {
     command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 &&
         node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'
