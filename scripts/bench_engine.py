@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_growth as growth
+import bench_native as native
 import bench_rows as rows
 from bench_cases import cores
 from bench_timing import Section
@@ -31,6 +32,7 @@ PER_KEY = {
     "encrypt": rows.encryption,
     "decrypt": rows.decryption,
     "ckks": rows.ckks,
+    "product": native.product,
 }
 """Tables that are made for every --bits."""
 ONCE = {
