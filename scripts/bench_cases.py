@@ -11,7 +11,7 @@ import numpy.typing as npt
 from phe import PaillierPrivateKey, PaillierPublicKey
 
 from capsule.secret import SecretKey, generate_key
-from sonar.protocol.spec import Encoding, Feature, Payout, Spec, Training
+from sonar.protocol.spec import Encoding, Feature, Payout, Spec
 from sonar.syft import (
     AffineMap,
     EncryptedTensor,
@@ -179,6 +179,5 @@ def spec(features: int, outputs: int = OUTPUTS) -> Spec:
         name="benchmark",
         features=tuple(Feature(name=f"pixel {place}") for place in range(features - 1)),
         classes=tuple(f"class {place}" for place in range(outputs)),
-        training=Training(epochs=EPOCHS),
         payout=Payout(target=950_000),
     )

@@ -1,6 +1,7 @@
 """How the cost grows with features, outputs, records and the key; and a stream of records beside numpy's product."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,28 +22,32 @@ STREAM_GOAL_MB = 300
 def stream(bits: int, sizes: Sizes) -> Section:  # noqa: ARG001  (no key is in it)
     """Records streamed into statistics, in a process of its own."""
     section = Section("stream", f"{sizes.stream:,} records of 64 features and 10 targets into X'X and X'Y")
-    command = [sys.executable, str(Path(__file__).with_name("bench_stream.py"))]
-    done = subprocess.run(
-        [*command, str(sizes.stream), str(sizes.repeat.times)], capture_output=True, text=True, check=False
+    section.notes.append(
+        "baseline: numpy's X'[X Y] on one chunk of 65,536 records in memory, times the number of chunks"
     )
+    for threads in range(1, min(2, cases.cores()) + 1):
+        found = _streamed(sizes, threads)
+        way = f"numpy, {threads} thread{'s'[threads == 1 :]}"
+        section.notes.append(
+            f"{way}: peak resident memory {number(found['peak_bytes'] / 1e6)} MB, goal under {STREAM_GOAL_MB} MB; "
+            f"making the records took {seconds(found['making'])}, which is not counted"
+        )
+        ours, theirs = Timing(found["wall"], found["cpu"]), Timing(found["numpy_wall"], found["numpy_cpu"])
+        section.rows.append(Row("`Statistics.of`", way, ours, theirs, STREAM_GOAL))
+    return section
+
+
+def _streamed(sizes: Sizes, threads: int) -> dict[str, float]:
+    """What bench_stream.py measures where numpy's BLAS may use so many threads."""
+    limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("bench_stream.py")), str(sizes.stream), str(sizes.repeat.times)],
+        env={**os.environ, **limits}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     if done.returncode:
         raise WrongResultError(f"the process that streams records ended with {done.returncode}: {done.stderr.strip()}")
-    found = json.loads(done.stdout)
-    section.notes += [
-        "baseline: numpy's X'[X Y] on one chunk of 65,536 records in memory, times the number of chunks",
-        f"making the records took {seconds(found['making'])}, which is not counted",
-        f"peak resident memory: {number(found['peak_bytes'] / 1e6)} MB; goal: under {STREAM_GOAL_MB} MB",
-    ]
-    section.rows.append(
-        Row(
-            "`Statistics.of`",
-            "numpy",
-            Timing(found["wall"], found["cpu"]),
-            Timing(found["numpy_wall"], found["numpy_cpu"]),
-            STREAM_GOAL,
-        )
-    )
-    return section
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def features(bits: int, sizes: Sizes) -> Section:

@@ -16,7 +16,7 @@ from bench_timing import Repeat, Timing, once
 from sonar.syft import Statistics
 
 FEATURES, OUTPUTS, CHUNK = 64, 10, 65_536
-MOST_RUNS = 3
+MOST_RUNS = 2
 
 
 class Records:

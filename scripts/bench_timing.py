@@ -98,7 +98,9 @@ class Section:
 
     def markdown(self) -> str:
         """The table, with its notes above it."""
-        lines = [f"### {self.title}", "", *(f"- {note}" for note in self.notes), ""]
+        lines = [f"### {self.title}", ""]
+        if self.notes:
+            lines += [*(f"- {note}" for note in self.notes), ""]
         if not self.rows:
             return "\n".join(lines)
         compared = any(row.baseline for row in self.rows)
