@@ -43,6 +43,7 @@ class BuildNative(build_ext):
             extra_postargs=[*FLAGS, *KERNEL_FLAGS, *more],
         )
         ext.sources = [source for source in ext.sources if source not in kernels]
+        ext.depends = [*ext.depends, *kernels]
         ext.extra_compile_args = [*FLAGS, *more]
         ext.extra_link_args = ["-pthread", *more]
         super().build_extension(ext)

@@ -97,6 +97,7 @@ Comb::Comb(std::shared_ptr<const Ring> ring, size_t exponent_bytes)
             }
         }
     }
+    if (getenv("TEETH")) { teeth_=atoi(getenv("TEETH")); blocks_=atoi(getenv("BLOCKS")); size_t columns=(bits+teeth_-1)/teeth_; width_=(columns+blocks_-1)/blocks_; }
     table_vectors_ = static_cast<size_t>(2) * ring_->limbs() * ((size_t{1} << teeth_) / kLanes);
     tables_ = Vectors(blocks_ * table_vectors_);
 }

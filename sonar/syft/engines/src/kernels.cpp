@@ -60,38 +60,132 @@ void add_product_of(int limbs, Lanes* columns, const Lanes* x, const Lanes* y) {
     for (int i = 0; i < limbs; i += K) multiply_strip<K, Columns::kAll>(columns + i, x + i, y, limbs);
 }
 
-// columns[0, 2 K) += the products of pairs of different limbs of x[0, K), each once.
-template <int K>
-[[gnu::always_inline]] inline void multiply_triangle(Lanes* columns, const Lanes* x) {
-    Lanes sums[2 * K];
-#pragma GCC unroll 32
-    for (int k = 0; k < 2 * K; ++k) sums[k] = columns[k];
-#pragma GCC unroll 16
-    for (int j = 0; j < K; ++j) {
-#pragma GCC unroll 16
-        for (int k = j + 1; k < K; ++k) sums[j + k] = low(sums[j + k], x[j], x[k]);
-#pragma GCC unroll 16
-        for (int k = j + 1; k < K; ++k) sums[j + k + 1] = high(sums[j + k + 1], x[j], x[k]);
+// Low half plus high half of a number of 2 h limbs: h normal limbs, and the carry out of them as a mask of all bits.
+inline Lanes add_halves(Lanes* sum, const Lanes* x, int h) {
+    const Lanes mask = broadcast(kLimbMask);
+    Lanes carry = _mm512_setzero_si512();
+    for (int i = 0; i < h; ++i) {
+        const Lanes limb = _mm512_add_epi64(_mm512_add_epi64(x[i], x[h + i]), carry);
+        sum[i] = _mm512_and_si512(limb, mask);
+        carry = _mm512_srli_epi64(limb, kLimbBits);
     }
-#pragma GCC unroll 32
-    for (int k = 0; k < 2 * K; ++k) columns[k] = sums[k];
+    return _mm512_sub_epi64(_mm512_setzero_si512(), carry);
+}
+
+// The middle product of Karatsuba (1962), (x0 + x1)(y0 + y1), in columns scratch[2 h, 4 h); what the carries of both sums
+// make of it beyond that goes to `top`, whose weight is that of column 2 h of the middle.
+template <int K, bool kAdd>
+[[gnu::always_inline]] inline void middle_product(int h, Lanes* scratch, const Lanes* x, const Lanes* y, Lanes& top) {
+    Lanes* x_sum = scratch;
+    Lanes* y_sum = scratch + h;
+    Lanes* middle = scratch + 2 * h;
+    const Lanes x_carry = add_halves(x_sum, x, h);
+    const Lanes y_carry = add_halves(y_sum, y, h);
+    if constexpr (kAdd) {
+        add_product_of<K>(h, middle, x_sum, y_sum);
+    } else {
+        product_of<K>(h, middle, x_sum, y_sum);
+    }
+    for (int i = 0; i < h; ++i) {
+        const Lanes both =
+            _mm512_add_epi64(_mm512_and_si512(x_sum[i], y_carry), _mm512_and_si512(y_sum[i], x_carry));
+        middle[h + i] = _mm512_add_epi64(middle[h + i], both);
+    }
+    top = _mm512_sub_epi64(top, _mm512_and_si512(x_carry, y_carry));
+}
+
+// From x0 y0 in columns[0, 2 h), x1 y1 in columns[2 h, 4 h) and the middle product to the product.
+inline void join_halves(int h, Lanes* columns, const Lanes* middle, Lanes top) {
+    for (int i = 0; i < h; ++i) {
+        const Lanes first = columns[i];
+        const Lanes second = columns[h + i];
+        const Lanes third = columns[2 * h + i];
+        const Lanes fourth = columns[3 * h + i];
+        columns[h + i] =
+            _mm512_add_epi64(second, _mm512_sub_epi64(_mm512_sub_epi64(middle[i], first), third));
+        columns[2 * h + i] =
+            _mm512_add_epi64(third, _mm512_sub_epi64(_mm512_sub_epi64(middle[h + i], second), fourth));
+    }
+    columns[3 * h] = _mm512_add_epi64(columns[3 * h], top);
+}
+
+// Karatsuba pays where halves are whole strips and not too short.
+constexpr int kKaratsuba = 40;
+
+template <int K>
+bool in_halves(int limbs) {
+    return limbs >= kKaratsuba && limbs % (2 * K) == 0;
 }
 
 template <int K>
-void square_of(int limbs, Lanes* columns, const Lanes* x) {
-    for (int i = 0; i < 2 * limbs; ++i) columns[i] = _mm512_setzero_si512();
-    for (int i = 0; i < limbs; i += K) {
-        multiply_triangle<K>(columns + 2 * i, x + i);
-        if (i + K < limbs) {
-            multiply_strip<K, Columns::kAll>(columns + 2 * i + K, x + i, x + i + K, limbs - i - K);
-        }
+void any_product_of(int limbs, Lanes* columns, const Lanes* x, const Lanes* y, Lanes* scratch) {
+    if (!in_halves<K>(limbs)) return product_of<K>(limbs, columns, x, y);
+    const int h = limbs / 2;
+    Lanes top = _mm512_setzero_si512();
+    middle_product<K, false>(h, scratch, x, y, top);
+    product_of<K>(h, columns, x, y);
+    product_of<K>(h, columns + 2 * h, x + h, y + h);
+    join_halves(h, columns, scratch + 2 * h, top);
+}
+
+template <int K>
+void sum_of_products_of(
+    int limbs, Lanes* columns, const Lanes* x1, const Lanes* y1, const Lanes* x2, const Lanes* y2, Lanes* scratch) {
+    if (!in_halves<K>(limbs)) {
+        product_of<K>(limbs, columns, x1, y1);
+        add_product_of<K>(limbs, columns, x2, y2);
+        return;
     }
-    for (int i = 0; i < limbs; ++i) {
-        const Lanes even = columns[2 * i];
-        const Lanes odd = columns[2 * i + 1];
-        columns[2 * i] = low(_mm512_add_epi64(even, even), x[i], x[i]);
-        columns[2 * i + 1] = high(_mm512_add_epi64(odd, odd), x[i], x[i]);
+    const int h = limbs / 2;
+    Lanes top = _mm512_setzero_si512();
+    middle_product<K, false>(h, scratch, x1, y1, top);
+    middle_product<K, true>(h, scratch, x2, y2, top);
+    product_of<K>(h, columns, x1, y1);
+    add_product_of<K>(h, columns, x2, y2);
+    product_of<K>(h, columns + 2 * h, x1 + h, y1 + h);
+    add_product_of<K>(h, columns + 2 * h, x2 + h, y2 + h);
+    join_halves(h, columns, scratch + 2 * h, top);
+}
+
+// columns[0, L + K) += x[0, K) x[0, L), with every product of two limbs of the strip once, for a strip of a square: `y`
+// are the limbs 2 x. These carry bit 51 of limb k into limb k + 1, once too often for the strip's own limb k, which is
+// taken off the square of that limb.
+template <int K, bool kFirst>
+[[gnu::always_inline]] inline void square_strip(Lanes* columns, const Lanes* x, const Lanes* y, int limbs) {
+    Lanes strip[K];
+    Lanes window[K];
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) {
+        strip[k] = x[k];
+        window[k] = kFirst ? _mm512_setzero_si512() : columns[k];
     }
+    const Lanes zero = _mm512_setzero_si512();
+#pragma GCC unroll 16
+    for (int j = 0; j < K; ++j) {
+        const Lanes limb_j = y[j];
+        Lanes next = kFirst || limbs == K ? zero : columns[K + j];
+#pragma GCC unroll 16
+        for (int k = 0; k < j; ++k) window[(j + k + 1) % K] = high(window[(j + k + 1) % K], strip[k], limb_j);
+        const Lanes over = _mm512_and_si512(strip[j], _mm512_srai_epi64(_mm512_slli_epi64(strip[j], 12), 63));
+        Lanes& above = j == K - 1 ? next : window[(2 * j + 1) % K];
+        above = _mm512_sub_epi64(high(above, strip[j], strip[j]), over);
+#pragma GCC unroll 16
+        for (int k = 0; k < j; ++k) window[(j + k) % K] = low(window[(j + k) % K], strip[k], limb_j);
+        window[2 * j % K] = low(window[2 * j % K], strip[j], strip[j]);
+        columns[j] = window[j];
+        window[j] = next;
+    }
+    int j = K;
+    for (; j < limbs - K; j += K) pass<K, kFirst>(strip, window, y + j, columns + j);
+    if (j < limbs) pass<K, true>(strip, window, y + j, columns + j);
+#pragma GCC unroll 16
+    for (int k = 0; k < K; ++k) columns[limbs + k] = window[k];
+}
+
+template <int K>
+void square_of(int limbs, Lanes* columns, const Lanes* x, const Lanes* doubled) {
+    square_strip<K, true>(columns, x, doubled, limbs);
+    for (int i = K; i < limbs; i += K) square_strip<K, false>(columns + 2 * i, x + i, doubled + i, limbs - i);
 }
 
 // The next K limbs of the quotient: m (columns[0, K) - taken) such that adding m n clears these columns. Their carry
@@ -109,14 +203,12 @@ template <int K, bool kTake>
     Lanes carry = zero;
 #pragma GCC unroll 16
     for (int d = 0; d < K; ++d) {
-        sums[d] = _mm512_add_epi64(sums[d], carry);
         const Lanes digit = low(zero, sums[d], inverse);
         quotient[d] = digit;
         // The column becomes a multiple of 2^52 by adding at most 2^52 - 1: its carry is known before the digit is.
         carry = _mm512_srai_epi64(_mm512_add_epi64(sums[d], mask), kLimbBits);
         if (d + 1 < K) {
-            sums[d + 1] = _mm512_add_epi64(
-                high(sums[d + 1], digit, limb(n, 0)), low(zero, digit, limb(n, 1)));
+            sums[d + 1] = _mm512_add_epi64(high(sums[d + 1], digit, limb(n, 0)), low(carry, digit, limb(n, 1)));
         }
 #pragma GCC unroll 16
         for (int k = d + 2; k < K; ++k) sums[k] = low(sums[k], digit, limb(n, k - d));
@@ -208,16 +300,20 @@ Shape shape_for(int bits) {
     return best;
 }
 
-void product(const Radix& radix, Lanes* columns, const Lanes* x, const Lanes* y) {
-    with_strip(radix.strip, [&](auto k) { product_of<decltype(k)::value>(radix.limbs, columns, x, y); });
+void product(const Radix& radix, Lanes* columns, const Lanes* x, const Lanes* y, Lanes* scratch) {
+    with_strip(radix.strip, [&](auto k) { any_product_of<decltype(k)::value>(radix.limbs, columns, x, y, scratch); });
 }
 
-void add_product(const Radix& radix, Lanes* columns, const Lanes* x, const Lanes* y) {
-    with_strip(radix.strip, [&](auto k) { add_product_of<decltype(k)::value>(radix.limbs, columns, x, y); });
+void sum_of_products(
+    const Radix& radix, Lanes* columns, const Lanes* x1, const Lanes* y1, const Lanes* x2, const Lanes* y2,
+    Lanes* scratch) {
+    with_strip(radix.strip, [&](auto k) {
+        sum_of_products_of<decltype(k)::value>(radix.limbs, columns, x1, y1, x2, y2, scratch);
+    });
 }
 
-void square(const Radix& radix, Lanes* columns, const Lanes* x) {
-    with_strip(radix.strip, [&](auto k) { square_of<decltype(k)::value>(radix.limbs, columns, x); });
+void square(const Radix& radix, Lanes* columns, const Lanes* x, const Lanes* doubled) {
+    with_strip(radix.strip, [&](auto k) { square_of<decltype(k)::value>(radix.limbs, columns, x, doubled); });
 }
 
 void reduce(const Radix& radix, Lanes* out, Lanes* quotient, Lanes* columns) {

@@ -27,12 +27,14 @@ struct Shape {
 };
 Shape shape_for(int bits);
 
-// Columns [0, 2 L) = x y.
-void product(const Radix& radix, Lanes* columns, const Lanes* x, const Lanes* y);
-// Columns [0, 2 L) += x y.
-void add_product(const Radix& radix, Lanes* columns, const Lanes* x, const Lanes* y);
-// Columns [0, 2 L) = x x.
-void square(const Radix& radix, Lanes* columns, const Lanes* x);
+// Columns [0, 2 L) = x y. `scratch`, here and below, is 2 L vectors.
+void product(const Radix& radix, Lanes* columns, const Lanes* x, const Lanes* y, Lanes* scratch);
+// Columns [0, 2 L) = x1 y1 + x2 y2.
+void sum_of_products(
+    const Radix& radix, Lanes* columns, const Lanes* x1, const Lanes* y1, const Lanes* x2, const Lanes* y2,
+    Lanes* scratch);
+// Columns [0, 2 L) = x x, given 2 x < R.
+void square(const Radix& radix, Lanes* columns, const Lanes* x, const Lanes* doubled);
 
 // REDC: out = (columns + m modulus) / R in normal limbs, for the m < R that makes this whole; m goes to `quotient`.
 // The value of the columns must be above -R. Spoils the columns.

@@ -19,9 +19,15 @@ constexpr size_t kTableBytes = size_t{4} << 20;         // of one group
 constexpr size_t kTablesBytes = size_t{8} << 20;        // of all groups at a time, or one for each worker if that is more
 constexpr size_t kAccumulatorBytes = size_t{64} << 20;  // rows are taken in slices beyond
 
+constexpr size_t kChunkBytes = size_t{64} << 10;        // of accumulators that one task takes
+
 // Units of a table's entry and of a look-up.
 constexpr double kEntryCost = 6;
 constexpr double kLookupCost = 4.1;
+
+void prefetch(const Lanes* from, size_t vectors) {
+    for (size_t i = 0; i < vectors; ++i) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
+}
 
 // Words of a table's row: limbs, filled up to whole vectors.
 size_t row_words(int limbs) { return (static_cast<size_t>(limbs) + kLanes - 1) / kLanes * kLanes; }
@@ -91,29 +97,39 @@ class Accumulators {
           lifts_((vectors_ + 1) * words_) {}
 
     size_t vectors() const { return vectors_; }
+    // Of one vector.
+    size_t bytes() const { return (2 * limbs_ + words_) * sizeof(Lanes); }
 
-    // Multiplies vector v by the entries of the table, `group` bases from `first` on.
-    void take(Arithmetic& arithmetic, size_t v, const Lanes* table, size_t first, size_t group, bool fresh) {
-        alignas(64) uint64_t index[kLanes];
-        select(index, v, first, group);
+    // Multiplies vectors [begin, end) by the entries of the table, for `group` bases from `first` on.
+    void take(
+        Arithmetic& arithmetic, size_t begin, size_t end, const Lanes* table, size_t first, size_t group, bool fresh) {
         const size_t row = words_ / kLanes;
-        for (int lane = 0; lane < kLanes; ++lane) {
-            const Lanes* entry_lift = table + index[lane] * 2 * row + row;
-            Lanes* lift = lifts_.data() + (v * kLanes + lane) * row;
-            for (size_t i = 0; i < row; ++i) lift[i] = _mm512_add_epi64(lift[i], entry_lift[i]);
-        }
+        alignas(64) uint64_t index[kLanes];
         Lanes residues[kMaxLimbs];
-        Lanes* element = elements_.data() + v * 2 * limbs_;
-        for (size_t i = 0; i < row; ++i) {
-            Lanes block[kLanes];
-            for (int lane = 0; lane < kLanes; ++lane) block[lane] = table[index[lane] * 2 * row + i];
-            transpose(block);
-            for (int j = 0; j < kLanes; ++j) residues[i * kLanes + j] = block[j];
-        }
-        if (fresh) {
-            std::memcpy(static_cast<void*>(element), residues, limbs_ * sizeof(Lanes));
-        } else {
-            arithmetic.multiply_by_residue(element, element, residues);
+        select(index, begin, first, group);
+        for (size_t v = begin; v < end; ++v) {
+            for (int lane = 0; lane < kLanes; ++lane) {
+                const Lanes* entry_lift = table + index[lane] * 2 * row + row;
+                Lanes* lift = lifts_.data() + (v * kLanes + lane) * row;
+                for (size_t i = 0; i < row; ++i) lift[i] = _mm512_add_epi64(lift[i], entry_lift[i]);
+            }
+            for (size_t i = 0; i < row; ++i) {
+                Lanes block[kLanes];
+                for (int lane = 0; lane < kLanes; ++lane) block[lane] = table[index[lane] * 2 * row + i];
+                transpose(block);
+                for (int j = 0; j < kLanes; ++j) residues[i * kLanes + j] = block[j];
+            }
+            if (v + 1 < end) {
+                // The next vector's entries arrive while this one is multiplied.
+                select(index, v + 1, first, group);
+                for (int lane = 0; lane < kLanes; ++lane) prefetch(table + index[lane] * 2 * row, 2 * row);
+            }
+            Lanes* element = elements_.data() + v * 2 * limbs_;
+            if (fresh) {
+                std::memcpy(static_cast<void*>(element), residues, limbs_ * sizeof(Lanes));
+            } else {
+                arithmetic.multiply_by_residue(element, element, residues);
+            }
         }
     }
 
@@ -311,7 +327,9 @@ void linear_map(
         const Exponents unsigned_exponents(exponents + start * count, height, count, shift);
         Accumulators accumulators(ring, unsigned_exponents, planes);
         const size_t total = accumulators.vectors();
-        const size_t chunk = std::max<size_t>(4, total / (static_cast<size_t>(workers) * 16));
+        // Few enough vectors to stay in the second-level cache while many tables pass by.
+        const size_t chunk = std::clamp<size_t>(
+            total / (static_cast<size_t>(workers) * 16), 4, std::max<size_t>(4, kChunkBytes / accumulators.bytes()));
         for (size_t begin = 0; begin < plan.groups; begin += plan.at_a_time) {
             const size_t end = std::min(plan.groups, begin + plan.at_a_time);
             const size_t extra = factor_made ? 0 : 1;
@@ -342,11 +360,10 @@ void linear_map(
                 for (size_t group = begin; group < end; ++group) {
                     const size_t first = first_of(group);
                     const Lanes* table = tables.data() + (group - begin) * table_size;
-                    for (size_t v = task * chunk; v < last; ++v) {
-                        accumulators.take(
-                            members[member], v, table, first, first_of(group + 1) - first, group == 0);
-                        if (group % 1024 == 1023) accumulators.carry(v);
-                    }
+                    accumulators.take(
+                        members[member], task * chunk, last, table, first, first_of(group + 1) - first, group == 0);
+                    if (group % 1024 != 1023) continue;
+                    for (size_t v = task * chunk; v < last; ++v) accumulators.carry(v);
                 }
                 team.done(static_cast<double>(last - task * chunk) * kLanes * static_cast<double>(end - begin));
             });

@@ -46,40 +46,40 @@ Arithmetic::Arithmetic(const Ring& ring)
       columns1_(static_cast<size_t>(2) * radix_.limbs),
       columns2_(static_cast<size_t>(2) * radix_.limbs),
       quotient_(radix_.limbs),
-      spare_(radix_.limbs) {}
+      spare_(radix_.limbs),
+      scratch_(static_cast<size_t>(2) * radix_.limbs) {}
 
 void Arithmetic::multiply(Element out, ConstElement x, ConstElement y) {
     const int l = radix_.limbs;
-    product(radix_, columns1_.data(), x, y);
-    product(radix_, columns2_.data(), x, y + l);
-    add_product(radix_, columns2_.data(), x + l, y);
+    product(radix_, columns1_.data(), x, y, scratch_.data());
+    sum_of_products(radix_, columns2_.data(), x, y + l, x + l, y, scratch_.data());
     reduce_pair(radix_, out, quotient_.data(), columns1_.data(), out + l, columns2_.data());
 }
 
 void Arithmetic::multiply_by_residue(Element out, ConstElement x, const Lanes* residue) {
     const int l = radix_.limbs;
-    product(radix_, columns1_.data(), x, residue);
-    product(radix_, columns2_.data(), x + l, residue);
+    product(radix_, columns1_.data(), x, residue, scratch_.data());
+    product(radix_, columns2_.data(), x + l, residue, scratch_.data());
     reduce_pair(radix_, out, quotient_.data(), columns1_.data(), out + l, columns2_.data());
 }
 
 void Arithmetic::square(Element out, ConstElement x) {
     const int l = radix_.limbs;
     const Lanes mask = broadcast(kLimbMask);
-    // 2 y, in normal limbs: x (2 y) is the high part.
+    // 2 x, in normal limbs: (2 x) y is the high part.
     Lanes carry = _mm512_setzero_si512();
     for (int i = 0; i < l; ++i) {
-        const Lanes limb = x[l + i];
+        const Lanes limb = x[i];
         spare_[i] = _mm512_and_si512(_mm512_or_si512(_mm512_slli_epi64(limb, 1), carry), mask);
         carry = _mm512_srli_epi64(limb, kLimbBits - 1);
     }
-    sonar::square(radix_, columns1_.data(), x);
-    product(radix_, columns2_.data(), x, spare_.data());
+    sonar::square(radix_, columns1_.data(), x, spare_.data());
+    product(radix_, columns2_.data(), x + l, spare_.data(), scratch_.data());
     reduce_pair(radix_, out, quotient_.data(), columns1_.data(), out + l, columns2_.data());
 }
 
 void Arithmetic::multiply_residues(Lanes* out, const Lanes* x, const Lanes* y) {
-    product(radix_, columns1_.data(), x, y);
+    product(radix_, columns1_.data(), x, y, scratch_.data());
     reduce(radix_, out, quotient_.data(), columns1_.data());
 }
 
@@ -130,7 +130,7 @@ void Arithmetic::join(Lanes* number, ConstElement pair) {
     spare_[0] = _mm512_mask_add_epi64(spare_[0], over, spare_[0], broadcast(1));
     normalise(spare_.data(), spare_.data(), l);
     subtract_modulus(spare_.data());
-    product(radix_, columns1_.data(), spare_.data(), ring_.modulus());
+    product(radix_, columns1_.data(), spare_.data(), ring_.modulus(), scratch_.data());
     for (int i = 0; i < l; ++i) columns1_[i] = _mm512_add_epi64(columns1_[i], low[i]);
     normalise(number, columns1_.data(), 2 * l);
 }

@@ -84,10 +84,12 @@ class Arithmetic {
     void load(Lanes* number, int limbs, const uint8_t* bytes, size_t width, size_t count) const;
     void store(uint8_t* bytes, size_t width, size_t count, const Lanes* number, int limbs) const;
 
-    // Scratch for those who call kernels themselves: twice 2 L columns, and L limbs.
+    // Scratch for those who call kernels themselves: twice 2 L columns, L limbs, and
+    // 2 L vectors that products use.
     Lanes* columns() { return columns1_.data(); }
     Lanes* more_columns() { return columns2_.data(); }
     Lanes* quotient() { return quotient_.data(); }
+    Lanes* scratch() { return scratch_.data(); }
 
   private:
     const Ring& ring_;
@@ -96,6 +98,7 @@ class Arithmetic {
     Vectors columns2_;
     Vectors quotient_;
     Vectors spare_;
+    Vectors scratch_;
 };
 
 }  // namespace sonar

@@ -88,11 +88,11 @@ void split_all(
 void multiply_splits(Arithmetic& arithmetic, Split out, ConstSplit x, ConstSplit y) {
     const Radix& radix = arithmetic.ring().radix();
     const int l = radix.limbs;
-    product(radix, arithmetic.columns(), x, y);
-    product(radix, arithmetic.more_columns(), x + l, y + l);
+    product(radix, arithmetic.columns(), x, y, arithmetic.scratch());
+    product(radix, arithmetic.more_columns(), x + l, y + l, arithmetic.scratch());
     reduce_both(
         radix, out, arithmetic.quotient(), arithmetic.columns(), out + l, arithmetic.more_columns());
-    product(radix, arithmetic.columns(), arithmetic.quotient(), out + l);
+    product(radix, arithmetic.columns(), arithmetic.quotient(), out + l, arithmetic.scratch());
     Lanes* carried = arithmetic.more_columns();
     reduce(radix, carried, arithmetic.quotient(), arithmetic.columns());
     const Lanes* n = arithmetic.ring().modulus();
