@@ -22,12 +22,12 @@ class Comb {
     size_t exponent_bytes() const { return exponent_bytes_; }
     size_t bytes() const { return tables_.size() * sizeof(Lanes); }
 
-    // The powers for eight exponents, as elements.
-    void power(Arithmetic& arithmetic, Element out, const uint8_t* exponents, size_t count) const;
+    // The powers for `count` exponents, as elements in so many vectors.
+    void power(Arithmetic& arithmetic, Element out, size_t vectors, const uint8_t* exponents, size_t count) const;
 
   private:
     const Lanes* table(size_t block) const { return tables_.data() + block * table_vectors_; }
-    void indices(Lanes* out, const uint8_t* exponents, size_t count) const;
+    void indices(Lanes* out, size_t vectors, const uint8_t* exponents, size_t count) const;
 
     std::shared_ptr<const Ring> ring_;
     size_t exponent_bytes_;
@@ -44,32 +44,54 @@ namespace {
 constexpr size_t kMaxEntries = 1600;     // of all blocks: 1 MB at 2048 bits
 constexpr double kPowersPerTable = 128;  // that tables are made for
 
-// The table's entry for every lane, residue and lift. Every word of the table is read.
-template <int kChunks>
-void look_up(Lanes* out, const Lanes* table, Lanes index, int limbs) {
-    __mmask8 here[kChunks];
-    const Lanes chunk = _mm512_srli_epi64(index, 4);
-    for (int c = 0; c < kChunks; ++c) here[c] = _mm512_cmpeq_epi64_mask(chunk, broadcast(c));
+constexpr size_t kBatch = 4;             // vectors of exponents for which a table is read at a time
+
+// The table's entry for every lane of every vector, residue and lift. Every word of the table is read.
+template <int kChunks, int kVectors>
+void look_up(Lanes* out, const Lanes* table, const Lanes* index, int limbs) {
+    Lanes places[kVectors];
+    __mmask8 here[kVectors][kChunks];
+    for (int v = 0; v < kVectors; ++v) {
+        places[v] = index[v];
+        const Lanes chunk = _mm512_srli_epi64(index[v], 4);
+        for (int c = 0; c < kChunks; ++c) here[v][c] = _mm512_cmpeq_epi64_mask(chunk, broadcast(c));
+    }
     for (int i = 0; i < limbs; ++i) {
         // Of sixteen entries in two registers the permutation picks one by the low four bits of the index.
-        Lanes found = _mm512_permutex2var_epi64(table[0], index, table[1]);
+        Lanes found[kVectors];
 #pragma GCC unroll 16
-        for (int c = 1; c < kChunks; ++c) {
-            const Lanes other = _mm512_permutex2var_epi64(table[2 * c], index, table[2 * c + 1]);
-            found = _mm512_mask_mov_epi64(found, here[c], other);
+        for (int c = 0; c < kChunks; ++c) {
+            const Lanes low = table[2 * c];
+            const Lanes high = table[2 * c + 1];
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) {
+                const Lanes entry = _mm512_permutex2var_epi64(low, places[v], high);
+                found[v] = c == 0 ? entry : _mm512_mask_mov_epi64(found[v], here[v][c], entry);
+            }
         }
-        out[i] = found;
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) out[v * limbs + i] = found[v];
         table += 2 * kChunks;
     }
 }
 
-void look_up(int teeth, Lanes* out, const Lanes* table, Lanes index, int limbs) {
+template <int kChunks>
+void look_up(size_t vectors, Lanes* out, const Lanes* table, const Lanes* index, int limbs) {
+    switch (vectors) {
+        case 1: return look_up<kChunks, 1>(out, table, index, limbs);
+        case 2: return look_up<kChunks, 2>(out, table, index, limbs);
+        case 3: return look_up<kChunks, 3>(out, table, index, limbs);
+        default: return look_up<kChunks, 4>(out, table, index, limbs);
+    }
+}
+
+void look_up(int teeth, size_t vectors, Lanes* out, const Lanes* table, const Lanes* index, int limbs) {
     switch (teeth) {
-        case 4: return look_up<1>(out, table, index, limbs);
-        case 5: return look_up<2>(out, table, index, limbs);
-        case 6: return look_up<4>(out, table, index, limbs);
-        case 7: return look_up<8>(out, table, index, limbs);
-        default: return look_up<16>(out, table, index, limbs);
+        case 4: return look_up<1>(vectors, out, table, index, limbs);
+        case 5: return look_up<2>(vectors, out, table, index, limbs);
+        case 6: return look_up<4>(vectors, out, table, index, limbs);
+        case 7: return look_up<8>(vectors, out, table, index, limbs);
+        default: return look_up<16>(vectors, out, table, index, limbs);
     }
 }
 
@@ -85,9 +107,9 @@ Comb::Comb(std::shared_ptr<const Ring> ring, size_t exponent_bytes)
         for (size_t blocks = 1; blocks << teeth <= kMaxEntries && blocks <= columns; ++blocks) {
             const size_t width = (columns + blocks - 1) / blocks;
             const double entries = static_cast<double>(blocks << teeth);
-            // In units of L^2 limb products: half a cycle for every sixteen entries of every limb's table.
-            const double scan = static_cast<double>(size_t{1} << teeth) / (4 * limbs);
-            const double power = static_cast<double>(columns) * (4.1 + scan) + 3.5 * static_cast<double>(width - 1);
+            // In units of L^2 limb products, as measured: a table of 128 entries takes as long as 0.9 units at L = 40.
+            const double scan = 0.275 * static_cast<double>(size_t{1} << teeth) / limbs;
+            const double power = static_cast<double>(columns) * (4 + scan) + 3.8 * static_cast<double>(width - 1);
             const double cost = power * kPowersPerTable + 6 * entries;
             if (teeth_ == 0 || cost < best) {
                 best = cost;
@@ -97,7 +119,6 @@ Comb::Comb(std::shared_ptr<const Ring> ring, size_t exponent_bytes)
             }
         }
     }
-    if (getenv("TEETH")) { teeth_=atoi(getenv("TEETH")); blocks_=atoi(getenv("BLOCKS")); size_t columns=(bits+teeth_-1)/teeth_; width_=(columns+blocks_-1)/blocks_; }
     table_vectors_ = static_cast<size_t>(2) * ring_->limbs() * ((size_t{1} << teeth_) / kLanes);
     tables_ = Vectors(blocks_ * table_vectors_);
 }
@@ -157,49 +178,58 @@ void Comb::fill(const uint8_t* base, int workers, Inverter& inverter, Watch& wat
     });
 }
 
-void Comb::indices(Lanes* out, const uint8_t* exponents, size_t count) const {
+void Comb::indices(Lanes* out, size_t vectors, const uint8_t* exponents, size_t count) const {
     auto* words = reinterpret_cast<uint64_t*>(out);
     const size_t columns = blocks_ * width_;
     for (size_t step = 0; step < columns; ++step) {
-        for (size_t lane = 0; lane < kLanes; ++lane) {
+        for (size_t lane = 0; lane < vectors * kLanes; ++lane) {
             const uint8_t* exponent = exponents + (lane < count ? lane : 0) * exponent_bytes_;
             uint64_t index = 0;
             for (int tooth = 0; tooth < teeth_; ++tooth) {
                 const size_t bit = tooth * columns + step;
                 if (bit / 8 < exponent_bytes_) index |= uint64_t{(exponent[bit / 8] >> bit % 8) & 1u} << tooth;
             }
-            words[step * kLanes + lane] = index;
+            words[step * vectors * kLanes + lane] = index;
         }
     }
 }
 
-void Comb::power(Arithmetic& arithmetic, Element out, const uint8_t* exponents, size_t count) const {
+void Comb::power(Arithmetic& arithmetic, Element out, size_t vectors, const uint8_t* exponents, size_t count) const {
     const size_t l = ring_->limbs();
     const int limbs = ring_->limbs();
-    Vectors index(blocks_ * width_);
-    indices(index.data(), exponents, count);
-    Vectors entry(2 * l);
-    Vectors lift(l + 2);
-    std::memcpy(static_cast<void*>(out), ring_->r(1), 2 * l * sizeof(Lanes));
+    Vectors index(blocks_ * width_ * vectors);
+    indices(index.data(), vectors, exponents, count);
+    Vectors entries(vectors * 2 * l);
+    Vectors lifts(vectors * (l + 2));
+    for (size_t v = 0; v < vectors; ++v) {
+        std::memcpy(static_cast<void*>(out + v * 2 * l), ring_->r(1), 2 * l * sizeof(Lanes));
+    }
     for (size_t step = width_; step-- > 0;) {
         if (step + 1 < width_) {
-            arithmetic.square(out, out);
-            for (size_t i = 0; i < l + 2; ++i) lift[i] = _mm512_add_epi64(lift[i], lift[i]);
+            for (size_t v = 0; v < vectors; ++v) arithmetic.square(out + v * 2 * l, out + v * 2 * l);
+            for (size_t i = 0; i < lifts.size(); ++i) lifts[i] = _mm512_add_epi64(lifts[i], lifts[i]);
         }
         for (size_t block = 0; block < blocks_; ++block) {
-            look_up(teeth_, entry.data(), table(block), index[block * width_ + step], 2 * limbs);
-            for (size_t i = 0; i < l; ++i) lift[i] = _mm512_add_epi64(lift[i], entry[l + i]);
-            arithmetic.multiply_by_residue(out, out, entry.data());
+            const Lanes* places = index.data() + (block * width_ + step) * vectors;
+            look_up(teeth_, vectors, entries.data(), table(block), places, 2 * limbs);
+            for (size_t v = 0; v < vectors; ++v) {
+                const Lanes* entry = entries.data() + v * 2 * l;
+                Lanes* lift = lifts.data() + v * (l + 2);
+                for (size_t i = 0; i < l; ++i) lift[i] = _mm512_add_epi64(lift[i], entry[l + i]);
+                arithmetic.multiply_by_residue(out + v * 2 * l, out + v * 2 * l, entry);
+            }
         }
-        normalise(lift.data(), lift.data(), limbs + 2);
-        if (step % 32 == 0) {
+        for (size_t v = 0; v < vectors; ++v) {
+            Lanes* lift = lifts.data() + v * (l + 2);
+            normalise(lift, lift, limbs + 2);
+            if (step % 32 != 0) continue;
             // Back below 2 n, before doubling makes it too long: REDC(R g R^2) = R^2 g.
-            reduce_lift(arithmetic, lift.data(), lift.data());
-            if (step > 0) arithmetic.multiply_residues(lift.data(), lift.data(), ring_->r(2));
+            reduce_lift(arithmetic, lift, lift);
+            if (step > 0) arithmetic.multiply_residues(lift, lift, ring_->r(2));
             lift[l] = lift[l + 1] = _mm512_setzero_si512();
         }
     }
-    lift_element(arithmetic, out, lift.data());
+    for (size_t v = 0; v < vectors; ++v) lift_element(arithmetic, out + v * 2 * l, lifts.data() + v * (l + 2));
 }
 
 std::shared_ptr<const Comb> make_comb(
@@ -222,14 +252,26 @@ void comb_powers(const Comb& comb, uint8_t* out, const uint8_t* exponents, size_
     const size_t width = ring.element_bytes();
     Team team(workers, watch, static_cast<double>(count));
     std::vector<Arithmetic> members = arithmetics(ring, workers);
-    team.each((count + kLanes - 1) / kLanes, [&](size_t v, int member) {
-        const size_t from = v * kLanes;
-        const size_t here = std::min<size_t>(kLanes, count - from);
-        Vectors element(static_cast<size_t>(2) * ring.limbs());
-        comb.power(members[member], element.data(), exponents + from * comb.exponent_bytes(), here);
-        members[member].leave(element.data(), element.data());
-        members[member].store(out + from * width, width, here, element.data(), 2 * ring.limbs());
-        team.done(static_cast<double>(here));
+    // A batch reads the tables once, but leaves no member without one.
+    const size_t vectors = (count + kLanes - 1) / kLanes;
+    const size_t batch = std::clamp<size_t>(vectors / workers, 1, kBatch);
+    team.each((vectors + batch - 1) / batch, [&](size_t task, int member) {
+        const size_t first = task * batch;
+        const size_t size = std::min(batch, vectors - first);
+        const size_t element_size = static_cast<size_t>(2) * ring.limbs();
+        const size_t from = first * kLanes;
+        Vectors elements(size * element_size);
+        comb.power(
+            members[member], elements.data(), size, exponents + from * comb.exponent_bytes(),
+            std::min(size * kLanes, count - from));
+        for (size_t v = 0; v < size; ++v) {
+            Lanes* element = elements.data() + v * element_size;
+            const size_t here = std::min<size_t>(kLanes, count - from - v * kLanes);
+            members[member].leave(element, element);
+            members[member].store(
+                out + (from + v * kLanes) * width, width, here, element, static_cast<int>(element_size));
+            team.done(static_cast<double>(here));
+        }
     });
 }
 
