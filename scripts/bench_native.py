@@ -37,8 +37,8 @@ def product(bits: int, sizes: Sizes) -> Section:
     count = 10 * limbs * limbs
     floor = free * count / LANES
     section.notes.append(
-        f"baseline: {count:,} vpmadd52 for eight products of {limbs} limbs by the schoolbook: three products of numbers "
-        "and two reductions, two instructions for each pair of limbs; Karatsuba's method needs fewer"
+        f"baseline: {count:,} vpmadd52 for eight products of {limbs} limbs by the schoolbook: three products of "
+        "numbers and two reductions, two instructions for each pair of limbs; Karatsuba's method needs fewer"
     )
     section.notes.append(
         f"an instruction takes {seconds(free)} where none waits, {seconds(chained)} in a chain: "
