@@ -228,7 +228,8 @@ class Campaign:
         statistics = statistics.add_batch(design_matrix(spec, features), np.eye(3)[labels]) or statistics
         affine = training_map(statistics, epochs=20, rate=1.0, l2=1e-3)
         trained = apply_map(
-            affine, model, map_bits=spec.encoding.map_bits, factor_bits=spec.encoding.factor_bits, gradient_bound=spec.encoding.gradient_bound,
+            affine, model, map_bits=spec.encoding.map_bits,
+            factor_bits=spec.encoding.factor_bits, gradient_bound=spec.encoding.gradient_bound,
             obfuscator=Obfuscator(model.key),
         )  # fmt: skip
         return dump_gradient(trained)
