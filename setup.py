@@ -17,7 +17,15 @@ from setuptools.command.build_ext import build_ext
 SOURCES = "sonar/syft/engines/src"
 KERNEL_FLAGS = ["-mavx512f", "-mavx512ifma", "-mavx512dq", "-mavx512vl"]
 # GCC 12 takes the intrinsics' own undefined registers for mistakes (its bug 105593).
-FLAGS = ["-std=c++17", "-O3", "-fvisibility=hidden", "-pthread", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-g0",
+    "-fvisibility=hidden",
+    "-pthread",
+    "-Wno-uninitialized",
+    "-Wno-maybe-uninitialized",
+]
 
 
 class BuildNative(build_ext):
