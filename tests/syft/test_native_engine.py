@@ -1,5 +1,6 @@
 """The native engine against plain integers, at sizes, lane counts and extremes that the contract's one key has not."""
 
+import os
 import random
 import signal
 import threading
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonar.syft import CiphertextError
-from sonar.syft.engines import why_unusable
+from sonar.syft.engines import native_engine, why_unusable
 from sonar.syft.engines.native_engine import NativeEngine
 
 _REASON = why_unusable("native")
@@ -230,7 +231,7 @@ def test_progress_is_told_in_between_and_stops_threads_that_are_at_work():
     p, q = _prime(rng, 1024), _prime(rng, 1024)
     for work in (
         lambda progress: NativeEngine(2).linear_map(bases, exponents, n, bits=40, progress=progress),
-        lambda progress: NativeEngine(2).decrypt([3] * 3000, p, q, progress=progress),
+        lambda progress: NativeEngine(2).decrypt([3] * 6000, p, q, progress=progress),
     ):
         told: list[float] = []
 
@@ -277,6 +278,26 @@ def test_other_threads_run_meanwhile_and_many_may_compute_at_once():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_forked_process_computes_as_well():
+    rng = random.Random(9)
+    n = _modulus(rng, 1024)
+    bases = [_unit(rng, n) for _ in range(20)]
+    exponents = np.full((20, 20), 3, np.int64)
+    expected = NativeEngine(3).linear_map(bases, exponents, n, bits=2)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if NativeEngine(3).linear_map(bases, exponents, n, bits=2) == expected else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_cannot_run_says_why(monkeypatch):
+    assert NativeEngine.unusable() is None
+    monkeypatch.setattr(native_engine, "_native", None)
+    reason = NativeEngine.unusable()
+    assert reason is not None
+    assert "not built" in reason
 
 
 def test_moduli_that_are_none_are_refused():

@@ -26,7 +26,7 @@ __all__ = ["NativeEngine"]
 
 _MAX_WINDOW: Final = 6
 _RINGS: Final = 8
-"""Moduli that are kept prepared, about 100 kB each."""
+"""Moduli that are kept prepared, 23 kB each at 2048 bits."""
 
 
 class NativeEngine(Engine):

@@ -8,10 +8,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
+
+#include "memory.h"
 
 namespace sonar {
 
@@ -27,11 +28,8 @@ class Vectors {
   public:
     Vectors() = default;
     explicit Vectors(size_t count) : count_(count) {
-        if (count > SIZE_MAX / sizeof(Lanes) / 2) throw std::bad_alloc();
-        if (count == 0) return;
-        data_ = static_cast<Lanes*>(std::aligned_alloc(sizeof(Lanes), count * sizeof(Lanes)));
-        if (data_ == nullptr) throw std::bad_alloc();
-        std::memset(static_cast<void*>(data_), 0, count * sizeof(Lanes));
+        if (count > SIZE_MAX / sizeof(Lanes)) throw std::bad_alloc();
+        if (count > 0) block_ = take_block(count * sizeof(Lanes));
     }
     Vectors(const Vectors&) = delete;
     Vectors& operator=(const Vectors&) = delete;
@@ -41,24 +39,22 @@ class Vectors {
         return *this;
     }
     ~Vectors() {
-        if (data_ == nullptr) return;
-        explicit_bzero(data_, count_ * sizeof(Lanes));
-        std::free(data_);
+        if (block_.data != nullptr) give_block(block_);
     }
 
-    Lanes* data() { return data_; }
-    const Lanes* data() const { return data_; }
-    Lanes& operator[](size_t index) { return data_[index]; }
-    const Lanes& operator[](size_t index) const { return data_[index]; }
+    Lanes* data() { return static_cast<Lanes*>(block_.data); }
+    const Lanes* data() const { return static_cast<const Lanes*>(block_.data); }
+    Lanes& operator[](size_t index) { return data()[index]; }
+    const Lanes& operator[](size_t index) const { return data()[index]; }
     size_t size() const { return count_; }
 
   private:
     void swap(Vectors& other) noexcept {
-        std::swap(data_, other.data_);
+        std::swap(block_, other.block_);
         std::swap(count_, other.count_);
     }
 
-    Lanes* data_ = nullptr;
+    Block block_;
     size_t count_ = 0;
 };
 

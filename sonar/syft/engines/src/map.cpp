@@ -21,9 +21,10 @@ constexpr size_t kAccumulatorBytes = size_t{64} << 20;  // rows are taken in sli
 
 constexpr size_t kChunkBytes = size_t{64} << 10;        // of accumulators that one task takes
 
-// Units of a table's entry and of a look-up.
+// Units of a table's entry, of a look-up, and of joining a plane to its row.
 constexpr double kEntryCost = 6;
 constexpr double kLookupCost = 4.1;
+constexpr double kJoinCost = 8.5;
 
 void prefetch(const Lanes* from, size_t vectors) {
     for (size_t i = 0; i < vectors; ++i) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
@@ -295,8 +296,8 @@ void linear_map(
     const size_t slice = std::max<size_t>(kLanes, kAccumulatorBytes / per_row / kLanes * kLanes);
     const Plan plan = plan_groups(count, std::min(slice, rows) * planes, limbs, workers);
 
-    const double lookups = static_cast<double>(rows) * planes * static_cast<double>(plan.groups);
-    Team team(workers, watch, lookups);
+    const double accumulated = static_cast<double>(rows) * planes;
+    Team team(workers, watch, accumulated * (static_cast<double>(plan.groups) + kJoinCost / kLookupCost));
     std::vector<Arithmetic> members = arithmetics(ring, workers);
 
     const size_t vectors = (count + kLanes - 1) / kLanes;
@@ -371,6 +372,7 @@ void linear_map(
         team.each((height + kLanes - 1) / kLanes, [&](size_t task, int member) {
             Arithmetic& arithmetic = members[member];
             const size_t row = task * kLanes;
+            const size_t here = std::min<size_t>(kLanes, height - row);
             Vectors element(2 * l);
             Vectors lift(l + 2);
             accumulators.join(arithmetic, element.data(), lift.data(), row);
@@ -379,7 +381,8 @@ void linear_map(
             arithmetic.multiply(element.data(), element.data(), factor.data());
             arithmetic.leave(element.data(), element.data());
             arithmetic.store(
-                out + (start + row) * width, width, std::min<size_t>(kLanes, height - row), element.data(), 2 * limbs);
+                out + (start + row) * width, width, here, element.data(), 2 * limbs);
+            team.done(static_cast<double>(here) * planes * kJoinCost / kLookupCost);
         });
     }
 }

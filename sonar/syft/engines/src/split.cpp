@@ -108,9 +108,11 @@ void subset_products(Arithmetic& arithmetic, Lanes* table, const Lanes* factors,
     std::memcpy(static_cast<void*>(table), one, size * sizeof(Lanes));
     Vectors choice(size);
     for (int k = 0; k < count && k < 3; ++k) {
+        // The lanes whose index has bit k take factor k.
         const __mmask8 in = k == 0 ? 0xaa : k == 1 ? 0xcc : 0xf0;
-        for (size_t i = 0; i < size; ++i) choice[i] = _mm512_mask_mov_epi64(one[i], in, factors[k * size + i]);
-        multiply_splits(arithmetic, table, table, choice.data());
+        Lanes* to = k == 0 ? table : choice.data();
+        for (size_t i = 0; i < size; ++i) to[i] = _mm512_mask_mov_epi64(one[i], in, factors[k * size + i]);
+        if (k > 0) multiply_splits(arithmetic, table, table, choice.data());
     }
     for (int k = 3; k < count; ++k) {
         const size_t filled = size_t{1} << (k - 3);

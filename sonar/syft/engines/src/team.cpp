@@ -1,11 +1,13 @@
 #include "team.h"
 
+#include <algorithm>
 #include <system_error>
 
 namespace sonar {
 namespace {
 
 constexpr auto kLookEvery = std::chrono::milliseconds(100);
+constexpr double kAlmostAll = 0.99;  // until the operation has returned
 
 }  // namespace
 
@@ -103,7 +105,7 @@ void Team::run(const Task& task, size_t count, int member, bool watched) {
 
 void Team::look() {
     const double fraction = work_ > 0 ? worked_.load() / work_ : 0;
-    const bool go_on = stop_ || watch_.go_on(fraction < 1 ? fraction : 1);
+    const bool go_on = stop_ || watch_.go_on(std::min(fraction, kAlmostAll));
     looked_ = std::chrono::steady_clock::now();
     if (!go_on) throw Stopped();
 }
