@@ -227,7 +227,7 @@ def test_progress_is_told_in_between_and_stops_threads_that_are_at_work():
     rng = random.Random(6)
     n = _modulus(rng, 2048)
     bases = [_unit(rng, n) for _ in range(160)]
-    exponents = np.array([[rng.randint(-(2**15), 2**15 - 1) for _ in bases] for _ in range(800)], np.int64)
+    exponents = np.random.default_rng(6).integers(-(2**40), 2**40, (8000, len(bases)))
     p, q = _prime(rng, 1024), _prime(rng, 1024)
     for work in (
         lambda progress: NativeEngine(2).linear_map(bases, exponents, n, bits=40, progress=progress),
