@@ -126,6 +126,7 @@ Comb::Comb(std::shared_ptr<const Ring> ring, size_t exponent_bytes)
 void Comb::fill(const uint8_t* base, int workers, Inverter& inverter, Watch& watch) {
     const size_t l = ring_->limbs();
     const int limbs = ring_->limbs();
+    workers = useful(workers, blocks_);
     Team team(workers, watch, 0);
     std::vector<Arithmetic> members = arithmetics(*ring_, workers);
     Arithmetic& arithmetic = members[0];
@@ -250,10 +251,11 @@ size_t table_bytes(const Comb& comb) { return comb.bytes(); }
 void comb_powers(const Comb& comb, uint8_t* out, const uint8_t* exponents, size_t count, int workers, Watch& watch) {
     const Ring& ring = comb.ring();
     const size_t width = ring.element_bytes();
+    const size_t vectors = (count + kLanes - 1) / kLanes;
+    workers = useful(workers, vectors);
     Team team(workers, watch, static_cast<double>(count));
     std::vector<Arithmetic> members = arithmetics(ring, workers);
     // A batch reads the tables once, but leaves no member without one.
-    const size_t vectors = (count + kLanes - 1) / kLanes;
     const size_t batch = std::clamp<size_t>(vectors / workers, 1, kBatch);
     team.each((vectors + batch - 1) / batch, [&](size_t task, int member) {
         const size_t first = task * batch;

@@ -166,6 +166,7 @@ void decrypt(
     size_t count, int workers, Watch& watch) {
     const Prime* primes[2] = {&p, &q};
     const size_t vectors = (count + kLanes - 1) / kLanes;
+    workers = useful(workers, 2 * vectors);
     Team team(workers, watch, static_cast<double>(2 * count));
     std::vector<Arithmetic> members[2];
     Vectors residues[2];

@@ -292,6 +292,7 @@ void linear_map(
     const size_t l = ring.limbs();
     const int limbs = ring.limbs();
     const int planes = planes_for(exponents, rows * count, shift);
+    workers = useful(workers, std::max(count, rows * planes / kLanes));
     const size_t per_row = planes * (2 * l + row_words(limbs)) * sizeof(uint64_t);
     const size_t slice = std::max<size_t>(kLanes, kAccumulatorBytes / per_row / kLanes * kLanes);
     const Plan plan = plan_groups(count, std::min(slice, rows) * planes, limbs, workers);

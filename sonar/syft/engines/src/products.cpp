@@ -48,6 +48,7 @@ void residue_product(
     const size_t l = ring.limbs();
     const int limbs = ring.limbs();
     const size_t width = ring.element_bytes();
+    workers = useful(workers, vectors_for(count));
     Team team(workers, watch, static_cast<double>(count));
     std::vector<Arithmetic> members = arithmetics(ring, workers);
     std::vector<Vectors> products;
@@ -83,6 +84,7 @@ void multiply(
     const size_t l = ring.limbs();
     const int limbs = ring.limbs();
     const size_t width = ring.element_bytes();
+    workers = useful(workers, vectors_for(count));
     Team team(workers, watch, static_cast<double>(count));
     std::vector<Arithmetic> members = arithmetics(ring, workers);
     each_vector(team, count, [&](size_t v, int member) {
@@ -110,6 +112,7 @@ void add_plaintexts(
     const int limbs = ring.limbs();
     const size_t width = ring.element_bytes();
     const size_t residue_width = ring.residue_bytes();
+    workers = useful(workers, vectors_for(count));
     Team team(workers, watch, static_cast<double>(count));
     std::vector<Arithmetic> members = arithmetics(ring, workers);
     each_vector(team, count, [&](size_t v, int member) {
@@ -150,6 +153,7 @@ void weighted_products(
     std::vector<size_t> first(factor_count + 1, 0);
     for (size_t j = 0; j < factor_count; ++j) first[j + 1] = first[j] + powers[j];
 
+    workers = useful(workers, vectors_for(count));
     Team team(workers, watch, static_cast<double>(count));
     std::vector<Arithmetic> members = arithmetics(ring, workers);
     team.each(vectors_for(count), [&](size_t v, int member) {

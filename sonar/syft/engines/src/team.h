@@ -19,6 +19,11 @@ namespace sonar {
 // Thrown in the calling thread where its watch said to stop.
 struct Stopped : std::exception {};
 
+// How many of `workers` an operation of so many tasks can use; 1 at least.
+inline int useful(int workers, size_t tasks) {
+    return tasks < static_cast<size_t>(workers) ? static_cast<int>(tasks > 0 ? tasks : 1) : workers;
+}
+
 class Team {
   public:
     // What a helper does for one task; `member` is below workers() and never the same in two threads at a time.
