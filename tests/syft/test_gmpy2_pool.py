@@ -84,6 +84,26 @@ def test_progress_reaches_one_when_all_are_done(pooled, key):
     assert told[-1] == 1.0
 
 
+def test_a_forked_process_has_its_own_helpers(key):
+    """Both compute at the same time; a pipe that they shared would mix up their answers."""
+    code = (
+        "import os, signal; import numpy as np; from sonar.syft.engines import gmpy2_engine as g\n"
+        "signal.alarm(60)\n"
+        "g._WORTH_A_PROCESS = 0\n"
+        f"n, engine = {key.n}, g.Gmpy2Engine(2)\n"
+        "bases, ones = list(range(2, 42)), np.ones((30, 40), np.int64)\n"
+        "want = {e: g.Gmpy2Engine(1).linear_map(bases, e * ones, n, bits=15) for e in (3, 5)}\n"
+        "assert engine.linear_map(bases, 3 * ones, n, bits=15) == want[3]\n"
+        "child = os.fork()\n"
+        "e = 3 if child else 5\n"
+        "good = all(engine.linear_map(bases, e * ones, n, bits=15) == want[e] for _ in range(8))\n"
+        "engine.close()\n"
+        "if not child: os._exit(0 if good else 1)\n"
+        "assert good and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_program_that_ends_takes_its_processes_along(key):
     code = (
         "import psutil; from sonar.syft.engines import gmpy2_engine as g; import numpy as np\n"

@@ -40,7 +40,7 @@ def check_coprime(element: int, n: int) -> None:
 
 
 def check_exponents(bases: Sequence[int], exponents: Exponents, bits: int) -> None:
-    """Raises ValueError unless a map has exponents (rows, bases), and their magnitudes are below 2^61."""
+    """Raises ValueError unless a map has exponents (rows, bases), and their magnitudes are below 2^60."""
     if exponents.dtype != np.int64 or exponents.ndim != 2 or exponents.shape[1] != len(bases) or not bases:
         raise ValueError(f"exponents {exponents.dtype} of shape {exponents.shape} do not fit {len(bases)} bases")
     largest = max(abs(int(exponents.min(initial=0))), int(exponents.max(initial=0)))

@@ -5,9 +5,11 @@ threads, nobody's `__main__` is imported again, and nothing is pickled.
 """
 
 import atexit
+import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
 
@@ -22,6 +24,9 @@ from sonar.syft.errors import EngineError
 __all__ = ["MapPool"]
 
 
+_POOLS: "weakref.WeakSet[MapPool]" = weakref.WeakSet()
+
+
 class MapPool:
     """Splits maps over this process and `helpers` others. One map at a time; safe in threads."""
 
@@ -29,6 +34,7 @@ class MapPool:
         self._count = helpers
         self._helpers: list[_Helper] = []
         self._lock = threading.Lock()
+        _POOLS.add(self)
 
     def raw_map(
         self, bases: Sequence[int], exponents: Exponents, n: int, bits: int, progress: Progress | None
@@ -62,6 +68,13 @@ class MapPool:
         """Ends the processes; the next map starts new ones."""
         with self._lock:
             self._end()
+
+    def forget(self) -> None:
+        """For a forked child: it must neither use its parent's pipes nor end what answers there."""
+        for helper in self._helpers:
+            helper.forget()
+        self._helpers, self._lock = [], threading.Lock()  # a thread that the child lacks may have held the lock
+        atexit.unregister(self.close)
 
     def _start(self) -> None:
         if not self._helpers:
@@ -101,6 +114,16 @@ class _Helper:
             except BrokenPipeError:
                 continue  # what was not sent any more
 
+    def forget(self) -> None:
+        """Closes this process's ends of the pipes; the other process belongs to another one."""
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            # Not closed: what the parent was sending would go into the pipe once more.
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        self._process.returncode = 0  # not this process's to wait for
+
     def _run(self, future: Future[list[int]], job: tuple[list[int], Exponents, int, int]) -> None:
         try:
             future.set_result(self._ask(*job))
@@ -127,6 +150,15 @@ class _Helper:
             f"process {self._process.pid}, which computed a part of a map, has ended: is there enough memory? "
             "SONAR_ENGINE_WORKERS=1 does without other processes"
         )
+
+
+def _forget_pools() -> None:
+    for pool in list(_POOLS):
+        pool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pools)
 
 
 def _capped(progress: Progress) -> Progress:

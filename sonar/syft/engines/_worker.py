@@ -1,13 +1,14 @@
 """A process that computes maps: `python -m sonar.syft.engines._worker` reads jobs on stdin and answers on stdout.
 
-Its parent has started it and speaks to it through pipes only. It ends when its stdin does, so it never outlives a
-parent, however that ends.
+Its parent has started it and speaks to it through pipes only. It ends when its stdin does, so it outlives a parent,
+however that ends, by no more than the job that it is at.
 
 A frame is a length of 8 bytes, little-endian, and as many bytes. A job is four frames: four numbers of 8 bytes (rows,
 bases, bits, size of an element), the modulus, the bases, the exponents. An answer is one frame: a byte that says
 whether all went well (0) or a base was not coprime to the modulus (1), and the elements.
 """
 
+import os
 import signal
 import struct
 import sys
@@ -77,8 +78,11 @@ def _serve(source: IO[bytes], sink: IO[bytes]) -> None:
             answer = OK + pack(raw_map(unpack(bases, size), table, unpack(n, size)[0], bits), size)
         except CiphertextError:
             answer = NOT_COPRIME
-        write_frame(sink, answer)
-        sink.flush()
+        try:
+            write_frame(sink, answer)
+            sink.flush()
+        except BrokenPipeError:
+            os._exit(0)  # the parent is gone, and nobody wants the answer
 
 
 if __name__ == "__main__":
