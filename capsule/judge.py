@@ -5,7 +5,7 @@ lower class), so the same bytes have the same score everywhere.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ records each, 0.99992 with 25,000, 0.99998 with 100,000. A copy with noise of a 
 """
 _INPUT_BITS = 16
 _CLIP_BITS = 4
+_HALF_BITS = 18
 _TRIES = 64
 
 
@@ -41,6 +42,10 @@ class ValidationSet:
 
     inputs: Ints
     labels: Ints
+    _floats: npt.NDArray[np.float64] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_floats", self.inputs.astype(np.float64))
 
     @classmethod
     def of(cls, spec: Spec, features: npt.NDArray[np.float64], labels: Ints) -> "ValidationSet":
@@ -49,6 +54,16 @@ class ValidationSet:
         spare = 62 - _CLIP_BITS - encoding.weight_bits - encoding.weight_bound_bits - spec.shape[0].bit_length()
         scaled = np.rint(design_matrix(spec, features) * float(1 << min(_INPUT_BITS, spare)))
         return cls(scaled.astype(np.int64), np.asarray(labels, dtype=np.int64))
+
+    def scores(self, weights: Ints) -> Ints:
+        """inputs @ weights, exactly, for weights (features + 1, classes) below 2^38; thirty times as fast as in int64.
+
+        The halves' sums of 2^11 products of 20 and 20 bits are below 2^53, so float64 holds them whatever the order.
+        """
+        high, low = weights >> _HALF_BITS, weights & ((1 << _HALF_BITS) - 1)
+        above, below = (self._floats @ half.astype(np.float64) for half in (high, low))
+        exact: Ints = (above.astype(np.int64) << _HALF_BITS) + below.astype(np.int64)
+        return exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +88,7 @@ class Judgement:
 
 def score(validation: ValidationSet, weights: Ints) -> Ppm:
     """The accuracy of weights (features + 1, classes) in ppm, rounded down."""
-    return _ppm(int(_right(validation, validation.inputs @ weights).sum()), validation)
+    return _ppm(int(_right(validation, validation.scores(weights)).sum()), validation)
 
 
 def next_weights(
@@ -125,7 +140,7 @@ def judge_round(
     """
     usable = [i for i, gradient in enumerate(gradients) if _usable(spec, weights, gradient)]
     pushes = {i: _push(spec, validation, gradients[i]) for i in usable}
-    correct = _Correct(validation, (validation.inputs @ weights).astype(np.float64))
+    correct = _Correct(validation, validation.scores(weights).astype(np.float64))
     worth = dict(zip(usable, values(list(pushes.values()), correct, seed), strict=True))
     candidates = {i: pushes[i] for i in usable if worth[i].above_noise(spec.rounds.noise)}
     options = _Search(spec.rounds, 1 << spec.encoding.step_bits, current, candidates, worth, correct).ranked()
@@ -263,7 +278,7 @@ def _usable(spec: Spec, weights: Ints, gradient: BigInts) -> bool:
 def _push(spec: Spec, validation: ValidationSet, gradient: BigInts) -> Scores:
     """What the whole gradient adds to every record's class scores."""
     rounded = _rounded_shift(gradient.astype(object), spec.encoding.gradient_shift).astype(np.int64)
-    return (validation.inputs @ rounded).astype(np.float64)
+    return validation.scores(rounded).astype(np.float64)
 
 
 def _rounded_shift(numbers: BigInts, bits: int) -> BigInts:

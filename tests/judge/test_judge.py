@@ -269,6 +269,16 @@ def test_a_good_gradient_that_would_leave_the_weight_bound_stops_nobody(digits: 
     assert "weight bound" in judged.results[0].reason
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 50, 2048]))
+def test_scores_are_exact_up_to_the_largest_numbers(seed: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    largest = 2**20, 2**38 - 1
+    inputs = rng.choice([largest[0], -largest[0], 1, 12345], size=(3, rows))
+    weights = rng.choice([largest[1], -largest[1], 0, -1, 987654321], size=(rows, 2))
+    found = ValidationSet(inputs, np.zeros(3, dtype=np.int64)).scores(weights)
+    assert found.tolist() == (inputs.astype(object) @ weights.astype(object)).tolist()
+
+
 def test_spare_fractional_bits_of_a_gradient_change_no_judgement() -> None:
     weights, gradient = np.arange(6).reshape(3, 2), np.array([[7, -9], [1, 2], [-3, 4]], dtype=object)
     plain, spare = spec_of(2, 2), spec_of(2, 2, encoding=Encoding(factor_bits=7))
