@@ -31,13 +31,11 @@ def test_a_part_of_the_whole_is_told_as_such():
 
 def test_encryption_maps_products_and_decryption_tell_their_progress(secret, key, obfuscator):
     values, told = np.ones((ROWS, 2), dtype=np.int64), []
-    model = encrypt(values, key, obfuscator, slot_width=72, scale=0, bound=1, progress=told.append)
+    model = encrypt(values, key, obfuscator, slot_width=72, scale=0, bound=1, stride=2, progress=told.append)
     assert len(told) >= 2
     _rises_to_one(told)
     affine = AffineMap(-np.eye(ROWS) / 2, np.zeros((ROWS, 2)))
-    gradient = apply_map(
-        affine, model, map_bits=2, gradient_bound=9, obfuscator=obfuscator, rows_per_plaintext=2, progress=told.append
-    )
+    gradient = apply_map(affine, model, map_bits=2, gradient_bound=9, obfuscator=obfuscator, progress=told.append)
     _rises_to_one(told)
     combined = product(model, [gradient], [1], 0, engine=obfuscator.engine, progress=told.append)
     _rises_to_one(told)
