@@ -2,7 +2,7 @@
 
 The extension is optional: without a C++ compiler for x86-64 that knows AVX512-IFMA the installation succeeds, says why
 the fast engine is missing, and the other engines do the work. The compiler's flags are set here because the module's
-own file must run on any processor, so as to say that the rest cannot.
+own file must run on any processor, so as to say that the rest cannot. SONAR_NATIVE_FLAGS adds to them.
 """
 
 import os
