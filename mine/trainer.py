@@ -32,7 +32,7 @@ def train(
     """Runs the spec's whole local training as one homomorphic map on the encrypted model.
 
     Raises PolicyError for a model that is not the one the chain and the spec describe, SyftError for bytes that are no
-    model or a result that does not fit the spec's bounds.
+    model, records that make no map, and a spec whose gradient bound cannot hold every map.
     """
     rows, outputs = spec.shape
     encrypted = load_model(model, max_rows=rows, max_outputs=outputs, allow_insecure_small_key=allow_insecure_small_key)
@@ -56,8 +56,14 @@ def train(
     for name, value in wanted.items():
         if found[name] != value:
             raise PolicyError(f"its model has {name} {found[name]}, but {value} was promised: do not train it")
+    # Whether a mine posts is public, so it must not depend on its records: what would not fit is clipped.
+    affine = spec.training.schedule.training_map(gathered).within(
+        encoding.gradient_bound / 2.0**encoding.gradient_scale,
+        weight_bound=encoding.weight_bound / 2.0**encoding.weight_bits,
+        rounding=2.0**-encoding.map_bits,
+    )
     gradient = apply_map(
-        spec.training.schedule.training_map(gathered),
+        affine,
         encrypted,
         map_bits=encoding.map_bits,
         factor_bits=encoding.factor_bits,

@@ -14,7 +14,7 @@ W <- A W + B with A = (I - rate / L * H)^T and B = (I - A) H^{-1} C, which the e
 whatever T is. So a whole training run on N records costs one homomorphic map: Enc(change) = (A - I) Enc(W) + B.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 import numpy as np
@@ -61,6 +61,22 @@ class AffineMap:
                 f"keeps to {norm:g}: scale the features or raise l2"
             )
         return cls(change, constant, norm)
+
+    def within(self, bound: float, *, weight_bound: float, rounding: float) -> Self:
+        """The map with `constant` clipped so that its result on weights up to `weight_bound` is at most `bound`.
+
+        A row of `change`, each entry rounded by at most `rounding`, has magnitudes that sum to at most norm *
+        sqrt(features) + features * rounding, whatever the records. So nobody can tell from whether a gradient fits its
+        bound what records it was made from. Raises TrainingError where the bound leaves no room for any constant.
+        """
+        features = len(self.change)
+        room = bound - weight_bound * ((self.norm + _SLACK) * np.sqrt(features) + features * rounding)
+        if room <= 0:
+            raise TrainingError(
+                f"a gradient bound of {bound:.6g} cannot hold every map of {features} features on weights up to "
+                f"{weight_bound:.6g}: it needs {bound - room:.6g}, so raise gradient_bound_bits"
+            )
+        return replace(self, constant=np.clip(self.constant, -room, room))
 
 
 def check_schedule(epochs: int, rate: float, l2: float, loss: str) -> None:
