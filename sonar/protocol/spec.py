@@ -101,7 +101,7 @@ class Training(_Strict):
 
     One step is W <- W - rate / L * (H W - C), with L the largest eigenvalue of H. Ridge: H = X'X / N + l2, C = X'Y / N.
     Taylor-logistic: H = X'X / 4N + l2, C = X'(Y - 1/2) / N. A step takes all records, or with `batch_size` so many in
-    the data's order, and an epoch takes each record once. With `class_weights`, one a class, a record of class k counts
+    the data's order, what remains at their end joining the batch before; an epoch takes each record once. With `class_weights`, one a class, a record of class k counts
     as so many; only their ratios matter. `epochs` of them cost no more than one.
     """
 

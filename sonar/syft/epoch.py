@@ -1,8 +1,11 @@
 """Mini-batch gradient descent: one epoch as an affine map, composed in one pass; many epochs as its power.
 
-The records are taken in their order, `batch_size` at a time, in every epoch alike; the last batch may be smaller. The
-step on batch b is W <- W - (rate / L_b) (H_b W - C_b), with H_b and C_b the batch's own (`sonar.syft.training`) and L_b
-the largest eigenvalue of H_b. So every step is a contraction, and nothing need be known of the other records.
+The records are taken in their order, `batch_size` at a time, in every epoch alike. What remains at the end joins the
+batch before it: a step on fewer records would show them, above all the last step. So the last batch has `batch_size` to
+2 `batch_size` - 1 records, and fewer records than `batch_size` are one batch.
+
+The step on batch b is W <- W - (rate / L_b) (H_b W - C_b), with H_b and C_b the batch's own (`sonar.syft.training`) and
+L_b the largest eigenvalue of H_b. So every step is a contraction, and nothing need be known of the other records.
 
 A step after a map is a map again. With M = [A - I | B] (features, features + outputs), kept in this form because A is
 close to I when little is learnt, the step is M <- M - s H_b (M + [I | 0]) + s [0 | C_b], and a map after a map is
@@ -44,7 +47,8 @@ class Epoch:
 class EpochBuilder:
     """Takes records in chunks of any size and composes an `Epoch`, in memory O(features^2) whatever the batch size.
 
-    After an error it is of no more use.
+    A full batch is held back until the next one is full too, because the last one takes what remains. After an error
+    the builder is of no more use.
     """
 
     def __init__(
@@ -72,9 +76,9 @@ class EpochBuilder:
         # A step by the records multiplies the map by X and by X', one by X'X does so once, after X'X was made. With few
         # records the former is less, L is quicker to find, and they take no more memory than X'X.
         self._small = 2 * batch_size <= features
-        self._rows = np.empty((batch_size if self._small else 0, features))
-        self._aims = np.empty((batch_size if self._small else 0, outputs))
-        self._sums = self._no_sums()
+        room = 2 * batch_size if self._small else 0
+        self._rows, self._aims = np.empty((room, features)), np.empty((room, outputs))
+        self._sums, self._next_sums = self._no_sums(), self._no_sums()
 
     def __repr__(self) -> str:
         return f"EpochBuilder(records={self.records})"
@@ -87,23 +91,23 @@ class EpochBuilder:
         check_shapes(design, targets, *self._shape)
         start = 0
         while start < len(design):
-            stop = min(len(design), start + self._batch_size - self._held)
+            stop = min(len(design), start + self._batch_size - self._held % self._batch_size)
             self._hold(design[start:stop], targets[start:stop])
-            if self._held == self._batch_size:
-                self._step()
+            if self._held == 2 * self._batch_size:
+                self._step(self._batch_size)
             start = stop
         self.records += len(design)
         return self
 
     def finish(self) -> Epoch:
-        """The epoch of all records so far, the last of which may be a smaller batch; takes no more of them.
+        """The epoch of all records so far, the last of which are one batch; takes no more of them.
 
         Raises TrainingError for no records, and for records in which every feature is zero.
         """
         if self.records < 1:
             raise TrainingError("there are no records to train on: add data first")
-        if self._held:
-            self._step()
+        self._sums.join(self._next_sums)
+        self._step(self._held)
         if not self._steps:
             raise TrainingError("every feature is zero in every record: there is nothing to learn from")
         return Epoch(self._augmented, self.records)
@@ -113,18 +117,24 @@ class EpochBuilder:
             place = slice(self._held, self._held + len(design))
             self._rows[place], self._aims[place] = design, targets
         else:
-            self._sums.add_batch(design, targets)
+            sums = self._sums if self._held < self._batch_size else self._next_sums
+            sums.add_batch(design, targets)
         self._held += len(design)
 
-    def _step(self) -> None:
+    def _step(self, records: int) -> None:
+        """Takes the first so many of the held records as a batch."""
         with np.errstate(over="ignore", invalid="ignore"):
-            done = self._step_by_records() if self._small else self._step_by_sums()
+            done = self._step_by_records(records) if self._small else self._step_by_sums()
         self._steps += done
-        self._held = 0
+        self._held -= records
+        if self._small:
+            rest = slice(records, records + self._held)
+            self._rows[: self._held], self._aims[: self._held] = self._rows[rest], self._aims[rest]
+        else:
+            self._sums, self._next_sums = self._next_sums, self._no_sums()
 
     def _step_by_sums(self) -> bool:
         hessian, aim = quadratic(self._sums, self._loss)
-        self._sums = self._no_sums()
         features = len(hessian)
         hessian[np.diag_indices(features)] += self._l2
         step = step_size(self._rate, float(np.linalg.eigvalsh(hessian)[-1]))
@@ -136,9 +146,9 @@ class EpochBuilder:
         self._augmented[:, features:] += step * aim
         return True
 
-    def _step_by_records(self) -> bool:
+    def _step_by_records(self, records: int) -> bool:
         """The same with H_b = h Z'Z + l2 I, whose largest eigenvalue is that of h ZZ', plus l2."""
-        design, targets = self._rows[: self._held], self._aims[: self._held]
+        design, targets = self._rows[:records], self._aims[:records]
         rows, aims, weight = weigh(design, targets, self._class_weights)
         curvature, centre, features = CURVATURE[self._loss], CENTRE[self._loss], rows.shape[1]
         kernel = rows @ rows.T

@@ -23,8 +23,9 @@ Gathered = Statistics | Epoch
 class Schedule:
     """`epochs` of gradient descent with steps `rate` / L, 0 < rate <= 1, on a loss with ridge `l2` >= 0.
 
-    Full batch unless `batch_size` (records, in the data's order) is given. `class_weights` are public constants above
-    0, one a class, by which records count; only their ratios matter. Raises TrainingError for anything else.
+    Full batch unless `batch_size` (records, in the data's order) is given; what remains at the end joins the batch before
+    it, so that none is smaller unless all records are fewer. `class_weights` are public constants above 0, one a class,
+    by which records count; only their ratios matter. Raises TrainingError for anything else.
     """
 
     epochs: int

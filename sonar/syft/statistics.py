@@ -115,6 +115,15 @@ class Statistics:
         self.weight += weight
         return self
 
+    def join(self, other: Self) -> Self:
+        """Adds another data set's statistics, of the same shape and class weights, in place and returns self."""
+        with np.errstate(over="ignore"):  # `training_map` looks at the whole
+            self.gram += other.gram
+            self.moment += other.moment
+        self.records += other.records
+        self.weight += other.weight
+        return self
+
 
 def check_class_weights(class_weights: tuple[float, ...] | None, outputs: int) -> None:
     """Raises TrainingError unless there are none, or a finite one above 0 for each output."""

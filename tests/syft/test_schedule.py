@@ -58,9 +58,11 @@ def loop(design, targets, weights, schedule):
     if schedule.class_weights is not None:
         each = targets @ np.array(schedule.class_weights)
     size = schedule.batch_size or len(design)
+    # As many whole batches as there are; the last one takes what remains.
+    edges = [size * batch for batch in range(max(1, len(design) // size))] + [len(design)]
     for _ in range(schedule.epochs):
-        for start in range(0, len(design), size):
-            x, y, v = (values[start : start + size] for values in (design, targets, each))
+        for start, stop in pairwise(edges):
+            x, y, v = (values[start:stop] for values in (design, targets, each))
             logits = x @ weights
             error = logits - y if schedule.loss == "ridge" else 1 / 2 + logits / 4 - y
             curvature = 1 if schedule.loss == "ridge" else 1 / 4
@@ -68,6 +70,39 @@ def loop(design, targets, weights, schedule):
             gradient = (x.T * v) @ error / v.sum() + schedule.l2 * weights
             weights = weights - schedule.rate / np.linalg.eigvalsh(hessian)[-1] * gradient
     return weights
+
+
+@pytest.mark.parametrize("features", [2, 40], ids=["by sums", "by records"])
+@pytest.mark.parametrize("remainder", [1, 2, 7])
+def test_what_remains_joins_the_batch_before_it(features, remainder):
+    design, targets = records(3, 24 + remainder, features)
+    mini, full = Schedule(epochs=1, rate=1.0, l2=1e-3, batch_size=8), Schedule(epochs=1, rate=1.0, l2=1e-3)
+    found = mini.training_map(mini.gather([(design, targets)], features + 1, 4)).constant
+    weights = np.zeros((features + 1, 4))
+    for batch in (slice(0, 8), slice(8, 16), slice(16, None)):
+        step = full.training_map(full.gather([(design[batch], targets[batch])], features + 1, 4))
+        weights = weights + step.change @ weights + step.constant
+    np.testing.assert_allclose(found, weights, atol=1e-12)
+
+
+@pytest.mark.parametrize("features", [2, 40], ids=["by sums", "by records"])
+@pytest.mark.parametrize("remainder", range(8))
+def test_the_capsule_cannot_solve_for_the_last_record(features, remainder):
+    """The last step of rate 1 on one record x of label y would leave x'W = y, whatever the start."""
+    design, targets = records(5, 64 + remainder, features)
+    schedule = Schedule(epochs=1, rate=1.0, l2=0.0, batch_size=8)
+    affine = schedule.training_map(schedule.gather([(design, targets)], features + 1, 4))
+    assert np.abs(design[-1] @ affine.constant - targets[-1]).max() > 0.01
+
+
+@pytest.mark.parametrize("features", [2, 40], ids=["by sums", "by records"])
+@pytest.mark.parametrize("count", [1, 5])
+def test_fewer_records_than_a_batch_are_one_batch(features, count):
+    design, targets = records(6, count, features)
+    full, mini = Schedule(epochs=3, rate=1.0, l2=0.1), Schedule(epochs=3, rate=1.0, l2=0.1, batch_size=8)
+    one, other = (s.training_map(s.gather([(design, targets)], features + 1, 4)) for s in (full, mini))
+    np.testing.assert_allclose(other.change, one.change, atol=1e-12)
+    np.testing.assert_allclose(other.constant, one.constant, atol=1e-12)
 
 
 @given(seed=st.integers(0, 2**32 - 1), batch_size=st.integers(1, 30), places=st.lists(st.integers(0, 60), max_size=9))
