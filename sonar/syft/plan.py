@@ -11,9 +11,9 @@ which bounds the error of every trained weight. So the choice of a plan is never
 `factor_bits` more fractional bits than a square product would need, because each factor needs its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -144,9 +144,9 @@ def _thin_plan(change: Floats, square: Square) -> Thin | None:
     # Of the error's variance a third each for what is cut off and for rounding the two factors; where the largest row
     # is far above the average one, that is too much, and less is cut off.
     deviation = 2.0**-square.bits / np.sqrt(12 * 3)
-    spectrum = _Spectrum.of(change)
+    factors = _factoring(change, _SHARES[0] * deviation * len(change))
     for share in _SHARES:
-        level, left, right = spectrum.factors(share * deviation * len(change))
+        level, left, right = factors(share * deviation * len(change))
         if 2 * left.shape[1] > len(change):
             return None
         if _largest_row(change + level * np.eye(len(change)) - left @ right) > _CUT * allowed:
@@ -173,35 +173,31 @@ def _rounded(level: float, left: Floats, right: Floats, deviation: float, bits: 
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Spectrum:
-    """A square matrix taken apart: eigenvalues of its symmetric part, sorted, with their vectors; and itself.
+def _factoring(matrix: Floats, cut: float) -> Callable[[float], tuple[float, Floats, Floats]]:
+    """Gives, for cuts up to this one, (c, L, R) with |matrix + c I - L R| at most the cut in the Frobenius norm.
 
-    `symmetric` tells whether they are all of it.
+    From the eigenvectors of a symmetric matrix; of others from the singular vectors, with one c for all cuts.
     """
+    symmetric = bool((matrix == matrix.T).all())
+    values, vectors = np.linalg.eigh(matrix if symmetric else (matrix + matrix.T) / 2)
+    if symmetric:
 
-    values: Floats
-    vectors: Floats
-    matrix: Floats
-    symmetric: bool
+        def by_eigenvectors(cut: float) -> tuple[float, Floats, Floats]:
+            inside = _cluster(values, cut)
+            level = float(values[inside].mean())
+            outside = np.delete(vectors, inside, axis=1)
+            return -level, outside * (np.delete(values, inside) - level), outside.T
 
-    @classmethod
-    def of(cls, matrix: Floats) -> Self:
-        """The spectrum of a finite matrix."""
-        symmetric = bool((matrix == matrix.T).all())
-        return cls(*np.linalg.eigh(matrix if symmetric else (matrix + matrix.T) / 2), matrix, symmetric)
+        return by_eigenvectors
+    level = float(values[_cluster(values, cut)].mean())
+    left, sizes, right = np.linalg.svd(matrix - level * np.eye(len(matrix)))
+    rest = np.sqrt(np.cumsum(sizes[::-1] ** 2))[::-1]
 
-    def factors(self, cut: float) -> tuple[float, Floats, Floats]:
-        """(c, L, R) such that |matrix + c I - L R| is at most `cut` in the Frobenius norm, with thin L and R."""
-        inside = _cluster(self.values, cut)
-        level = float(self.values[inside].mean())
-        if self.symmetric:
-            outside = np.delete(self.vectors, inside, axis=1)
-            return -level, outside * (np.delete(self.values, inside) - level), outside.T
-        left, sizes, right = np.linalg.svd(self.matrix - level * np.eye(len(self.matrix)))
-        rest = np.sqrt(np.cumsum(sizes[::-1] ** 2))[::-1]
+    def by_singular_vectors(cut: float) -> tuple[float, Floats, Floats]:
         rank = max(int((rest > cut).sum()), 1)
         return -level, left[:, :rank] * sizes[:rank], right[:rank]
+
+    return by_singular_vectors
 
 
 def _cluster(values: Floats, cut: float) -> slice:

@@ -149,3 +149,36 @@ def test_the_work_of_a_square_map_depends_on_the_kind_of_schedule_only(norm, bit
     for change in (-np.eye(40), np.zeros((40, 40)), norm * np.eye(40) - np.eye(40), -norm * np.eye(40)):
         with pytest.raises(Told, match=f"^{bits}$"):
             plan_map(change, MAP_BITS, norm=norm).apply(Listener(), [1] * 40, 15)
+
+
+def test_a_thin_map_leaves_as_fresh_ciphertexts_every_time(key, obfuscator):
+    model = encrypt(np.ones((40, 2), np.int64), key, obfuscator, slot_width=72, scale=0, bound=1)
+    affine = AffineMap(_change(40, 3), np.zeros((40, 2)))
+    assert isinstance(plan_map(affine.change, MAP_BITS, FACTOR_BITS), Thin)
+    first, second = (
+        apply_map(
+            affine, model, map_bits=MAP_BITS, factor_bits=FACTOR_BITS, gradient_bound=1 << 40, obfuscator=obfuscator
+        ).ciphertexts
+        for _ in "12"
+    )
+    assert not set(first) & set(second)
+
+
+@given(sharpness=st.floats(0.5, 4), rank=st.integers(1, 12), seed=st.integers(0, 99))
+def test_no_plan_is_less_exact_where_few_rows_hold_everything(sharpness, rank, seed):
+    """The average row is then far more exact than the worst one, which is what counts."""
+    rng = np.random.default_rng(seed)
+    left = np.linalg.qr(rng.normal(size=(150, rank)) * np.exp(-sharpness * np.arange(150) / 10)[:, None])[0]
+    change = -(left * rng.uniform(0.2, 1, rank)) @ left.T
+    change = (change + change.T) / 2
+    plan = plan_map(change, MAP_BITS, FACTOR_BITS)
+    if isinstance(plan, Thin):
+        square = plan_map(change, MAP_BITS)
+        assert isinstance(square, Square)
+        assert _error(change, plan.matrix) <= _error(change, square.change * 2.0**FACTOR_BITS)
+
+
+def test_sums_that_float64_would_round_are_left_to_the_square_map():
+    change = _change(200, 4)
+    assert isinstance(plan_map(change, 20, 16), Thin)
+    assert isinstance(plan_map(change, 20, 17), Square)
