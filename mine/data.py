@@ -21,7 +21,7 @@ from sonar.protocol.spec import MAX_CLASSES, Spec
 from sonar.syft import Progress, TrainingError
 from sonar.syft.schedule import Gathered
 
-__all__ = ["Dataset", "file_state", "gather", "inspect", "match"]
+__all__ = ["Dataset", "check_gathered", "file_state", "gather", "inspect", "match"]
 
 BATCH = 4096
 """Records that are in memory at once."""
@@ -104,7 +104,7 @@ def gather(dataset: Dataset, spec: Spec, *, batch: int = BATCH, progress: Progre
 
     Targets are one-hot: 1 for the record's class, 0 elsewhere. `progress` is told which part of the records is done,
     by their number when the data set was added. Raises DataError for a file that has become unreadable, too small or
-    unfit since it was added.
+    unfit since it was added, and as `check_gathered` does.
     """
     match(dataset, spec)
     one_hot = np.eye(len(spec.classes))
@@ -113,11 +113,21 @@ def gather(dataset: Dataset, spec: Spec, *, batch: int = BATCH, progress: Progre
         gathered = spec.training.schedule.gather(batches, *spec.shape, total=dataset.records, progress=progress)
     except TrainingError as error:
         raise DataError(f"data set {dataset.name!r} cannot train campaign {spec.name!r}: {error}") from error
+    check_gathered(dataset, spec, gathered)
+    return gathered
+
+
+def check_gathered(dataset: Dataset, spec: Spec, gathered: Gathered) -> None:
+    """Raises DataError unless enough records were gathered for the spec, also as its class weights count them."""
     if gathered.records < spec.min_records:
         raise DataError(
             f"{dataset.path} now has {gathered.records} records, but campaign {spec.name!r} needs {spec.min_records}"
         )
-    return gathered
+    if gathered.effective_records < spec.min_records:
+        raise DataError(
+            f"with the class weights of campaign {spec.name!r} the {gathered.records} records of {dataset.path} count "
+            f"as {gathered.effective_records:.1f}, but it needs {spec.min_records}"
+        )
 
 
 def file_state(dataset: Dataset) -> tuple[int, int] | None:

@@ -57,7 +57,7 @@ def _campaign_row(worker: Worker, policy: Policy, campaign: KnownCampaign) -> di
         row["name"] = offer.spec.name
         policy.check(record, worker.ledger.verdicts(campaign.id))
         dataset = worker.fitting(offer.spec)
-        policy.check_records(dataset.records)
+        policy.check_records(dataset.records, offer.spec)
         row["dataset"] = dataset.name
     except (PolicyError, DataError, ProtocolError, StorageError) as error:
         row["reason"] = str(error)

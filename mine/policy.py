@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,10 @@ from mine.errors import PolicyError
 from sonar.chain.records import NATIVE, CampaignRecord, Verdict
 from sonar.errors import ConfigError
 from sonar.units import Address, ether, format_ether
+
+if TYPE_CHECKING:
+    from sonar.protocol.spec import Spec
+    from sonar.syft.schedule import Gathered
 
 __all__ = ["Policy"]
 
@@ -124,9 +128,24 @@ class Policy(BaseModel):
                 f"its last {unpaid} rounds kept nothing of this mine's (`max_unpaid_rounds` {self.max_unpaid_rounds})"
             )
 
-    def check_records(self, records: int) -> None:
-        """Raises PolicyError unless a training set is large enough to hide its records."""
+    def check_records(self, records: int, spec: "Spec") -> None:
+        """Raises PolicyError unless a training set and the spec's batches of it are large enough to hide records."""
         if records < self.min_records:
             raise PolicyError(
                 f"{records} records are fewer than `min_records` {self.min_records}: each would show in the gradient"
+            )
+        batch_size = spec.training.batch_size
+        if batch_size is not None and batch_size < self.min_records:
+            raise PolicyError(
+                f"it trains on batches of {batch_size} records, fewer than `min_records` {self.min_records}: each "
+                "would show in the gradient"
+            )
+
+    def check_gathered(self, gathered: "Gathered", spec: "Spec") -> None:
+        """The same of the records that were gathered, and of what class weights leave of their smallest batch."""
+        self.check_records(gathered.records, spec)
+        if gathered.effective_batch < self.min_records:
+            raise PolicyError(
+                f"its class weights make the records of a batch count as {gathered.effective_batch:.1f}, fewer than "
+                f"`min_records` {self.min_records}: some would show in the gradient"
             )

@@ -11,7 +11,7 @@ from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
-from mine.data import Dataset, file_state, gather, match
+from mine.data import Dataset, check_gathered, file_state, gather, match
 from mine.errors import DataError
 from mine.follow import deployment_of, follow
 from mine.home import Home
@@ -206,7 +206,7 @@ class Worker:
     def choose(self, spec: Spec, policy: Policy) -> tuple[Dataset, Gathered]:
         """The largest data set that fits a spec, and what was gathered from it; raises DataError if none does."""
         dataset = self.fitting(spec)
-        policy.check_records(dataset.records)
+        policy.check_records(dataset.records, spec)
         key = (
             dataset, file_state(dataset), spec.features, spec.classes, spec.feature_map,
             spec.training.schedule.pass_key,
@@ -215,8 +215,11 @@ class Worker:
             while len(self._gathered) >= _CACHED:
                 del self._gathered[next(iter(self._gathered))]
             self._gathered[key] = gather(dataset, spec)
-        policy.check_records(self._gathered[key].records)
-        return dataset, self._gathered[key]
+        gathered = self._gathered[key]
+        # It may have been gathered for another campaign, which asks for fewer records.
+        check_gathered(dataset, spec, gathered)
+        policy.check_gathered(gathered, spec)
+        return dataset, gathered
 
     def fitting(self, spec: Spec) -> Dataset:
         """The largest data set that fits a spec; raises DataError with every reason if none does."""

@@ -11,7 +11,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sonar import canonical
 from sonar.chain.records import NATIVE, PayoutBase, Terms
 from sonar.protocol.errors import SpecError
-from sonar.syft import FeatureMap, Identity, Layout, Polynomial, PublicKey, RandomFourier, Schedule, rows_that_fit
+from sonar.syft import (
+    FeatureMap,
+    Identity,
+    Layout,
+    Polynomial,
+    PublicKey,
+    RandomFourier,
+    Schedule,
+    TrainingError,
+    rows_that_fit,
+)
+from sonar.syft.statistics import check_class_weights
 from sonar.syft.wire import MAX_STRIDE
 from sonar.units import PPM, Address, Ppm, Wei
 
@@ -101,8 +112,9 @@ class Training(_Strict):
 
     One step is W <- W - rate / L * (H W - C), with L the largest eigenvalue of H. Ridge: H = X'X / N + l2, C = X'Y / N.
     Taylor-logistic: H = X'X / 4N + l2, C = X'(Y - 1/2) / N. A step takes all records, or with `batch_size` so many in
-    the data's order, what remains at their end joining the batch before; an epoch takes each record once. With `class_weights`, one a class, a record of class k counts
-    as so many; only their ratios matter. `epochs` of them cost no more than one.
+    the data's order, what remains at the end joining the batch before it, and an epoch takes each record once. With
+    `class_weights`, one a class, a record of class k counts as so many; only their ratios matter, 100 at most.
+    `epochs` of them cost no more than one, or with batches a few products of matrices.
     """
 
     loss: Literal["ridge", "taylor-logistic"] = "ridge"
@@ -111,6 +123,14 @@ class Training(_Strict):
     l2: Annotated[float, Field(ge=0, le=1e3)] = 1e-3
     batch_size: Annotated[int, Field(ge=MIN_BATCH, le=1_000_000_000)] | None = None
     class_weights: ClassWeights | None = None
+
+    @model_validator(mode="after")
+    def _weights_are_close(self) -> Self:
+        try:
+            check_class_weights(self.class_weights, len(self.class_weights or ()))
+        except TrainingError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     @property
     def schedule(self) -> Schedule:

@@ -19,7 +19,7 @@ import numpy as np
 
 from sonar.syft.encoding import Floats
 from sonar.syft.errors import TrainingError
-from sonar.syft.statistics import Statistics, check_class_weights, check_shapes, not_finite, weigh
+from sonar.syft.statistics import Statistics, check_class_weights, check_shapes, effective_records, not_finite, weigh
 from sonar.syft.training import CENTRE, CURVATURE, AffineMap, Loss, check_schedule, quadratic, step_size
 
 __all__ = ["Epoch", "EpochBuilder"]
@@ -29,11 +29,14 @@ __all__ = ["Epoch", "EpochBuilder"]
 class Epoch:
     """One epoch over `records` records as M = [A - I | B] (features, features + outputs); private as the records are.
 
-    Rate, l2, loss, weights and batch size are in it; the number of epochs is not.
+    Rate, l2, loss, weights and batch size are in it; the number of epochs is not. With class weights the records count
+    as `effective_records` of equal weight, and the batch in which this is least as `effective_batch`.
     """
 
     augmented: Floats = field(repr=False)
     records: int
+    effective_records: float = field(repr=False)
+    effective_batch: float = field(repr=False)
 
     def training_map(self, epochs: int) -> AffineMap:
         """The affine map of `epochs` epochs, at least 1; raises TrainingError where it leaves float64."""
@@ -73,6 +76,7 @@ class EpochBuilder:
         self._augmented = np.zeros((features, features + outputs))
         self._steps = 0
         self._held = 0
+        self._weight, self._squares, self._effective_batch = 0.0, 0.0, np.inf
         # A step by the records multiplies the map by X and by X', one by X'X does so once, after X'X was made. With few
         # records the former is less, L is quicker to find, and they take no more memory than X'X.
         self._small = 2 * batch_size <= features
@@ -110,7 +114,9 @@ class EpochBuilder:
         self._step(self._held)
         if not self._steps:
             raise TrainingError("every feature is zero in every record: there is nothing to learn from")
-        return Epoch(self._augmented, self.records)
+        return Epoch(
+            self._augmented, self.records, effective_records(self._weight, self._squares), self._effective_batch
+        )
 
     def _hold(self, design: Floats, targets: Floats) -> None:
         if self._small:
@@ -135,6 +141,7 @@ class EpochBuilder:
 
     def _step_by_sums(self) -> bool:
         hessian, aim = quadratic(self._sums, self._loss)
+        self._count(self._sums.weight, self._sums.squares)
         features = len(hessian)
         hessian[np.diag_indices(features)] += self._l2
         step = step_size(self._rate, float(np.linalg.eigvalsh(hessian)[-1]))
@@ -149,7 +156,8 @@ class EpochBuilder:
     def _step_by_records(self, records: int) -> bool:
         """The same with H_b = h Z'Z + l2 I, whose largest eigenvalue is that of h ZZ', plus l2."""
         design, targets = self._rows[:records], self._aims[:records]
-        rows, aims, weight = weigh(design, targets, self._class_weights)
+        rows, aims, weight, squares = weigh(design, targets, self._class_weights)
+        self._count(weight, squares)
         curvature, centre, features = CURVATURE[self._loss], CENTRE[self._loss], rows.shape[1]
         kernel = rows @ rows.T
         if not (np.isfinite(kernel).all() and np.isfinite(aims).all()):
@@ -169,6 +177,11 @@ class EpochBuilder:
         self._augmented[np.diag_indices(features)] -= step * self._l2
         self._augmented -= rows.T @ residual
         return True
+
+    def _count(self, weight: float, squares: float) -> None:
+        self._weight += weight
+        self._squares += squares
+        self._effective_batch = min(self._effective_batch, effective_records(weight, squares))
 
     def _no_sums(self) -> Statistics:
         return Statistics.empty(*self._shape, class_weights=self._class_weights)

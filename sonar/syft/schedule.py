@@ -16,16 +16,17 @@ from sonar.syft.training import AffineMap, Loss, check_schedule, training_map
 __all__ = ["Gathered", "Schedule"]
 
 Gathered = Statistics | Epoch
-"""What one pass over the records leaves; both know how many `records` there were."""
+"""What one pass over the records leaves; both know how many `records` there were and as how many they count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """`epochs` of gradient descent with steps `rate` / L, 0 < rate <= 1, on a loss with ridge `l2` >= 0.
 
-    Full batch unless `batch_size` (records, in the data's order) is given; what remains at the end joins the batch before
-    it, so that none is smaller unless all records are fewer. `class_weights` are public constants above 0, one a class,
-    by which records count; only their ratios matter. Raises TrainingError for anything else.
+    Full batch unless `batch_size` (records, in the data's order) is given; what remains at the end joins the batch
+    before it, so that none is smaller unless all records are fewer. `class_weights` are public constants above 0, one a
+    class and none above 100 times another, by which records count; only their ratios matter. Raises TrainingError for
+    anything else.
     """
 
     epochs: int

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mine.data import gather
-from mine.errors import PolicyError
+from mine.errors import DataError, PolicyError
 from mine.records import State
 from sonar import syft
 from sonar.chain.records import Verdict
@@ -82,6 +82,17 @@ def test_what_was_gathered_is_kept_only_for_specs_that_gather_the_same(stage, op
     assert gathers(feature_map=fourier)
     assert gathers(feature_map={**fourier, "seed": 1})
     assert not gathers(feature_map=fourier)
+
+
+def test_what_was_gathered_for_a_campaign_of_few_records_is_refused_to_one_of_more(stage, write_csv):
+    path = write_csv(stage.folder / "mine.csv", records=60)
+    mine = stage.mine(path)
+    write_csv(path, records=25)
+    with mine.home.ledger() as ledger:
+        worker, policy = mine.worker(ledger, stage.store), mine.home.policy()
+        assert worker.choose(stage.spec(min_records=20), policy)[1].records == 25
+        with pytest.raises(DataError, match="now has 25 records, but campaign 'test' needs 50"):
+            worker.choose(stage.spec(min_records=50), policy)
 
 
 def test_a_mine_posts_once_a_round_and_again_in_the_next_one(stage, opened_mine, next_paillier):

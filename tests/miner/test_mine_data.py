@@ -217,6 +217,21 @@ def test_a_file_that_was_spoilt_after_it_was_added_is_refused(csv, text, says):
         gather(dataset, spec())
 
 
+@pytest.mark.parametrize("batch_size", [None, 100])
+def test_class_weights_must_not_make_too_few_of_the_records(csv, batch_size):
+    rows = [f"{at % 7},{at % 5},{'yes' if at == 7 else 'no'}" for at in range(300)]
+    dataset = inspect("d", csv("a,b,target\n" + "\n".join(rows) + "\n"), "target")
+
+    def of(yes, least):
+        return spec(min_records=least, training={"batch_size": batch_size, "class_weights": (1.0, yes)})
+
+    assert gather(dataset, of(1.0, 300)).records == 300
+    # One record that counts as 100 beside 299 others: (299 + 100)^2 / (299 + 100^2).
+    assert gather(dataset, of(100.0, 15)).effective_records == pytest.approx(399**2 / 10_299)
+    with pytest.raises(DataError, match=r"class weights .* the 300 records of .* count as 15.5, but it needs 16"):
+        gather(dataset, of(100.0, 16))
+
+
 def test_the_file_as_it_is_now_is_what_counts(csv):
     dataset = inspect("d", csv(GOOD), "target")
     csv(GOOD + "7,7,yes\n")

@@ -119,6 +119,7 @@ def test_no_json_value_raises_anything_but_a_spec_error(value):
         ({"training": {"loss": "hinge"}}, r"'ridge' or 'taylor-logistic' \(got 'hinge'\)"),
         ({"training": {"batch_size": 15}}, r"equal to 16 \(got 15\)"),
         ({"training": {"class_weights": (1.0, 2.0, 3.0)}}, "there are 3 class_weights for 2 classes"),
+        ({"training": {"class_weights": (1.0, 101.0)}}, "class weight 101 is above 100 times the class weight 1"),
         ({"training": {"class_weights": (1.0, 0.0)}}, r"training.class_weights.1: .*\(got 0.0\)"),
         ({"training": {"class_weights": (1.0, "2")}}, r"training.class_weights.1: .*\(got '2'\)"),
     ],

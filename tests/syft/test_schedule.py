@@ -161,6 +161,33 @@ def test_a_class_weight_counts_records_as_if_they_were_there_more_often():
     np.testing.assert_allclose(other.constant, one.constant, atol=1e-12)
 
 
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 60),
+    batch_size=st.none() | st.integers(1, 20),
+    features=st.sampled_from([2, 40]),
+    weights=st.tuples(*[st.floats(0.1, 10)] * 4),
+)
+def test_records_count_as_their_class_weights_leave_of_them(seed, count, batch_size, features, weights):
+    design, targets = records(seed, count, features)
+    schedule = Schedule(epochs=1, rate=1.0, l2=0.0, batch_size=batch_size, class_weights=weights)
+    found = schedule.gather([(design, targets)], features + 1, 4)
+    each, size = targets @ np.array(weights), batch_size or count
+    batches = np.split(each, range(size, count - size + 1, size))
+    assert found.effective_records == pytest.approx(each.sum() ** 2 / (each**2).sum())
+    assert found.effective_batch == pytest.approx(min(v.sum() ** 2 / (v**2).sum() for v in batches))
+    plain = Schedule(epochs=1, rate=1.0, l2=0.0, batch_size=batch_size).gather([(design, targets)], features + 1, 4)
+    assert plain.effective_records == pytest.approx(count)
+    assert plain.effective_batch == pytest.approx(min(len(v) for v in batches))
+
+
+@pytest.mark.parametrize("weight", [0.001, 1 / 3, 7.7, 1000.0])
+def test_records_of_equal_class_weights_count_no_less_than_there_are(weight):
+    found = Statistics.of([records(10, 999)], 4, 4, class_weights=(weight,) * 4)
+    assert 999 <= found.effective_records < 999.001
+    assert Statistics.empty(4, 4).effective_records == 0
+
+
 def test_one_pass_serves_every_full_batch_schedule_and_every_number_of_epochs():
     values = {"epochs": 5, "rate": 0.5, "l2": 0.1}
     full, mini = Schedule(**values), Schedule(**values, batch_size=8)
@@ -183,6 +210,7 @@ def test_one_pass_serves_every_full_batch_schedule_and_every_number_of_epochs():
         ({"loss": "hinge"}, "the loss 'hinge' is not known: choose one of ridge, taylor-logistic"),
         ({"batch_size": 0}, "a batch size of 0 takes no record"),
         ({"class_weights": (1.0, -1.0)}, "a class weight is -1.0"),
+        ({"class_weights": (0.5, 1.0, 51.0)}, "the class weight 51 is above 100 times the class weight 0.5, so that"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(change, says):
@@ -245,9 +273,9 @@ def test_what_another_kind_of_schedule_gathered_is_refused():
 
 def test_a_map_that_expands_is_refused_before_it_is_encoded():
     with pytest.raises(TrainingError, match=r"changes weights by up to 3 times their size"):
-        Epoch(np.hstack([3 * np.eye(2), np.zeros((2, 1))]), 1).training_map(1)
+        Epoch(np.hstack([3 * np.eye(2), np.zeros((2, 1))]), 1, 1.0, 1.0).training_map(1)
     with pytest.raises(TrainingError, match="not finite"):
-        Epoch(np.hstack([3 * np.eye(2), np.zeros((2, 1))]), 1).training_map(10**6)
+        Epoch(np.hstack([3 * np.eye(2), np.zeros((2, 1))]), 1, 1.0, 1.0).training_map(10**6)
 
 
 def test_what_was_gathered_does_not_show_in_a_repr():

@@ -37,6 +37,7 @@ def test_a_stream_in_any_batches_gives_the_sums_of_all_records(seed, count, plac
     np.testing.assert_allclose(found.moment, (design.T * each) @ targets, rtol=1e-12, atol=1e-12)
     assert found.records == count
     assert found.weight == pytest.approx(each.sum())
+    assert found.squares == pytest.approx((each**2).sum())
 
 
 def test_one_large_batch_is_cut_into_chunks_and_never_converted_as_a_whole():
