@@ -129,7 +129,10 @@ class Policy(BaseModel):
             )
 
     def check_records(self, records: int, spec: "Spec") -> None:
-        """Raises PolicyError unless a training set and the spec's batches of it are large enough to hide records."""
+        """Raises PolicyError unless a training set and the spec's batches of it are large enough to hide records.
+
+        A map's features must be outnumbered twice: their sums hold moments, which tell few records one by one.
+        """
         if records < self.min_records:
             raise PolicyError(
                 f"{records} records are fewer than `min_records` {self.min_records}: each would show in the gradient"
@@ -139,6 +142,12 @@ class Policy(BaseModel):
             raise PolicyError(
                 f"it trains on batches of {batch_size} records, fewer than `min_records` {self.min_records}: each "
                 "would show in the gradient"
+            )
+        outputs = spec.mapping.outputs
+        if spec.feature_map.kind != "identity" and records < 2 * outputs:
+            raise PolicyError(
+                f"{records} records are fewer than {2 * outputs}, twice the {outputs} features of its "
+                f"{spec.feature_map.kind} map: each would show in the gradient"
             )
 
     def check_gathered(self, gathered: "Gathered", spec: "Spec") -> None:

@@ -38,6 +38,27 @@ def test_batches_of_fewer_records_than_the_policy_wants_are_refused():
         Policy(min_records=31).check_records(1000, of)
 
 
+@pytest.mark.parametrize(
+    ("feature_map", "outputs"),
+    [({"kind": "fourier", "count": 70, "gamma": 1.0}, 70), ({"kind": "polynomial", "degree": 3}, 55)],
+    ids=["fourier", "polynomial"],
+)
+def test_a_map_needs_twice_as_many_records_as_it_gives_features(feature_map, outputs):
+    of = spec(features=2 if outputs == 70 else 5, feature_map=feature_map)
+    assert of.mapping.outputs == outputs
+    Policy().check_records(2 * outputs, of)
+    with pytest.raises(
+        PolicyError,
+        match=f"{2 * outputs - 1} records are fewer than {2 * outputs}, twice the {outputs} features of its "
+        f"{feature_map['kind']} map: each would show",
+    ):
+        Policy().check_records(2 * outputs - 1, of)
+
+
+def test_plain_features_may_outnumber_the_records():
+    Policy().check_records(20, spec(features=100))
+
+
 @pytest.mark.parametrize("batch_size", [None, 100])
 def test_class_weights_that_leave_fewer_records_than_the_policy_wants_are_refused(batch_size):
     labels = (np.arange(1000) == 7).astype(int)

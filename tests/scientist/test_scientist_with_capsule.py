@@ -21,6 +21,7 @@ from capsule.secret import Vault, generate_key
 from capsule.service import Capsule, CapsuleService
 from capsule.state import State
 from capsule.worker import Worker
+from mine.policy import Policy as MinePolicy
 from mine.trainer import max_model_bytes, train
 from sonar.chain import calls
 from sonar.chain.errors import UnfundedAccountError
@@ -48,6 +49,7 @@ class World:
         model = self.store.get(Artifact(created.model_cid, created.admission.model), max_bytes=max_model_bytes(spec))
         design, targets = design_matrix(spec, features), np.eye(len(spec.classes))[labels]
         gathered = spec.training.schedule.gather([(design, targets)], *spec.shape)
+        MinePolicy().check_gathered(gathered, spec)
         gradient = train(spec, model, created.admission.key, gathered, allow_insecure_small_key=True)
         client = self.client_for(account)
         context = BoxContext(
@@ -136,7 +138,7 @@ def model_of(validation, **more):
     ("feature_map", "training", "least"),
     [
         (None, {"epochs": 200}, 0.7),
-        ({"kind": "fourier", "count": 40, "gamma": 0.1}, {"epochs": 200}, 0.9),
+        ({"kind": "fourier", "count": 22, "gamma": 0.1}, {"epochs": 200}, 0.9),
         (None, {"epochs": 200, "loss": "taylor-logistic", "class_weights": (1.0, 2.0, 1.0)}, 0.7),
         ({"kind": "polynomial"}, {"epochs": 50, "loss": "taylor-logistic", "batch_size": 16}, 0.9),
     ],
