@@ -37,6 +37,8 @@ MAX_FEATURES = 2047
 MAX_CLASSES = 256
 MIN_BATCH = 16
 """Every batch costs a mine a step on the whole map: smaller ones would let a spec waste its time."""
+_ROWS_PER_RECORD = 8
+"""A batch has at least a record for so many rows of weights, for the same reason."""
 
 
 def _printable(text: str) -> str:
@@ -282,6 +284,12 @@ class Spec(_Strict):
             raise ValueError(
                 f"the {self.feature_map.kind} map of {len(self.features)} features gives {self.mapping.outputs}, above "
                 f"the limit of {MAX_FEATURES}"
+            )
+        rows, batch_size = self.mapping.outputs + 1, self.training.batch_size
+        if batch_size is not None and _ROWS_PER_RECORD * batch_size < rows:
+            raise ValueError(
+                f"a batch_size of {batch_size} is less than an eighth of the {rows} rows of weights: every batch costs "
+                f"a step on all of them, so give at least {-(-rows // _ROWS_PER_RECORD)}"
             )
         weights = self.training.class_weights
         if weights is not None and len(weights) != len(self.classes):

@@ -78,8 +78,9 @@ class EpochBuilder:
         self._held = 0
         self._weight, self._squares, self._effective_batch = 0.0, 0.0, np.inf
         # A step by the records multiplies the map by X and by X', one by X'X does so once, after X'X was made. With few
-        # records the former is less, L is quicker to find, and they take no more memory than X'X.
-        self._small = 2 * batch_size <= features
+        # records the former is less, L is quicker to find, and they take no more memory than X'X. Measured for 64 to
+        # 2048 features it is up to 4 times as quick, as quick at 0.9 times as many records as features, slower beyond.
+        self._small = 4 * batch_size <= 3 * features
         room = 2 * batch_size if self._small else 0
         self._rows, self._aims = np.empty((room, features)), np.empty((room, outputs))
         self._sums, self._next_sums = self._no_sums(), self._no_sums()
@@ -154,12 +155,12 @@ class EpochBuilder:
         return True
 
     def _step_by_records(self, records: int) -> bool:
-        """The same with H_b = h Z'Z + l2 I, whose largest eigenvalue is that of h ZZ', plus l2."""
+        """The same with H_b = h Z'Z + l2 I, whose largest eigenvalue is that of h Z'Z or h ZZ', plus l2."""
         design, targets = self._rows[:records], self._aims[:records]
         rows, aims, weight, squares = weigh(design, targets, self._class_weights)
         self._count(weight, squares)
         curvature, centre, features = CURVATURE[self._loss], CENTRE[self._loss], rows.shape[1]
-        kernel = rows @ rows.T
+        kernel = rows @ rows.T if records < features else rows.T @ rows
         if not (np.isfinite(kernel).all() and np.isfinite(aims).all()):
             raise not_finite(design, targets)
         if centre and not (design[:, -1] == 1).all():

@@ -63,6 +63,12 @@ def test_training_options_survive_in_bytes_and_make_the_same_schedule():
     assert plain == Schedule(epochs=100, rate=1.0, l2=1e-3)
 
 
+@pytest.mark.parametrize(("count", "batch_size"), [(127, 16), (511, 64), (512, 65), (2047, 256)])
+def test_a_batch_of_an_eighth_of_the_rows_will_do(count, batch_size):
+    feature_map = {"kind": "fourier", "count": count, "gamma": 1.0}
+    assert make_spec(feature_map=feature_map, training={"batch_size": batch_size}).training.batch_size == batch_size
+
+
 @pytest.mark.parametrize("spelled", ["3.0", "true", '"3"'])
 def test_a_number_of_another_type_is_no_degree(spelled):
     data = make_spec(feature_map={"kind": "polynomial", "degree": 3}).to_bytes()
@@ -118,6 +124,10 @@ def test_no_json_value_raises_anything_but_a_spec_error(value):
         ),
         ({"training": {"loss": "hinge"}}, r"'ridge' or 'taylor-logistic' \(got 'hinge'\)"),
         ({"training": {"batch_size": 15}}, r"equal to 16 \(got 15\)"),
+        (
+            {"feature_map": {"kind": "fourier", "count": 512, "gamma": 1.0}, "training": {"batch_size": 64}},
+            "a batch_size of 64 is less than an eighth of the 513 rows of weights: .* give at least 65",
+        ),
         ({"training": {"class_weights": (1.0, 2.0, 3.0)}}, "there are 3 class_weights for 2 classes"),
         ({"training": {"class_weights": (1.0, 101.0)}}, "class weight 101 is above 100 times the class weight 1"),
         ({"training": {"class_weights": (1.0, 0.0)}}, r"training.class_weights.1: .*\(got 0.0\)"),

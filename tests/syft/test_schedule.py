@@ -72,7 +72,7 @@ def loop(design, targets, weights, schedule):
     return weights
 
 
-@pytest.mark.parametrize("features", [2, 40], ids=["by sums", "by records"])
+@pytest.mark.parametrize("features", [2, 10, 40], ids=["by sums", "by more records than features", "by records"])
 @pytest.mark.parametrize("remainder", [1, 2, 7])
 def test_what_remains_joins_the_batch_before_it(features, remainder):
     design, targets = records(3, 24 + remainder, features)
