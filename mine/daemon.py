@@ -26,6 +26,7 @@ from sonar.chain.events import CampaignClosed, CampaignCreated, CampaignFinished
 from sonar.chain.records import Status
 from sonar.errors import SonarError
 from sonar.storage import DigestMismatchError, StorageError
+from sonar.syft import EngineError
 from sonar.units import CampaignId
 
 __all__ = ["Daemon"]
@@ -176,7 +177,8 @@ def _passes(error: SonarError) -> bool:
         return error.transient or isinstance(error, DigestMismatchError)
     if isinstance(error, ContractRevertError):
         return False
-    return isinstance(error, UnfundedAccountError | TransactionTimeoutError | TransactionFailedError)
+    # An engine whose helper process was killed, for memory perhaps, starts another one.
+    return isinstance(error, EngineError | UnfundedAccountError | TransactionTimeoutError | TransactionFailedError)
 
 
 def _for(what: CampaignId | str) -> dict[str, Any]:

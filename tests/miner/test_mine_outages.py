@@ -16,6 +16,7 @@ from mine.records import State
 from sonar.chain.records import Verdict
 from sonar.processes import free_port
 from sonar.storage import open_store
+from sonar.syft import EngineError
 
 
 class Line:
@@ -183,6 +184,27 @@ def test_a_model_that_is_not_in_the_store_yet_is_waited_for(stage, opened_mine):
     assert mine.words() == ["campaign", "waiting"]
     for path, data in hidden.items():
         path.write_bytes(data)
+    now[0] += 100
+    daemon.step()
+    assert mine.words() == ["campaign", "waiting", "trained", "posted", "resumed"]
+    assert len(stage.submitted(campaign)) == 1
+
+
+def test_an_engine_whose_helper_was_killed_is_tried_again_later(stage, opened_mine, monkeypatch):
+    mine, ledger = opened_mine
+    now = [0.0]
+    campaign = stage.campaign()
+    daemon = mine.daemon(ledger, stage.store, clock=lambda: now[0])
+
+    def killed(*_, **__):
+        raise EngineError("a helper process ended with exit code -9: give it more memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mine.worker.train", killed)
+        daemon.step()
+        daemon.step()
+    assert mine.words() == ["campaign", "waiting"]
+    assert "exit code -9" in mine.reasons("waiting")[0]
     now[0] += 100
     daemon.step()
     assert mine.words() == ["campaign", "waiting", "trained", "posted", "resumed"]
