@@ -101,6 +101,23 @@ def test_a_gaussian_that_a_library_could_round_either_way_is_decided_exactly(mon
     np.testing.assert_array_equal(features._gaussians(u, v), usual)
 
 
+def test_a_gaussian_next_to_a_tie_is_computed_with_correct_rounding(monkeypatch):
+    """Golden: among seeds 0 to 29,999 the nearest to a tie, -67968.50000123197 by mpmath at 60 digits."""
+    asked = []
+
+    def exact(u, v):
+        asked.append((u, v))
+        return exactly(u, v)
+
+    exactly = features._exact_gaussian
+    monkeypatch.setattr(features, "_exact_gaussian", exact)
+    features._fourier.cache_clear()
+    gaussians, _ = features._fourier(2, 3, 5111)
+    assert asked == [(8716892366600839, 6388390860089922)]
+    assert exactly(*asked[0]) == -67969
+    assert (gaussians * 2**20).astype(int).T.tolist() == [[277023, -67969], [1300990, 174096], [1746932, -1627295]]
+
+
 def test_a_larger_count_keeps_what_a_smaller_one_has():
     few, many = RandomFourier(5, 10, 1.0, 3), RandomFourier(5, 40, 1.0, 3)
     np.testing.assert_array_equal(few.frequencies, many.frequencies[:, :10])

@@ -53,6 +53,15 @@ def test_directions_without_data_stay_where_they_are():
     np.testing.assert_array_equal(affine.constant[1], [0])
 
 
+def test_a_direction_whose_square_vanishes_is_learnt_in_proportion_to_the_steps():
+    """The curvature of 1e-160 is below float64's least normal number, but the gradient is not."""
+    design, targets = np.array([[1.0, 0.0], [0.0, 1e-160]]), np.ones((2, 1))
+    affine = training_map(_statistics(design, targets), epochs=50, rate=0.5, l2=0.0)
+    # H = diag(1/2, 0) and C = (1/2, 1e-160 / 2): each step is 0.5 / (1/2) times C along the second.
+    np.testing.assert_allclose(affine.constant[:, 0], [1 - 0.5**50, 50 * 1e-160 / 2], rtol=1e-12)
+    np.testing.assert_allclose(affine.constant, _loop(design, targets, np.zeros((2, 1)), 50, 0.5, 0.0), rtol=1e-12)
+
+
 def test_the_change_is_a_symmetric_contraction():
     rng = np.random.default_rng(5)
     for scale in (1e-6, 1.0, 1e6):
