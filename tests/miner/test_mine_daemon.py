@@ -378,6 +378,16 @@ def test_too_few_records_for_the_policy_are_not_trained_on(stage, opened_mine):
     assert "min_records" in mine.reasons("declined")[0]
 
 
+def test_records_that_class_weights_make_too_few_for_the_policy_are_not_trained_on(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.home.policy_file.write_text("min_records = 22\n")
+    # 20 records of each class: (20 * 62)^2 / (20 * (1 + 1 + 3600)) = 21.3
+    campaign = stage.campaign(stage.spec(training={"class_weights": (1.0, 1.0, 60.0)}))
+    mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(campaign) == []
+    assert "count as 21.3, fewer than `min_records` 22" in mine.reasons("declined")[0]
+
+
 def test_a_spoilt_file_is_declined_until_it_is_mended(stage, write_csv):
     path = write_csv(stage.folder / "mine.csv")
     mine = stage.mine(path)
