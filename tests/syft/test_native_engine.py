@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -278,6 +280,36 @@ def test_other_threads_run_meanwhile_and_many_may_compute_at_once():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+_EXIT_WHILE_COMPUTING = """
+import sys, threading, time
+from sonar.syft.engines.native_engine import NativeEngine
+
+begun = threading.Event()
+
+def progress(fraction):
+    begun.set()
+    {progress}
+
+def compute():
+    NativeEngine(2).decrypt([3] * 20_000, 2**1279 - 1, 2**2203 - 1, progress=progress)
+
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(0.5)
+
+threading.Thread(target=compute, daemon=True).start()
+begun.wait()
+sys.modules["slow"] = Slow()  # It goes while the interpreter is finalised, and lets the thread ask for the lock.
+"""
+
+
+@pytest.mark.parametrize("progress", ["pass", "time.sleep(0.2)"])
+def test_the_process_exits_as_it_should_while_a_daemon_thread_computes(progress):
+    script = _EXIT_WHILE_COMPUTING.format(progress=progress)
+    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (child.returncode, child.stderr) == (0, "")
 
 
 def test_a_forked_process_computes_as_well():

@@ -6,6 +6,8 @@
 #include <Python.h>
 
 #include <cpuid.h>
+#include <cxxabi.h>
+#include <unistd.h>
 
 #include <exception>
 #include <new>
@@ -103,6 +105,18 @@ class Output {
     PyObject* object_ = nullptr;
 };
 
+// Calls what may wait for the interpreter's lock. Once the interpreter is being finalised, Python up to 3.13 ends other
+// threads that want the lock, by pthread_exit, whose unwinding may not be caught nor pass through destructors. Such a
+// thread waits here for the process to end instead, as it does from Python 3.14 on.
+template <class Work>
+auto or_wait_for_exit(Work work) {
+    try {
+        return work();
+    } catch (abi::__forced_unwind&) {
+        for (;;) pause();
+    }
+}
+
 // A stretch without the interpreter's lock, in which callbacks take it for a moment.
 class Unlocked : public sonar::Watch, public sonar::Inverter {
   public:
@@ -110,28 +124,37 @@ class Unlocked : public sonar::Watch, public sonar::Inverter {
         : progress_(progress), invert_(invert), state_(PyEval_SaveThread()) {}
     Unlocked(const Unlocked&) = delete;
     Unlocked& operator=(const Unlocked&) = delete;
-    ~Unlocked() override { PyEval_RestoreThread(state_); }
+    ~Unlocked() override {
+        or_wait_for_exit([&] { PyEval_RestoreThread(state_); });
+    }
 
     bool go_on(double fraction) override {
-        PyEval_RestoreThread(state_);
-        bool fine = PyErr_CheckSignals() == 0;
-        if (fine && progress_ != Py_None) {
-            PyObject* result = PyObject_CallFunction(progress_, "d", fraction);
-            fine = result != nullptr;
-            Py_XDECREF(result);
-        }
-        state_ = PyEval_SaveThread();
-        return fine;
+        return locked([&] { return PyErr_CheckSignals() == 0 && call_progress(fraction); });
     }
 
     bool invert(uint8_t* number, size_t width) override {
-        PyEval_RestoreThread(state_);
-        const bool fine = call_invert(number, width);
-        state_ = PyEval_SaveThread();
-        return fine;
+        return locked([&] { return call_invert(number, width); });
     }
 
   private:
+    // Calls `work` with the lock, which Python's code gives away now and then.
+    template <class Work>
+    bool locked(Work work) {
+        return or_wait_for_exit([&] {
+            PyEval_RestoreThread(state_);
+            const bool fine = work();
+            state_ = PyEval_SaveThread();
+            return fine;
+        });
+    }
+
+    bool call_progress(double fraction) {
+        if (progress_ == Py_None) return true;
+        PyObject* result = PyObject_CallFunction(progress_, "d", fraction);
+        Py_XDECREF(result);
+        return result != nullptr;
+    }
+
     bool call_invert(uint8_t* number, size_t width) {
         PyObject* result = PyObject_CallFunction(
             invert_, "y#", reinterpret_cast<const char*>(number), static_cast<Py_ssize_t>(width));

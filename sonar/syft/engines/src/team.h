@@ -1,5 +1,5 @@
 // Threads for one operation: they start when there is work for them and end with the operation, so that nothing is
-// left running for a fork or the interpreter's exit to meet.
+// left running between operations.
 #pragma once
 
 #include <atomic>
