@@ -147,8 +147,16 @@ def test_the_map_is_right_with_many_groups_and_slices_of_rows():
         assert found == power * powers[int(exponents[row, 2])] % n**2
         power = power * bases[0] % n**2
     assert told[-1] == 1.0
-    small = _modulus(rng, 32)
-    _check_map(rng, small, [_unit(rng, small) for _ in range(4000)], 2, 2, 3)
+
+
+@pytest.mark.parametrize("bits", [304, 408])
+@pytest.mark.parametrize("count", [4000, 20_000, 500_000])
+def test_the_map_is_right_for_any_number_of_bases(bits, count):
+    # These moduli leave no bit to spare in their limbs, and this base has the largest lift: the sum outgrows the limbs.
+    n = (1 << bits) - 1
+    base = n * n - 1 - n
+    rows = NativeEngine(2).linear_map([base] * count, np.ones((1, count), np.int64), n, bits=1)
+    assert rows == [pow(base, count, n * n)]
 
 
 def test_the_map_does_not_care_how_exponents_lie_in_memory():

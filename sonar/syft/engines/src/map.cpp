@@ -85,7 +85,8 @@ class Exponents {
 };
 
 // What the groups' tables are multiplied into: element (plane rows + row) is lane `index % 8` of vector `index / 8`.
-// Planes count from the top. Lifts are kept by element in rows of words, and only added up.
+// Planes count from the top. Lifts are kept by element in rows of words, and only added up; what leaves their limbs goes
+// to a word beside them, so that there can be as many bases as memory holds.
 class Accumulators {
   public:
     Accumulators(const Ring& ring, const Exponents& exponents, int planes)
@@ -95,11 +96,12 @@ class Accumulators {
           exponents_(exponents),
           vectors_((exponents.rows() * planes + kLanes - 1) / kLanes),
           elements_((vectors_ + 1) * 2 * ring.limbs()),
-          lifts_((vectors_ + 1) * words_) {}
+          lifts_((vectors_ + 1) * words_),
+          over_(vectors_ + 1) {}
 
     size_t vectors() const { return vectors_; }
     // Of one vector.
-    size_t bytes() const { return (2 * limbs_ + words_) * sizeof(Lanes); }
+    size_t bytes() const { return (2 * limbs_ + words_ + 1) * sizeof(Lanes); }
 
     // Multiplies vectors [begin, end) by the entries of the table, for `group` bases from `first` on.
     void take(
@@ -137,14 +139,15 @@ class Accumulators {
     // Carries in all lifts of vector v: needed before 2^11 additions.
     void carry(size_t v) {
         auto* words = reinterpret_cast<uint64_t*>(lifts_.data() + v * words_);
+        auto* overs = reinterpret_cast<uint64_t*>(&over_[v]);
         for (int lane = 0; lane < kLanes; ++lane, words += words_) {
             uint64_t over = 0;
-            for (int i = 0; i + 1 < limbs_; ++i) {
+            for (int i = 0; i < limbs_; ++i) {
                 words[i] += over;
                 over = words[i] >> kLimbBits;
                 words[i] &= kLimbMask;
             }
-            words[limbs_ - 1] += over;
+            overs[lane] += over;
         }
     }
 
@@ -161,8 +164,10 @@ class Accumulators {
                 arithmetic.multiply(element, element, next.data());
             }
             read_lift(next.data(), start);
-            for (size_t i = 0; i < l; ++i) lift[i] = _mm512_add_epi64(_mm512_add_epi64(lift[i], lift[i]), next[i]);
-            for (size_t i = l; i < l + 2; ++i) lift[i] = _mm512_add_epi64(lift[i], lift[i]);
+            next[l + 1] = _mm512_setzero_si512();
+            for (size_t i = 0; i < l + 2; ++i) {
+                lift[i] = _mm512_add_epi64(_mm512_add_epi64(lift[i], lift[i]), next[i]);
+            }
             normalise(lift, lift, static_cast<int>(l) + 2);
         }
     }
@@ -198,8 +203,12 @@ class Accumulators {
         }
     }
 
+    // Columns [0, L + 1) of eight lifts from `start` on.
     void read_lift(Lanes* out, size_t start) const {
         const size_t row = words_ / kLanes;
+        const auto* overs = reinterpret_cast<const uint64_t*>(over_.data());
+        auto* top = reinterpret_cast<uint64_t*>(out + limbs_);
+        for (size_t lane = 0; lane < kLanes; ++lane) top[lane] = overs[std::min(start + lane, vectors_ * kLanes - 1)];
         for (size_t i = 0; i < row; ++i) {
             Lanes block[kLanes];
             for (size_t lane = 0; lane < kLanes; ++lane) {
@@ -220,6 +229,7 @@ class Accumulators {
     const size_t vectors_;
     Vectors elements_;
     Vectors lifts_;
+    Vectors over_;
 };
 
 // Table rows of a group: the residue's words, then the lift's.
@@ -293,7 +303,7 @@ void linear_map(
     const int limbs = ring.limbs();
     const int planes = planes_for(exponents, rows * count, shift);
     workers = useful(workers, std::max(count, rows * planes / kLanes));
-    const size_t per_row = planes * (2 * l + row_words(limbs)) * sizeof(uint64_t);
+    const size_t per_row = planes * (2 * l + row_words(limbs) + 1) * sizeof(uint64_t);
     const size_t slice = std::max<size_t>(kLanes, kAccumulatorBytes / per_row / kLanes * kLanes);
     const Plan plan = plan_groups(count, std::min(slice, rows) * planes, limbs, workers);
 
