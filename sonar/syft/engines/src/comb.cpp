@@ -146,6 +146,7 @@ void Comb::fill(const uint8_t* base, int workers, Inverter& inverter, Watch& wat
     arithmetic.enter(power.data(), power.data());
     for (size_t position = 0; position + width_ <= teeth_ * columns; ++position) {
         if (position > 0) arithmetic.square(power.data(), power.data());
+        team.look_now_and_then();
         if (position % width_ != 0) continue;
         const size_t index = position / width_;
         Lanes* element = elements.data() + index / kLanes * 2 * l;

@@ -133,12 +133,14 @@ void add_plaintexts(
 }
 
 void weighted_products(
-    const Ring& ring, uint8_t* out, const uint8_t* factors, size_t factor_count, size_t count, const Step* steps,
+    const Ring& ring, uint8_t* out, const uint8_t* factors, size_t factor_count, size_t count, const Step* given,
     size_t step_count, int workers, Watch& watch) {
     constexpr int kMaxDigit = 63;
     const size_t l = ring.limbs();
     const int limbs = ring.limbs();
     const size_t width = ring.element_bytes();
+    // A copy, which no other thread of the caller's can change after it has been checked.
+    const std::vector<Step> steps(given, given + step_count);
     // Odd powers 1, 3, .. of every factor, as many as its digits need, are kept from here on.
     std::vector<size_t> powers(factor_count, 0);
     for (size_t i = 0; i < step_count; ++i) {

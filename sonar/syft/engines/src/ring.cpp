@@ -38,7 +38,11 @@ Ring::Ring(const uint8_t* modulus, size_t width, const uint8_t* r_cubed, size_t 
     arithmetic.divide_element(power(1), power(2));
 }
 
-Ring::~Ring() { explicit_bzero(modulus_.data(), modulus_.size() * sizeof(uint64_t)); }
+Ring::~Ring() {
+    explicit_bzero(modulus_.data(), modulus_.size() * sizeof(uint64_t));
+    explicit_bzero(&radix_, sizeof(radix_));
+    explicit_bzero(&bits_, sizeof(bits_));
+}
 
 Arithmetic::Arithmetic(const Ring& ring)
     : ring_(ring),

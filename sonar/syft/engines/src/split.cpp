@@ -41,7 +41,10 @@ void split_all(
     // inverses go), first over vectors and then over halves of the lanes.
     const auto prefix = [&](size_t v) { return splits + v * 3 * l + l; };
     std::memcpy(static_cast<void*>(prefix(0)), residue(0), l * sizeof(Lanes));
-    for (size_t v = 1; v < vectors; ++v) arithmetic.multiply_residues(prefix(v), prefix(v - 1), residue(v));
+    for (size_t v = 1; v < vectors; ++v) {
+        arithmetic.multiply_residues(prefix(v), prefix(v - 1), residue(v));
+        team.look_now_and_then();
+    }
     Vectors half[4];
     Vectors other[3];
     half[0] = Vectors(l);
@@ -72,6 +75,7 @@ void split_all(
     for (size_t v = vectors - 1; v > 0; --v) {
         arithmetic.multiply_residues(prefix(v), inverse.data(), prefix(v - 1));
         arithmetic.multiply_residues(inverse.data(), inverse.data(), residue(v));
+        team.look_now_and_then();
     }
     std::memcpy(static_cast<void*>(prefix(0)), inverse.data(), l * sizeof(Lanes));
 

@@ -6,7 +6,6 @@
 namespace sonar {
 namespace {
 
-constexpr auto kLookEvery = std::chrono::milliseconds(100);
 constexpr double kAlmostAll = 0.99;  // until the operation has returned
 
 }  // namespace
@@ -96,7 +95,7 @@ void Team::run(const Task& task, size_t count, int member, bool watched) {
             const size_t index = next_++;
             if (index >= count) return;
             task(index, member);
-            if (watched && std::chrono::steady_clock::now() - looked_ >= kLookEvery) look();
+            if (watched) look_now_and_then();
         }
     } catch (...) {
         fail(std::current_exception());

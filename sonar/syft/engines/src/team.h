@@ -41,8 +41,14 @@ class Team {
     void each(size_t count, const Task& task);
     // Tells what has been worked; from any task.
     void done(double work);
+    // For the calling thread's work outside of tasks, again and again: looks at the watch when it is time to.
+    void look_now_and_then() {
+        if (std::chrono::steady_clock::now() - looked_ >= kLookEvery) look();
+    }
 
   private:
+    static constexpr auto kLookEvery = std::chrono::milliseconds(100);
+
     void help(int member);
     void run(const Task& task, size_t count, int member, bool watched);
     void look();
