@@ -31,6 +31,10 @@ FLAGS = [
 class BuildNative(build_ext):
     """Compiles the kernels with AVX-512 and the module without it."""
 
+    def run(self) -> None:
+        self._in_place = bool(self.inplace)  # setuptools unsets it while it builds
+        super().run()
+
     def build_extension(self, ext: Extension) -> None:
         reason = _why_not(self.compiler.compiler_type)
         if reason is None:
@@ -39,7 +43,15 @@ class BuildNative(build_ext):
             except Exception as error:  # noqa: BLE001 - whatever a compiler does, the installation goes on
                 reason = f"compiling it failed: {error}"
         if reason is not None:
+            self._remove(ext)
             print(f"sonar: the native engine is not built, other engines will be used: {reason}", file=sys.stderr)
+
+    def _remove(self, ext: Extension) -> None:
+        """What an earlier build has left: it is of other sources, and would be taken for this one's."""
+        built = Path(self.get_ext_fullpath(ext.name))
+        built.unlink(missing_ok=True)
+        if self._in_place:
+            (Path(SOURCES).parent / built.name).unlink(missing_ok=True)
 
     def _build(self, ext: Extension) -> None:
         more = shlex.split(os.environ.get("SONAR_NATIVE_FLAGS", ""))

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from math import gcd, prod
 from pathlib import Path
 
@@ -25,7 +27,10 @@ from sonar.syft.engines.native_engine import NativeEngine
 
 _REASON = why_unusable("native")
 if _REASON is not None:
-    pytest.skip(f"the native engine cannot be used: {_REASON}", allow_module_level=True)
+    _SAYING = f"the native engine cannot be used: {_REASON}"
+    if os.environ.get("SONAR_REQUIRE_NATIVE"):
+        pytest.fail(f"{_SAYING}, and SONAR_REQUIRE_NATIVE is set", pytrace=False)
+    pytest.skip(_SAYING, allow_module_level=True)
 
 from sonar.syft.engines import _native  # noqa: E402 - it exists only where the engine does
 
@@ -173,7 +178,8 @@ def test_the_map_does_not_care_how_exponents_lie_in_memory():
     n = _modulus(rng, 200)
     bases = [_unit(rng, n) for _ in range(6)]
     wide = np.array([[rng.randint(-8, 7) for _ in range(12)] for _ in range(10)], np.int64)
-    for exponents in (wide[:, ::2], wide[::-1, :6], np.asfortranarray(wide[:, :6]), wide.T[:6].T):
+    unaligned = np.frombuffer(b"\0" + wide[:, :6].tobytes(), np.int64, offset=1).reshape(10, 6)
+    for exponents in (wide[:, ::2], wide[::-1, :6], np.asfortranarray(wide[:, :6]), wide.T[:6].T, unaligned):
         assert NativeEngine(1).linear_map(bases, exponents, n, bits=3) == _powers(bases, exponents, n)
 
 
@@ -211,6 +217,15 @@ def test_weighted_products_are_right_for_long_and_sparse_exponents(bits, exponen
         prod(pow(x, e, n**2) for x, e in zip(row, exponents, strict=True)) % n**2 for row in zip(*factors, strict=True)
     ]
     assert NativeEngine(2).weighted_products(factors, exponents, n) == expected
+
+
+@given(st.integers(0, 2**300), st.integers(1, 6))
+def test_exponents_are_sums_of_odd_digits(exponent, width):
+    digits = native_engine._sliding(exponent, width)
+    assert sum(digit << position for position, digit in digits) == exponent
+    assert all(digit % 2 == 1 and digit < 2**width for _, digit in digits)
+    positions = [position for position, _ in digits]
+    assert all(after - before >= width for before, after in pairwise(positions))
 
 
 @pytest.mark.parametrize(
@@ -373,10 +388,58 @@ def test_a_forked_process_computes_as_well():
 
 def test_what_cannot_run_says_why(monkeypatch):
     assert NativeEngine.unusable() is None
-    monkeypatch.setattr(native_engine, "_native", None)
-    reason = NativeEngine.unusable()
+    monkeypatch.setattr(native_engine, "_EXTENSION", "sonar.syft.engines._absent")
+    assert native_engine._load() == (
+        None, "its extension module is not built: installing Sonar where there is a C++ compiler builds it"
+    )  # fmt: skip
+    monkeypatch.setattr(native_engine, "_unloaded", "of the weather")
+    assert NativeEngine.unusable() == "of the weather"
+
+
+def test_an_extension_that_does_not_load_gives_the_loaders_reason(monkeypatch, tmp_path):
+    (tmp_path / "_broken.abi3.so").write_bytes(b"no library")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(native_engine, "_EXTENSION", "_broken")
+    module, reason = native_engine._load()
+    assert module is None
     assert reason is not None
-    assert "not built" in reason
+    assert reason.startswith("its extension module cannot be loaded: ")
+    assert "_broken.abi3.so" in reason
+
+
+def test_an_extension_of_other_sources_is_refused(monkeypatch):
+    monkeypatch.setattr(_native, "API", 0)
+    assert native_engine._load() == (
+        None, "its extension module has API 0 instead of 1: build it again, from these sources"
+    )  # fmt: skip
+    monkeypatch.delattr(_native, "API")
+    assert native_engine._load()[0] is None
+
+
+def test_a_build_that_fails_leaves_no_earlier_extension(tmp_path):
+    root = Path(native_engine.__file__).parents[3]
+    engines = tmp_path / "sonar/syft/engines"
+    shutil.copytree(root / "sonar/syft/engines/src", engines / "src")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, tmp_path)
+    name = Path(_native.__file__).name
+    for stale in (engines / name, tmp_path / "build/lib/sonar/syft/engines" / name):
+        stale.parent.mkdir(parents=True, exist_ok=True)
+        stale.touch()
+    for how in (["--inplace"], ["--build-lib", "build/lib"]):
+        build = subprocess.run(
+            [sys.executable, "setup.py", "--quiet", "build_ext", *how], cwd=tmp_path, capture_output=True, text=True,
+            env={**os.environ, "CC": "no-such-compiler", "CXX": "no-such-compiler"}, check=False,
+        )  # fmt: skip
+        assert build.returncode == 0, build.stderr
+        assert "the native engine is not built" in build.stderr
+    assert not list(tmp_path.rglob("_native*.so"))
+
+
+def test_more_workers_than_the_extension_takes_are_as_good_as_its_most():
+    assert NativeEngine(5000).multiply([3], [5], 10007 * 10009) == [15]
+    with pytest.raises(ValueError, match="0 workers"):
+        NativeEngine(0)
 
 
 def test_a_ring_leaves_nothing_of_its_modulus_in_memory():
@@ -453,7 +516,10 @@ def _calls() -> dict[str, tuple[Callable[..., object], list[object]]]:
     return _CALLS
 
 
-@pytest.mark.parametrize("name", [name for name in dir(_native) if not name.startswith("_") and name != "unusable"])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in dir(_native) if callable(getattr(_native, name)) and name[0] != "_" and name != "unusable"],
+)
 def test_the_extension_takes_what_is_right(name):
     function, arguments = _calls()[name]
     function(*arguments)

@@ -1,8 +1,10 @@
 # The C++ extension module, src/module.cpp. Numbers are little-endian bytes of fixed widths; Ring and Comb are opaque.
 from collections.abc import Callable
-from typing import NewType
+from typing import Final, NewType
 
 from typing_extensions import Buffer
+
+API: Final[int]
 
 Ring = NewType("Ring", object)
 Comb = NewType("Comb", object)

@@ -4,8 +4,11 @@ This module turns integers into bytes and back, and does what is done once per m
 the interpreter's lock. It must be importable where the extension is not built.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -14,31 +17,52 @@ from gmpy2 import invert
 from sonar.syft.engines._checks import check_exponents, check_factors, check_powers, not_coprime, not_in_group
 from sonar.syft.engines.base import Engine, Exponents, FixedBase, Progress
 
-if TYPE_CHECKING:
-    from sonar.syft.engines import _native
-else:
-    try:
-        from sonar.syft.engines import _native
-    except ImportError:
-        _native = None
-
 __all__ = ["NativeEngine"]
 
+_EXTENSION: Final = "sonar.syft.engines._native"
+_API: Final = 1
+"""Of the extension: kApi in src/module.cpp, which grows when a function's arguments or results change."""
+
+
+def _load() -> tuple[ModuleType | None, str | None]:
+    """The extension, or why there is none."""
+    try:
+        module = import_module(_EXTENSION)
+    except ModuleNotFoundError:
+        return None, "its extension module is not built: installing Sonar where there is a C++ compiler builds it"
+    except ImportError as error:
+        return None, f"its extension module cannot be loaded: {error}"
+    api = getattr(module, "API", None)
+    if api != _API:
+        return None, f"its extension module has API {api} instead of {_API}: build it again, from these sources"
+    return module, None
+
+
+if TYPE_CHECKING:
+    from sonar.syft.engines import _native
+
+    _unloaded: str | None
+else:
+    _native, _unloaded = _load()
+
+
+_MAX_WORKERS: Final = 1024
 _MAX_WINDOW: Final = 6
 _RINGS: Final = 8
 """Moduli that are kept prepared, 23 kB each at 2048 bits."""
 
 
 class NativeEngine(Engine):
-    """AVX512-IFMA, in up to `workers` threads."""
+    """AVX512-IFMA, in up to `workers` threads, 1024 at most."""
 
     name = "native"
 
+    def __init__(self, workers: int) -> None:
+        super().__init__(min(workers, _MAX_WORKERS))
+
     @classmethod
     def unusable(cls) -> str | None:
-        if _native is None:
-            return "its extension module is not built: installing Sonar where there is a C++ compiler builds it"
-        return _native.unusable()
+        return _native.unusable() if _unloaded is None else _unloaded
 
     def check(self, ciphertexts: Sequence[int], n: int) -> None:
         n_squared = n * n
@@ -73,7 +97,7 @@ class NativeEngine(Engine):
         # The shift that makes all exponents unsigned: what `bits` says, unless some are larger.
         shift = max(bits, (-smallest - 1).bit_length() if smallest else 0, largest.bit_length())
         ring = _ring(n)
-        words = np.ascontiguousarray(exponents).data
+        words = np.require(exponents, np.int64, ["C", "A"]).data
         rows = _native.linear_map(
             ring.native, ring.pack(bases), words, len(words), shift, ring.invert, self.workers, progress
         )  # fmt: skip
@@ -187,13 +211,7 @@ def _digits(exponent: int) -> list[_Digit]:
 
 
 def _sliding(exponent: int, width: int) -> list[_Digit]:
-    digits, position = [], 0
-    while exponent:
-        zeros = (exponent & -exponent).bit_length() - 1
-        exponent >>= zeros
-        position += zeros
-        digit = exponent & ((1 << width) - 1)
-        digits.append(_Digit(position, digit))
-        exponent >>= width
-        position += width
-    return digits
+    # From the lowest one on, `width` bits at a time; in text, since shifting a long number for each takes quadratic time.
+    lowest_first = bin(exponent)[:1:-1]
+    windows = re.finditer(f"1[01]{{0,{width - 1}}}", lowest_first)
+    return [_Digit(window.start(), int(window.group()[::-1], 2)) for window in windows]

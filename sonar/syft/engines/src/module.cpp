@@ -17,6 +17,7 @@
 
 namespace {
 
+constexpr int kApi = 1;  // grows when a function's arguments or results change, and _API in native_engine.py with it
 constexpr int kMaxWorkers = 1024;
 const char* const kRing = "sonar.syft.engines._native.Ring";
 const char* const kComb = "sonar.syft.engines._native.Comb";
@@ -525,4 +526,11 @@ PyModuleDef kModule = {
 
 }  // namespace
 
-PyMODINIT_FUNC PyInit__native() { return PyModule_Create(&kModule); }
+PyMODINIT_FUNC PyInit__native() {
+    PyObject* module = PyModule_Create(&kModule);
+    if (module != nullptr && PyModule_AddIntConstant(module, "API", kApi) != 0) {
+        Py_DECREF(module);
+        return nullptr;
+    }
+    return module;
+}
