@@ -24,6 +24,7 @@ from capsule.worker import Worker
 from sonar.chain.client import SonarClient
 from sonar.config import Network
 from sonar.storage import ContentStore, open_store
+from sonar.syft import get_engine
 
 __all__ = ["serve"]
 
@@ -57,6 +58,7 @@ def serve(directory: Path, passphrase: str, network: Network, *, host: str, port
 
 
 def _assemble(home: OpenHome, network: Network, store: ContentStore) -> Capsule:
+    get_engine()  # one that cannot be used is told now, and not to whoever comes first
     policy = Policy()
     maker = KeyProcess(home.key_bits, allow_insecure_small_key=home.allow_insecure_small_key)
     keys = KeyPool(

@@ -158,7 +158,7 @@ def engines(as_json: bool) -> None:
     if report["problem"] is None:
         click.echo(f"{'chosen':<8} {report['chosen']} ({why}), workers: {report['workers']}")
     else:
-        click.echo(f"{'chosen':<8} none ({why}): {report['problem']}")
+        click.echo(f"{'chosen':<8} none: {report['problem']}")
 
 
 def _engines() -> dict[str, Any]:

@@ -14,8 +14,8 @@ Errors:
     |-- EncodingOverflowError  a value or a result that would not fit its slot, raised before anything is computed
     |-- CiphertextError        ciphertexts that are not in the group, do not match, or decrypt to stray bits
     |-- WireFormatError        bytes that are not a canonical artifact
-    |-- EngineError            an engine that is unknown, or cannot work on this machine
     `-- TrainingError          records or a schedule from which no map can be made
+    EngineError                an engine that is unknown or cannot work on this machine: nobody's data are at fault
 
 References:
 

@@ -34,5 +34,10 @@ class TrainingError(SyftError):
     """No training map can be made from these records or this schedule."""
 
 
-class EngineError(SyftError):
-    """An engine is unknown or cannot work on this machine."""
+class EngineError(SonarError):
+    """An engine is unknown, or cannot work on this machine, or one of its processes has ended.
+
+    No SyftError: it says nothing of the data or ciphertexts, so nobody must be judged by it.
+    """
+
+    exit_code = 6

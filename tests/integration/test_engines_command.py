@@ -50,7 +50,7 @@ def test_the_environment_chooses_engine_and_workers(run):
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"SONAR_ENGINE": "abacus"}, "none (SONAR_ENGINE): there is no engine 'abacus'"),
+        ({"SONAR_ENGINE": "abacus"}, "none: there is no engine 'abacus'"),
         ({"SONAR_ENGINE_WORKERS": "many"}, "SONAR_ENGINE_WORKERS is 'many'"),
     ],
 )
@@ -67,4 +67,4 @@ def test_an_engine_that_is_asked_for_but_cannot_work_is_named_with_the_reason(ru
     monkeypatch.setitem(ENGINES, "native", ("sonar.syft.engines.missing", "Missing"))
     lines = run(SONAR_ENGINE="native", SONAR_ENGINE_WORKERS="7").splitlines()
     assert "not usable: its package is not installed" in lines[0]
-    assert "none (SONAR_ENGINE): the engine 'native' cannot be used: its package is not installed" in lines[-1]
+    assert "none: the engine 'native' cannot be used: its package is not installed" in lines[-1]

@@ -121,6 +121,14 @@ def test_init_never_overwrites_a_capsule(home: Path) -> None:
     assert (home / "attester.json").read_bytes() == before
 
 
+def test_a_capsule_whose_engine_cannot_be_used_does_not_start(home: Path, network: Path) -> None:
+    init(home)
+    options = ("--home", str(home), "--network", str(network), "--port", "0")
+    done = run("serve", *options, environment={"SONAR_ENGINE": "nonsense"})
+    assert done.returncode == 6
+    assert "no engine 'nonsense': choose one of" in done.stderr
+
+
 @pytest.mark.parametrize("bits", ["1024", "2047", "3071"])
 def test_init_refuses_keys_that_are_too_small_or_odd(home: Path, bits: str) -> None:
     done = run("init", "--home", str(home), "--key-bits", bits)

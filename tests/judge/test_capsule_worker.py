@@ -122,6 +122,23 @@ def test_a_round_of_poison_leaves_the_model_and_pays_nobody(world: Any, scientis
     assert campaign.model() == model
 
 
+def test_no_gradient_is_judged_by_a_capsule_whose_engine_cannot_be_used(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = scientist.campaign()
+    for _ in range(3):
+        campaign.submit()
+    with monkeypatch.context() as broken:
+        broken.setenv("SONAR_ENGINE", "nonsense")
+        for _ in range(3):
+            world.worker.step()
+        assert any("no engine 'nonsense'" in problem for problem in world.worker.health()["problems"].values())
+        assert world.chain.round(campaign.id).number == 0
+    steps(world)
+    assert world.chain.round(campaign.id).number == 1
+    assert Verdict.INVALID not in verdicts(world, campaign)
+
+
 def gradient_of(campaign: Any, key: Any, values: Any, **changes: Any) -> bytes:
     encoding = campaign.draft.parsed.encoding
     stride = changes.get("stride", encoding.stride(key, values.shape[1]))

@@ -22,6 +22,7 @@ ENGINES: Final = {
 
 _VARIABLE: Final = "SONAR_ENGINE"
 _WORKERS_VARIABLE: Final = "SONAR_ENGINE_WORKERS"
+_MOST_WORKERS: Final = 1024
 
 
 def get_engine(engine: Engine | str | None = None, *, workers: int | None = None) -> Engine:
@@ -29,12 +30,12 @@ def get_engine(engine: Engine | str | None = None, *, workers: int | None = None
 
     Without a name SONAR_ENGINE decides, and without that what works here. `workers` (else SONAR_ENGINE_WORKERS, else
     the cores that this process may use) is how many threads or processes it keeps busy at most. Raises EngineError for
-    an unknown name, or an engine that was asked for and cannot work here.
+    an unknown name, an engine that was asked for and cannot work here, and workers that are not 1 to 1024.
     """
     if isinstance(engine, Engine):
         return engine
     name = engine or os.environ.get(_VARIABLE) or _fastest()
-    return _made(name, _workers() if workers is None else workers)
+    return _made(name, _workers() if workers is None else _checked(workers, "workers"))
 
 
 def why_unusable(name: str) -> str | None:
@@ -67,8 +68,12 @@ def _class(name: str) -> type[Engine]:
 
 def _workers() -> int:
     given = os.environ.get(_WORKERS_VARIABLE)
-    if given is None:
+    if not given:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not given.isdecimal() or not 1 <= int(given) <= 1024:
-        raise EngineError(f"{_WORKERS_VARIABLE} is {given!r}: set it to a number of cores from 1 to 1024")
-    return int(given)
+    return _checked(int(given) if given.isdecimal() else given, _WORKERS_VARIABLE)
+
+
+def _checked(workers: object, what: str) -> int:
+    if type(workers) is not int or not 1 <= workers <= _MOST_WORKERS:
+        raise EngineError(f"{what} is {workers!r}: set it to a number of cores from 1 to {_MOST_WORKERS}")
+    return workers
