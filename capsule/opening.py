@@ -1,5 +1,6 @@
 """From a submitted gradient to its plaintext, or to the verdict that it earns by not having one."""
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -22,9 +23,14 @@ from sonar.storage import (
     StoreUnavailableError,
 )
 from sonar.syft import EncryptedTensor, SyftError, gradient_size_limit, load_gradient
+from sonar.syft.progress import paced
 from sonar.units import digest_of
 
 __all__ = ["Background", "Missing", "Opened", "Opener", "Rejected"]
+
+_log = logging.getLogger("capsule.opening")
+_TOLD_EVERY = 5.0
+"""Seconds between two lines about a gradient that takes long to decrypt."""
 
 Answer = TypeVar("Answer")
 
@@ -110,7 +116,9 @@ class Opener:
                     Verdict.INVALID,
                     f"invalid: shape, slot width, stride, scale and bound are {has}, but the spec needs {needs}",
                 )
-            return Opened(payload, tensor, decrypt(self._secret, tensor))
+            mine = submission.entry.mine
+            tell = paced(lambda done: _log.info("opening the gradient of %s: %.0f%%", mine, 100 * done), _TOLD_EVERY)
+            return Opened(payload, tensor, decrypt(self._secret, tensor, progress=tell))
         except SyftError as error:
             return Rejected(Verdict.INVALID, f"invalid: {error}")
 

@@ -180,6 +180,8 @@ def sentence(what: str, facts: dict[str, Any]) -> str:
     match what:
         case "started":
             return f"mining as {facts['address']} with {', '.join(facts['datasets']) or 'no data set yet'}"
+        case "training":
+            return f"{place}: training, {facts['done']:.0%} done"
         case "trained":
             return f"{place}: trained on {facts['dataset']} ({facts['records']} records, {facts['seconds']} s)"
         case "posted":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mine.errors import PolicyError
 from sonar.protocol.spec import Spec
-from sonar.syft import Obfuscator, apply_map
+from sonar.syft import Obfuscator, Progress, apply_map
 from sonar.syft.schedule import Gathered
 from sonar.syft.wire import dump_gradient, load_model, model_size_limit
 from sonar.units import Digest, KeyId, digest_of
@@ -28,6 +28,7 @@ def train(
     gathered: Gathered,
     *,
     allow_insecure_small_key: bool = False,
+    progress: Progress | None = None,
 ) -> Gradient:
     """Runs the spec's whole local training as one homomorphic map on the encrypted model.
 
@@ -69,6 +70,7 @@ def train(
         factor_bits=encoding.factor_bits,
         gradient_bound=encoding.gradient_bound,
         obfuscator=Obfuscator(encrypted.key),
+        progress=progress,
     )
     payload = dump_gradient(gradient)
     return Gradient(payload, digest_of(payload), gathered.records)

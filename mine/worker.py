@@ -29,6 +29,8 @@ from sonar.chain.records import CampaignRecord, Entry
 from sonar.config import Network
 from sonar.protocol.spec import Spec
 from sonar.storage import ContentStore
+from sonar.syft import get_engine
+from sonar.syft.progress import paced
 from sonar.syft.schedule import Gathered
 from sonar.units import Address, CampaignId
 
@@ -38,6 +40,8 @@ Report = Callable[[str, dict[str, Any]], None]
 """Takes what happened, as a word, and its facts."""
 
 _CACHED = 8
+_TOLD_EVERY = 5.0
+"""Seconds between two reports of how far a long training is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,10 @@ class Trained:
 
 
 class Worker:
-    """A mine's account, ledger and data on one chain and store. Raises RpcUnavailableError and WrongChainError."""
+    """A mine's account, ledger and data on one chain and store.
+
+    Raises RpcUnavailableError, WrongChainError, and EngineError where the engine that is asked for cannot be used.
+    """
 
     def __init__(
         self,
@@ -75,6 +82,7 @@ class Worker:
         report: Report,
         options: Options,
     ) -> None:
+        get_engine()  # one that cannot be used is told now, and not when a round is open
         self.client = SonarClient.from_network(network, account, timeout=options.patience)
         self.deployment = deployment_of(self.client, network.start_block)
         self.address = Address(account.address)
@@ -132,6 +140,9 @@ class Worker:
         gradient = train(
             offer.spec, model, campaign.key, gathered,
             allow_insecure_small_key=self._options.allow_insecure_small_key,
+            progress=paced(lambda done: self._report("training", {
+                "campaign": hexed(campaign.id), "round": present.number, "done": round(done, 2),
+            }), _TOLD_EVERY),
         )  # fmt: skip
         seconds = time.perf_counter() - started
         box = offer.seal(gradient.payload, self._account, present.number)

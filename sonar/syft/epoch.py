@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 
 from sonar.syft.encoding import Floats
+from sonar.syft.engines.base import Progress
 from sonar.syft.errors import TrainingError
 from sonar.syft.statistics import Statistics, check_class_weights, check_shapes, effective_records, not_finite, weigh
 from sonar.syft.training import CENTRE, CURVATURE, AffineMap, Loss, check_schedule, quadratic, step_size
@@ -38,12 +39,12 @@ class Epoch:
     effective_records: float = field(repr=False)
     effective_batch: float = field(repr=False)
 
-    def training_map(self, epochs: int) -> AffineMap:
+    def training_map(self, epochs: int, *, progress: Progress | None = None) -> AffineMap:
         """The affine map of `epochs` epochs, at least 1; raises TrainingError where it leaves float64."""
         check_schedule(epochs, 1.0, 0.0, "ridge")
         features = len(self.augmented)
         with np.errstate(over="ignore", invalid="ignore"):
-            power = _power(self.augmented, epochs)
+            power = _power(self.augmented, epochs, progress)
         return AffineMap.checked(power[:, :features].copy(), power[:, features:].copy(), norm=2.0)
 
 
@@ -188,9 +189,12 @@ class EpochBuilder:
         return Statistics.empty(*self._shape, class_weights=self._class_weights)
 
 
-def _power(augmented: Floats, epochs: int) -> Floats:
+def _power(augmented: Floats, epochs: int, progress: Progress | None) -> Floats:
     result: Floats | None = None
+    squarings = epochs.bit_length()
     while True:
+        if progress is not None:
+            progress(1 - epochs.bit_length() / squarings)
         if epochs & 1:
             result = augmented if result is None else _then(result, augmented)
         epochs >>= 1

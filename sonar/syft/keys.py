@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from hashlib import sha256
 from math import gcd
-from typing import Final
+from typing import Final, NoReturn
 
 from sonar.syft.engines import Engine, Progress, get_engine
 from sonar.syft.errors import PublicKeyError
@@ -100,6 +100,9 @@ class Obfuscator:
 
     def __repr__(self) -> str:
         return f"Obfuscator({self.key!r}, exponent_bits={self.exponent_bits})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an Obfuscator is not pickled or copied: its base would be shared; make another for the key")
 
     def samples(self, count: int, *, progress: Progress | None = None) -> list[int]:
         """Fresh random n-th residues mod n^2: encryptions of zero."""

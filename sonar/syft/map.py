@@ -7,7 +7,7 @@ stacked before B is added and the result re-randomised, so both are done once fo
 from dataclasses import replace
 
 from sonar.syft.encoding import encode
-from sonar.syft.engines import Progress
+from sonar.syft.engines import MAX_MAP_BITS, Progress
 from sonar.syft.errors import CiphertextError, EncodingOverflowError
 from sonar.syft.keys import Obfuscator
 from sonar.syft.packing import Integers, largest_magnitude, raw_pack
@@ -44,6 +44,11 @@ def apply_map(
         raise CiphertextError(
             f"a map with change {affine.change.shape} and constant {affine.constant.shape} does not fit a model of "
             f"shape {model.shape}"
+        )
+    if not (0 <= map_bits <= MAX_MAP_BITS // 2 and 0 <= factor_bits <= MAX_MAP_BITS):
+        raise EncodingOverflowError(
+            f"a map of {map_bits} and {factor_bits} more fractional bits cannot be computed: use 0 to "
+            f"{MAX_MAP_BITS // 2} and 0 to {MAX_MAP_BITS}"
         )
     check_obfuscator(obfuscator, model.key)
     check_unstacked(model)

@@ -1,10 +1,11 @@
 """Telling a caller how far a long operation is, and giving it the chance to stop it by raising."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from sonar.syft.engines import Progress
 
-__all__ = ["slices", "span"]
+__all__ = ["paced", "slices", "span"]
 
 _SLICE = 256
 """Elements that are worked on between two calls: a tenth of a second to a second with gmpy2."""
@@ -23,3 +24,17 @@ def slices(count: int, progress: Progress | None, size: int = _SLICE) -> Iterato
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
         progress(min(start + size, count) / count)
+
+
+def paced(tell: Progress, seconds: float, clock: Callable[[], float] = time.monotonic) -> Progress:
+    """A progress that passes on at most one call in so many seconds, and none in the first: for logs."""
+    last = clock()
+
+    def progress(done: float) -> None:
+        nonlocal last
+        now = clock()
+        if now - last >= seconds and done < 1:
+            last = now
+            tell(done)
+
+    return progress

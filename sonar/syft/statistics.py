@@ -24,6 +24,10 @@ MAX_WEIGHT_RATIO = 100.0
 """The largest class weight over the smallest: beyond it a rare class's records stand alone, however many others."""
 
 
+_TOLD_EVERY = 1 << 14
+"""Records between two calls of a progress callback."""
+
+
 class Accumulator(Protocol):
     """What takes records batch by batch."""
 
@@ -40,14 +44,18 @@ Taker = TypeVar("Taker", bound=Accumulator)
 def fold(accumulator: Taker, batches: Batches, *, total: int | None = None, progress: Progress | None = None) -> Taker:
     """Gives an accumulator every batch of a stream; it is returned.
 
-    `progress` is told the part of `total` records that is done after each batch, and 1 at the end; it needs `total`,
-    which may be an estimate. Raises TrainingError as the accumulator does.
+    `progress` is told the part of `total` records that is done, within large batches as well, and 1 at the end; it
+    needs `total`, which may be an estimate. Raises TrainingError as the accumulator does.
     """
     if progress is not None and not total:
         raise TrainingError(f"a total of {total} records has no parts to report: give the number of records as total")
     for design, targets in batches:
-        accumulator.add_batch(design, targets)
-        if progress is not None and total:
+        if progress is None or not total or len(design) != len(targets):
+            accumulator.add_batch(design, targets)
+            continue
+        for start in range(0, len(design), _TOLD_EVERY):
+            part = slice(start, start + _TOLD_EVERY)
+            accumulator.add_batch(design[part], targets[part])
             progress(min(1.0, accumulator.records / total))
     if progress is not None:
         progress(1.0)

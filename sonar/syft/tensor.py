@@ -114,10 +114,12 @@ def encrypt(
     return EncryptedTensor(key, ciphertexts, (rows, outputs), slot_width, scale, bound, stride, rows_per_plaintext)
 
 
-def rerandomise(tensor: EncryptedTensor, obfuscator: Obfuscator) -> EncryptedTensor:
+def rerandomise(
+    tensor: EncryptedTensor, obfuscator: Obfuscator, *, progress: Progress | None = None
+) -> EncryptedTensor:
     """The same values in fresh ciphertexts that cannot be linked to the old ones without the secret key."""
     check_obfuscator(obfuscator, tensor.key)
-    return replace(tensor, ciphertexts=tuple(obfuscator.rerandomise(tensor.ciphertexts)))
+    return replace(tensor, ciphertexts=tuple(obfuscator.rerandomise(tensor.ciphertexts, progress=progress)))
 
 
 def check_ciphertexts(tensor: EncryptedTensor, *, engine: Engine | str | None = None) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from capsule.secret import decrypt
-from sonar.syft import AffineMap, apply_map, encrypt, product
-from sonar.syft.progress import slices, span
+from sonar.syft import AffineMap, Statistics, apply_map, encrypt, product
+from sonar.syft.progress import paced, slices, span
 
 ROWS = 600
 
@@ -40,6 +40,23 @@ def test_encryption_maps_products_and_decryption_tell_their_progress(secret, key
     combined = product(model, [gradient], [1], 0, engine=obfuscator.engine, progress=told.append)
     _rises_to_one(told)
     assert decrypt(secret, combined, engine=obfuscator.engine, progress=told.append).tolist() == [[2, 2]] * ROWS
+    _rises_to_one(told)
+
+
+def test_a_log_is_told_now_and_then():
+    told: list[float] = []
+    times = iter([0.0, 1.0, 5.0, 6.0, 10.0, 20.0])
+    progress = paced(told.append, 5.0, lambda: next(times))
+    for done in (0.1, 0.2, 0.3, 0.4, 1.0):
+        progress(done)
+    assert told == [0.2, 0.4]
+
+
+def test_one_large_batch_of_records_tells_its_progress():
+    told: list[float] = []
+    design, targets = np.ones((40_000, 2)), np.ones((40_000, 1))
+    Statistics.of([(design, targets)], 2, 1, total=40_000, progress=told.append)
+    assert len(told) > 2
     _rises_to_one(told)
 
 

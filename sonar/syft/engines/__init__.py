@@ -5,7 +5,8 @@ gmpy2    GMP, processes for large maps; everywhere
 phe      python-paillier's own operations, slow and simple: what the others are tested against
 """
 
+from sonar.syft.engines._checks import MAX_MAP_BITS
 from sonar.syft.engines.base import Engine, FixedBase, Progress
 from sonar.syft.engines.choice import ENGINES, get_engine, why_unusable
 
-__all__ = ["ENGINES", "Engine", "FixedBase", "Progress", "get_engine", "why_unusable"]
+__all__ = ["ENGINES", "MAX_MAP_BITS", "Engine", "FixedBase", "Progress", "get_engine", "why_unusable"]

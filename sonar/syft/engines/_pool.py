@@ -122,6 +122,7 @@ class _Helper:
             nowhere = os.open(os.devnull, os.O_RDWR)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
+            stream.close()
         self._process.returncode = 0  # not this process's to wait for
 
     def _run(self, future: Future[list[int]], job: tuple[list[int], Exponents, int, int]) -> None:

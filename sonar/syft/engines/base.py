@@ -43,6 +43,9 @@ class Engine(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(workers={self.workers})"
 
+    def __reduce__(self) -> tuple[Callable[[str, int], "Engine"], tuple[str, int]]:
+        return _engine_of, (self.name, self.workers)
+
     @classmethod
     @abstractmethod
     def unusable(cls) -> str | None:
@@ -81,3 +84,10 @@ class Engine(ABC):
     @abstractmethod
     def decrypt(self, ciphertexts: Sequence[int], p: int, q: int, *, progress: Progress | None = None) -> list[int]:
         """The plaintexts, 0 <= m < n = p q, of checked ciphertexts under a key with these primes (Paillier 1999, 7)."""
+
+
+def _engine_of(name: str, workers: int) -> Engine:
+    """The engine of this name in another process, which has its own threads and processes."""
+    from sonar.syft.engines.choice import get_engine
+
+    return get_engine(name, workers=workers)

@@ -1,4 +1,4 @@
-"""The default engine: GMP through gmpy2. Large maps run in processes, decryption in threads.
+"""The engine that runs everywhere: GMP through gmpy2. Large maps run in processes, decryption in threads.
 
 Loops of short products hold the interpreter's lock, so threads would only slow them down; single long powers release
 it. The pool of processes is started once, by the first map that is worth it.
@@ -20,6 +20,7 @@ from sonar.syft.engines.cost import map_cost
 
 __all__ = ["Gmpy2Engine"]
 
+_DECRYPTED_AT_ONCE: Final = 64
 _WORTH_A_PROCESS: Final = 100_000
 """Products of a map that take longer (0.3 s at 2048 bits) than starting a process."""
 
@@ -98,8 +99,9 @@ class Gmpy2Engine(Engine):
         plaintexts: list[int] = []
         workers = max(1, min(self.workers, len(ciphertexts)))
         with ThreadPoolExecutor(workers, "decrypt", _release_gil) as pool:
-            for plaintext in pool.map(key.decrypt, ciphertexts):
-                plaintexts.append(plaintext)
+            # A few at a time, so that whoever interrupts this need not wait for all the others.
+            for start in range(0, len(ciphertexts), _DECRYPTED_AT_ONCE):
+                plaintexts.extend(pool.map(key.decrypt, ciphertexts[start : start + _DECRYPTED_AT_ONCE]))
                 if progress is not None:
                     progress(len(plaintexts) / len(ciphertexts))
         return plaintexts
