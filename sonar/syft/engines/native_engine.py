@@ -211,7 +211,7 @@ def _digits(exponent: int) -> list[_Digit]:
 
 
 def _sliding(exponent: int, width: int) -> list[_Digit]:
-    # From the lowest one on, `width` bits at a time; in text, since shifting a long number for each takes quadratic time.
+    # From the lowest one on, `width` bits at a time; in text, as shifting a long number for each takes quadratic time.
     lowest_first = bin(exponent)[:1:-1]
     windows = re.finditer(f"1[01]{{0,{width - 1}}}", lowest_first)
     return [_Digit(window.start(), int(window.group()[::-1], 2)) for window in windows]
