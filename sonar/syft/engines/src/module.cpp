@@ -6,7 +6,6 @@
 #include <Python.h>
 
 #include <cpuid.h>
-#include <cxxabi.h>
 #include <unistd.h>
 
 #include <exception>
@@ -109,12 +108,12 @@ class Output {
 // Calls what may wait for the interpreter's lock. Once the interpreter is being finalised, Python up to 3.13 ends other
 // threads that want the lock, by pthread_exit, whose unwinding may not be caught nor pass through destructors. Such a
 // thread waits here for the process to end instead, as it does from Python 3.14 on.
-// What is caught is no C++ object, so that GCC's reference to it is null.
+// `work` may throw nothing itself. The unwinding has no C++ object, so a reference to abi::__forced_unwind would be null.
 template <class Work>
-__attribute__((no_sanitize("null"))) auto or_wait_for_exit(Work work) {
+auto or_wait_for_exit(Work work) {
     try {
         return work();
-    } catch (abi::__forced_unwind&) {
+    } catch (...) {
         for (;;) pause();
     }
 }
