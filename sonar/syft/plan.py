@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from sonar.syft._blas import small_matrices
 from sonar.syft.encoding import Floats, encode
 from sonar.syft.engines import Engine, Progress
 from sonar.syft.engines.cost import map_cost, shift_cost
@@ -134,7 +135,8 @@ def plan_map(change: Floats, map_bits: int, factor_bits: int = 0, *, norm: float
     square = Square(rounded, map_bits, factor_bits, 0 if norm <= 1 else int(np.ceil(np.log2(norm))))
     if factor_bits == 0 or len(change) < _LEAST_FEATURES or map_bits + factor_bits + _HEADROOM_BITS > _EXACT_BITS:
         return square
-    thin = _thin_plan(change, square)
+    with small_matrices(len(change)):
+        thin = _thin_plan(change, square)
     return square if thin is None or thin.cost > _LEAST_GAIN * square.cost else thin
 
 

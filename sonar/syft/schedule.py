@@ -7,6 +7,7 @@ The first pass reads the records once and is worth keeping: it depends on little
 
 from dataclasses import dataclass
 
+from sonar.syft._blas import small_matrices
 from sonar.syft.engines.base import Progress
 from sonar.syft.epoch import Epoch, EpochBuilder
 from sonar.syft.errors import TrainingError
@@ -66,8 +67,9 @@ class Schedule:
         mini-batches, records that teach nothing.
         """
         if self.batch_size is None:
-            empty = Statistics.empty(features, outputs, class_weights=self.class_weights)
-            return fold(empty, batches, total=total, progress=progress)
+            return Statistics.of(
+                batches, features, outputs, class_weights=self.class_weights, total=total, progress=progress
+            )
         builder = EpochBuilder(
             features,
             outputs,
@@ -77,7 +79,8 @@ class Schedule:
             loss=self.loss,
             class_weights=self.class_weights,
         )
-        return fold(builder, batches, total=total, progress=progress).finish()
+        with small_matrices(features):
+            return fold(builder, batches, total=total, progress=progress).finish()
 
     def training_map(self, gathered: Gathered, *, progress: Progress | None = None) -> AffineMap:
         """The affine map of the whole schedule on the records that this schedule, or one of its key, has gathered.
@@ -92,7 +95,8 @@ class Schedule:
             kind = "an Epoch" if isinstance(gathered, Epoch) else "Statistics"
             raise TrainingError(f"a schedule of batch size {self.batch_size} cannot use {kind}: gather with it")
         if isinstance(gathered, Epoch):
-            return gathered.training_map(self.epochs, progress=progress)
+            with small_matrices(len(gathered.augmented)):
+                return gathered.training_map(self.epochs, progress=progress)
         if gathered.class_weights != self.class_weights:
             raise TrainingError(
                 f"the statistics have class weights {gathered.class_weights}, the schedule {self.class_weights}: "

@@ -6,6 +6,7 @@ from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
+from sonar.syft._blas import small_matrices
 from sonar.syft.encoding import Floats
 from sonar.syft.engines.base import Progress
 from sonar.syft.errors import TrainingError
@@ -110,7 +111,9 @@ class Statistics:
         progress: Progress | None = None,
     ) -> Self:
         """The statistics of a stream of batches, in one pass; `total` and `progress` as in `fold`."""
-        return fold(cls.empty(features, outputs, class_weights=class_weights), batches, total=total, progress=progress)
+        empty = cls.empty(features, outputs, class_weights=class_weights)
+        with small_matrices(features):
+            return fold(empty, batches, total=total, progress=progress)
 
     def add_batch(self, design: Floats, targets: Floats) -> Self:
         """Adds records in place and returns self: design (records, features), targets (records, outputs).

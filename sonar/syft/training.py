@@ -19,6 +19,7 @@ from typing import Literal, Self
 
 import numpy as np
 
+from sonar.syft._blas import small_matrices
 from sonar.syft.encoding import Floats
 from sonar.syft.errors import TrainingError
 from sonar.syft.statistics import Statistics
@@ -113,6 +114,11 @@ def training_map(statistics: Statistics, *, epochs: int, rate: float, l2: float,
     """
     check_schedule(epochs, rate, l2, loss)
     hessian, aim = quadratic(statistics, loss)
+    with small_matrices(len(hessian)):
+        return _closed_form(hessian, aim, epochs, rate, l2)
+
+
+def _closed_form(hessian: Floats, aim: Floats, epochs: int, rate: float, l2: float) -> AffineMap:
     eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     curvature = np.maximum(eigenvalues, 0.0) + l2
     step = step_size(rate, float(curvature[-1]))
