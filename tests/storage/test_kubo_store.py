@@ -55,7 +55,14 @@ def bad_node(behave: Behaviour) -> Iterator[str]:
 
 
 def says(answer: bytes) -> Behaviour:
-    return lambda connection, _: connection.sendall(answer)
+    def answer_in_peace(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+        # Closing on a body that is still being sent would reset the connection, and the answer with it.
+        while connection.recv(65536):
+            pass
+
+    return answer_in_peace
 
 
 def test_an_absent_node_is_unavailable_and_the_message_says_where_and_what_to_do() -> None:

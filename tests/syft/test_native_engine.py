@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from math import gcd, prod
@@ -299,6 +299,15 @@ def test_progress_is_told_in_between_and_stops_threads_that_are_at_work(operatio
         time.sleep(0.001)
 
 
+@pytest.fixture
+def pythons_ctrl_c() -> Iterator[None]:
+    """Python's own handler, whatever a library that other tests have loaded has put in its place."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("pythons_ctrl_c")
 def test_ctrl_c_ends_a_long_operation():
     rng = random.Random(7)
     p, q = _prime(rng, 1024), _prime(rng, 1024)
@@ -311,6 +320,7 @@ def test_ctrl_c_ends_a_long_operation():
     assert time.monotonic() - start < 5
 
 
+@pytest.mark.usefixtures("pythons_ctrl_c")
 def test_ctrl_c_ends_the_making_of_tables():
     n = _modulus(random.Random(7), 8192)
     ring, element_bytes = _ring(n), 2048
