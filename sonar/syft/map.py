@@ -5,6 +5,7 @@ stacked before B is added and the result re-randomised, so both are done once fo
 """
 
 from dataclasses import replace
+from typing import Final
 
 from sonar.syft.encoding import encode
 from sonar.syft.engines import MAX_MAP_BITS, Progress
@@ -18,6 +19,9 @@ from sonar.syft.tensor import EncryptedTensor, check_bound, check_obfuscator, ch
 from sonar.syft.training import AffineMap
 
 __all__ = ["apply_map"]
+
+_MOST_BITS: Final = MAX_MAP_BITS - 16
+"""Entries of a map are below 2^16, and an engine takes exponents of MAX_MAP_BITS."""
 
 
 def apply_map(
@@ -45,10 +49,10 @@ def apply_map(
             f"a map with change {affine.change.shape} and constant {affine.constant.shape} does not fit a model of "
             f"shape {model.shape}"
         )
-    if not (0 <= map_bits <= MAX_MAP_BITS // 2 and 0 <= factor_bits <= MAX_MAP_BITS):
+    if not (0 <= map_bits <= _MOST_BITS and 0 <= factor_bits <= _MOST_BITS):
         raise EncodingOverflowError(
-            f"a map of {map_bits} and {factor_bits} more fractional bits cannot be computed: use 0 to "
-            f"{MAX_MAP_BITS // 2} and 0 to {MAX_MAP_BITS}"
+            f"a map of {map_bits} and {factor_bits} more fractional bits cannot be computed: use 0 to {_MOST_BITS} of "
+            "each"
         )
     check_obfuscator(obfuscator, model.key)
     check_unstacked(model)
