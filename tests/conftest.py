@@ -1,6 +1,7 @@
 """Fixtures that every test directory shares: an embedded chain, funded accounts, a freshly deployed contract."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,10 @@ from sonar.chain.client import SonarClient
 from sonar.chain.deploy import Deployment, deploy
 from sonar.chain.embedded import EmbeddedServer
 from sonar.units import Address, Wei
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Shells start what they run in the background with Ctrl-C ignored, and it would be ignored by what tests start too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODE = os.environ.get("SONAR_TEST_MODE", "quick")
 """How long the tests may take: `scripts/test` sets it to quick, full (up to an hour more) or soak (longer)."""
