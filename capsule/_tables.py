@@ -28,8 +28,9 @@ admissions = Table(
     Column("spec_digest", LargeBinary, nullable=False), Column("model", LargeBinary, nullable=False),
     Column("model_cid", Text, nullable=False), Column("key", LargeBinary, nullable=False),
     Column("sealing_key", LargeBinary, nullable=False), Column("start_score", Integer, nullable=False),
-    Column("owner", Text, nullable=False), Column("valid_until", Integer, nullable=False),
-    Column("signature", LargeBinary, nullable=False), Column("validation", LargeBinary, nullable=False),
+    Column("oracle", Text, nullable=False), Column("owner", Text, nullable=False),
+    Column("valid_until", Integer, nullable=False), Column("signature", LargeBinary, nullable=False),
+    Column("validation", LargeBinary, nullable=False),
 )  # fmt: skip
 versions = Table(
     "versions", metadata,

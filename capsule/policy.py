@@ -57,6 +57,6 @@ def check_target(spec: Spec, start: Ppm) -> None:
 
 def check_campaign(spec: Spec, record: CampaignRecord, attester: Address) -> None:
     """Raises SpecError unless the campaign on chain is the one that was admitted."""
-    if record.terms.oracle != attester:
-        raise SpecError(f"the campaign's oracle is {record.terms.oracle}, not this Capsule {attester}")
+    if record.oracle != attester:
+        raise SpecError(f"the campaign's oracle is {record.oracle}, not this Capsule {attester}")
     spec.check_terms(record.terms)

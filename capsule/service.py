@@ -176,6 +176,7 @@ class CapsuleService:
             key=key_id,
             sealing_key=capsule.sealing.public,
             start_score=start,
+            oracle=Address(capsule.attester.address),
             owner=account,
             valid_until=capsule.chain.now() + capsule.policy.admission_seconds,
         )
@@ -200,12 +201,12 @@ class CapsuleService:
     def deliver(self, account: Address, campaign: CampaignId, sealing_key: bytes) -> bytes:
         """The campaign's last weights, sealed to `sealing_key`; for its owner only, once it is over."""
         capsule = self._capsule
-        admission = self.admission(campaign).admission
-        if admission.owner != account:
-            raise CapsuleRefusedError(
-                "not_owner", f"campaign {campaign.hex()} belongs to {admission.owner}, not {account}"
-            )
+        self.admission(campaign)  # refuses what this Capsule did not admit
         record = self._campaign(campaign)
+        if record.owner != account:  # not the admission's owner: she may have handed the campaign over since
+            raise CapsuleRefusedError(
+                "not_owner", f"campaign {campaign.hex()} belongs to {record.owner}, not {account}"
+            )
         if record.status is Status.RUNNING and not self._is_over(record):
             raise CapsuleRefusedError(
                 "not_over",

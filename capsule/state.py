@@ -175,8 +175,8 @@ class State:
         row = {
             "campaign": stored.campaign, "spec": stored.spec, "spec_digest": given.spec, "model": given.model,
             "model_cid": stored.model_cid, "key": given.key, "sealing_key": given.sealing_key,
-            "start_score": given.start_score, "owner": given.owner, "valid_until": given.valid_until,
-            "signature": stored.signature, "validation": stored.validation,
+            "start_score": given.start_score, "oracle": given.oracle, "owner": given.owner,
+            "valid_until": given.valid_until, "signature": stored.signature, "validation": stored.validation,
         }  # fmt: skip
         with self._engine.begin() as db:
             db.execute(insert(t.admissions).values(row))
@@ -190,7 +190,7 @@ class State:
             return None
         given = Admission(
             Digest(row.spec_digest), Digest(row.model), KeyId(row.key), row.sealing_key, Ppm(row.start_score),
-            Address(row.owner), row.valid_until,
+            Address(row.oracle), Address(row.owner), row.valid_until,
         )  # fmt: skip
         return StoredAdmission(campaign, given, row.signature, row.spec, Cid(row.model_cid), row.validation)
 

@@ -102,6 +102,7 @@ class AdmissionReply(_Strict):
     key: Hex32
     sealing_key: Hex32
     start_score: PpmNumber
+    oracle: AddressText
     owner: AddressText
     valid_until: int
     signature: HexBytes
@@ -116,6 +117,7 @@ class AdmissionReply(_Strict):
             key=hexadecimal(admission.key),
             sealing_key=hexadecimal(admission.sealing_key),
             start_score=admission.start_score,
+            oracle=admission.oracle,
             owner=admission.owner,
             valid_until=admission.valid_until,
             signature=hexadecimal(signature),
@@ -129,6 +131,7 @@ class AdmissionReply(_Strict):
             key=KeyId(_bytes(self.key)),
             sealing_key=_bytes(self.sealing_key),
             start_score=Ppm(self.start_score),
+            oracle=Address(self.oracle),
             owner=Address(self.owner),
             valid_until=self.valid_until,
         )

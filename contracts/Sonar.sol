@@ -6,14 +6,15 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {ISonar} from "./interfaces/ISonar.sol";
 
 /// @title Sonar
 /// @notice See the documentation in {ISonar}.
-/// @dev What a campaign has paid is a function of its score alone (`_paidAt`), so a campaign's escrow needs no counter:
-/// it is the bounty less `_paidAt(score)`, and rounding can neither lose nor make a unit of it. Only `withdraw` sends
-/// value; only `createCampaign` and `withdraw` call out, apart from the static call to an EIP-1271 oracle.
+/// @dev What a campaign has paid is a function of its score (`_paidAt`), so a campaign's escrow needs no counter: it is
+/// the bounty less `_paidAt(score)`, and rounding can neither lose nor make a unit of it. Only `withdraw` sends value;
+/// only `createCampaign`, `topUp` and `withdraw` call out, apart from the static call to an EIP-1271 oracle.
 contract Sonar is ISonar, EIP712, ReentrancyGuard {
     using SafeERC20 for IERC20;
 
@@ -39,7 +40,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     address internal constant NATIVE = address(0);
 
     bytes32 internal constant ADMISSION_TYPEHASH = keccak256(
-        "Admission(bytes32 spec,bytes32 model,bytes32 key,bytes32 sealingKey,uint32 startScore,address owner,uint40 validUntil)"
+        "Admission(bytes32 spec,bytes32 model,bytes32 key,bytes32 sealingKey,uint32 startScore,address oracle,address owner,uint40 validUntil)"
     );
 
     bytes32 internal constant OUTCOME_TYPEHASH = keccak256("Outcome(uint8 verdict,uint32 weight,uint32 share)");
@@ -68,7 +69,8 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         uint8 minMines; // ───────────┘
     }
 
-    /// @dev Seven slots; `submitGradient` reads slots 0, 4, 5 and one of slot 6's, and writes the last three of them.
+    /// @dev Ten slots, of which a campaign that was never topped up nor offered uses seven. `submitGradient` reads slots 0,
+    /// 4, 5 and one of slot 6's, and writes the last three of them.
     struct Record {
         // slot 0
         address oracle; // ───────────┐
@@ -76,7 +78,8 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         // slot 1
         address owner; // ────────────┐
         uint32 slash; //              │
-        PayoutBase payoutBase; // ────┘
+        PayoutBase payoutBase; //     │
+        bool toppedUp; // ────────────┘ whether slots 7 and 8 say what is paid
         // slot 2, alone because it stays zero, and so costs nothing, for the native coin
         address token;
         // slot 3: everything that a payout depends on
@@ -91,6 +94,11 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         bytes32 head;
         // slot 6: the round of each mine's last gradient, plus one
         mapping(address mine => uint32 roundPlusOne) lastSubmission;
+        // slots 7 and 8: what a topped-up campaign pays, see `_paidAt`
+        uint256 slope;
+        uint256 offset;
+        // slot 9: to whom the campaign is offered
+        address pendingOwner;
     }
 
     mapping(bytes32 id => Record record) internal _records;
@@ -113,11 +121,11 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         Record storage record = _existing(id);
         Progress memory progress = record.progress;
         campaign.owner = record.owner;
+        campaign.oracle = record.oracle;
         campaign.status = progress.status;
         campaign.terms = Terms({
             token: record.token,
             bounty: record.bounty,
-            oracle: record.oracle,
             bond: record.bond,
             slash: record.slash,
             target: record.target,
@@ -152,6 +160,11 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         }
         round.open =
             progress.status == Status.Running && block.timestamp < progress.deadline && !_isRoundClosed(progress);
+    }
+
+    /// @inheritdoc ISonar
+    function pendingOwner(bytes32 id) external view override returns (address) {
+        return _existing(id).pendingOwner;
     }
 
     /// @inheritdoc ISonar
@@ -211,26 +224,21 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         id = hashAdmission(admission);
 
         // Check: the oracle admitted this caller's model, still does, and did not before.
-        _checkAdmission(id, terms.oracle, admission, signature);
+        _checkAdmission(id, admission, signature);
 
         // Check: the terms are ones that can be kept.
         _checkTerms(terms, admission.startScore);
 
         // Check: a native bounty came with the call, and nothing came that would be stuck.
-        uint256 value = terms.token == NATIVE ? terms.bounty : 0;
-        if (msg.value != value) {
-            revert Sonar_WrongValue(msg.value, value);
-        }
+        _checkValue(terms.token, terms.bounty);
 
         // Effect: the campaign runs.
         _store(id, terms, admission);
 
         // Interaction: escrow an ERC-20 bounty.
-        if (terms.token != NATIVE) {
-            _pull(IERC20(terms.token), terms.bounty);
-        }
+        _pull(terms.token, terms.bounty);
 
-        emit CampaignCreated(id, msg.sender, terms.oracle, terms, admission, specCid, modelCid);
+        emit CampaignCreated(id, msg.sender, admission.oracle, terms, admission, specCid, modelCid);
     }
 
     /// @inheritdoc ISonar
@@ -371,15 +379,74 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     }
 
     /// @inheritdoc ISonar
+    function topUp(bytes32 id, uint128 amount) external payable override nonReentrant {
+        Record storage record = _records[id];
+        Progress memory progress = record.progress;
+
+        // Check: the campaign runs, and can still take gradients that earn some of the addition.
+        _checkRunning(id, progress);
+        if (block.timestamp >= progress.deadline) {
+            revert Sonar_DeadlinePassed(id, progress.deadline, block.timestamp);
+        }
+
+        // Check: it is an addition, and the sum fits its slot.
+        uint128 bounty = record.bounty;
+        if (amount == 0) {
+            revert Sonar_BountyZero();
+        }
+        if (amount > type(uint128).max - bounty) {
+            revert Sonar_BountyOverflow(bounty, amount);
+        }
+
+        // Check: a native addition came with the call, and nothing came that would be stuck.
+        address token = record.token;
+        _checkValue(token, amount);
+
+        // Effect: what is still to be earned rises, what was paid stays.
+        _raise(record, amount);
+
+        // Interaction: escrow an ERC-20 addition.
+        _pull(token, amount);
+
+        emit BountyRaised(id, msg.sender, amount, bounty + amount);
+    }
+
+    /// @inheritdoc ISonar
+    function transferCampaign(bytes32 id, address to) external override {
+        Record storage record = _existing(id);
+
+        // Check: the caller owns the campaign.
+        _checkOwner(id, record.owner);
+
+        // Effect: the campaign waits for its new owner.
+        record.pendingOwner = to;
+        emit CampaignTransferStarted(id, msg.sender, to);
+    }
+
+    /// @inheritdoc ISonar
+    function acceptCampaign(bytes32 id) external override {
+        Record storage record = _existing(id);
+
+        // Check: the campaign was offered to the caller.
+        if (msg.sender != record.pendingOwner) {
+            revert Sonar_NotPendingOwner(id, msg.sender, record.pendingOwner);
+        }
+
+        // Effect: the caller owns it.
+        address previousOwner = record.owner;
+        record.owner = msg.sender;
+        record.pendingOwner = address(0);
+        emit CampaignTransferred(id, previousOwner, msg.sender);
+    }
+
+    /// @inheritdoc ISonar
     function close(bytes32 id) external override {
         Record storage record = _existing(id);
         Progress memory progress = record.progress;
 
         // Check: the caller owns the campaign.
         address owner = record.owner;
-        if (msg.sender != owner) {
-            revert Sonar_NotOwner(id, msg.sender, owner);
-        }
+        _checkOwner(id, owner);
 
         // Check: it is not closed yet, nobody waits for a verdict, and nobody can still count on the bounty.
         if (progress.status == Status.Closed) {
@@ -443,13 +510,21 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         return record.payoutBase == PayoutBase.Target ? record.target : record.target - record.startScore;
     }
 
-    /// @dev What a campaign has paid in all once it is at `score`, which is not below its start score:
-    /// bounty x (min(score, target) - start) / base. It grows with the score, from zero to at most the bounty. A round's
-    /// payout is the difference of two values, so the payouts of any sequence of rounds telescope.
-    function _paidAt(Record storage record, uint32 score) internal view returns (uint256) {
+    /// @dev What a campaign has paid in all once it is at `score`, which is not below its present score:
+    /// bounty x rise / base, with rise = min(score, target) - start. It grows with the score, from zero to at most the
+    /// bounty. A round's payout is the difference of two values, so the payouts of any sequence of rounds telescope.
+    ///
+    /// Each top-up steepens the line from the present score on: (slope x rise - offset) / base, see `_raise`. For
+    /// `PayoutBase.Gain` its slope is rounded up, so that no rise pays less than before, and the bounty is the limit.
+    function _paidAt(Record storage record, uint32 score) internal view returns (uint256 paid) {
         uint32 target = record.target;
         uint256 rise = (score < target ? score : target) - record.startScore;
-        return record.bounty * rise / _base(record);
+        uint256 bounty = record.bounty;
+        if (!record.toppedUp) {
+            return bounty * rise / _base(record);
+        }
+        paid = (record.slope * rise - record.offset) / _base(record);
+        return paid < bounty ? paid : bounty;
     }
 
     /// @dev What a verdict leaves of a bond.
@@ -506,20 +581,17 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     }
 
     /// @dev Checks that the oracle admitted a model for the caller, in time, and that no campaign was made of it yet.
-    function _checkAdmission(bytes32 id, address oracle, Admission calldata admission, bytes calldata signature)
-        internal
-        view
-    {
+    function _checkAdmission(bytes32 id, Admission calldata admission, bytes calldata signature) internal view {
         if (admission.owner != msg.sender) {
             revert Sonar_AdmissionNotForCaller(msg.sender, admission.owner);
         }
         if (block.timestamp > admission.validUntil) {
             revert Sonar_AdmissionExpired(admission.validUntil, block.timestamp);
         }
-        if (oracle == address(0)) {
+        if (admission.oracle == address(0)) {
             revert Sonar_OracleZero();
         }
-        _checkSignature(oracle, id, signature);
+        _checkSignature(admission.oracle, id, signature);
         if (_records[id].progress.status != Status.None) {
             revert Sonar_CampaignExists(id);
         }
@@ -562,14 +634,34 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         }
     }
 
-    /// @dev Checks that the campaign runs and that `round` is its present round.
-    function _checkPresent(bytes32 id, Progress memory progress, uint32 round) internal pure {
+    /// @dev Checks that the call came with `amount` if that is due in native coin, and with nothing otherwise.
+    function _checkValue(address token, uint256 amount) internal view {
+        uint256 value = token == NATIVE ? amount : 0;
+        if (msg.value != value) {
+            revert Sonar_WrongValue(msg.value, value);
+        }
+    }
+
+    /// @dev Checks that the caller owns the campaign.
+    function _checkOwner(bytes32 id, address owner) internal view {
+        if (msg.sender != owner) {
+            revert Sonar_NotOwner(id, msg.sender, owner);
+        }
+    }
+
+    /// @dev Checks that the campaign runs.
+    function _checkRunning(bytes32 id, Progress memory progress) internal pure {
+        if (progress.status == Status.None) {
+            revert Sonar_CampaignUnknown(id);
+        }
         if (progress.status != Status.Running) {
-            if (progress.status == Status.None) {
-                revert Sonar_CampaignUnknown(id);
-            }
             revert Sonar_WrongStatus(id, progress.status);
         }
+    }
+
+    /// @dev Checks that the campaign runs and that `round` is its present round.
+    function _checkPresent(bytes32 id, Progress memory progress, uint32 round) internal pure {
+        _checkRunning(id, progress);
         if (progress.round != round) {
             revert Sonar_WrongRound(id, round, progress.round);
         }
@@ -657,7 +749,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     /// @dev Writes a new campaign, whose terms were checked.
     function _store(bytes32 id, Terms calldata terms, Admission calldata admission) internal {
         Record storage record = _records[id];
-        record.oracle = terms.oracle;
+        record.oracle = admission.oracle;
         record.bond = terms.bond;
         record.owner = admission.owner;
         record.slash = terms.slash;
@@ -685,13 +777,34 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         record.head = _seed(id, 0);
     }
 
-    /// @dev Takes an ERC-20 bounty from the caller, and refuses a token that delivers another amount than asked.
-    function _pull(IERC20 token, uint256 amount) internal {
-        uint256 before = token.balanceOf(address(this));
-        token.safeTransferFrom(msg.sender, address(this), amount);
-        uint256 received = token.balanceOf(address(this)) - before;
+    /// @dev Steepens what a running campaign pays from its present score on, by an addition to its bounty.
+    function _raise(Record storage record, uint128 amount) internal {
+        if (!record.toppedUp) {
+            record.toppedUp = true;
+            record.slope = record.bounty;
+        }
+        // The addition's own line is `slope` x (rise - present rise) / base. With base `Gain` it reaches the whole amount
+        // at the target, which is above the score of a running campaign.
+        uint256 slope = amount;
+        if (record.payoutBase == PayoutBase.Gain) {
+            slope = Math.ceilDiv(slope * _base(record), record.target - record.score);
+        }
+        record.slope += slope;
+        record.offset += slope * (record.score - record.startScore);
+        record.bounty += amount;
+    }
+
+    /// @dev Takes what is due in an ERC-20 token from the caller, and refuses a token that delivers another amount. Native
+    /// coin came with the call.
+    function _pull(address token, uint256 amount) internal {
+        if (token == NATIVE) {
+            return;
+        }
+        uint256 before = IERC20(token).balanceOf(address(this));
+        IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
+        uint256 received = IERC20(token).balanceOf(address(this)) - before;
         if (received != amount) {
-            revert Sonar_TokenDeliveredOtherAmount(address(token), received, amount);
+            revert Sonar_TokenDeliveredOtherAmount(token, received, amount);
         }
     }
 

@@ -17,7 +17,6 @@ def campaign_of(row: sqlite3.Row) -> KnownCampaign:
     return KnownCampaign(
         id=CampaignId(row["id"]),
         owner=Address(row["owner"]),
-        oracle=Address(row["oracle"]),
         admission=admission,
         transaction=row["created"],
         block=row["block"],
@@ -73,6 +72,7 @@ def _load_admission(text: str) -> Admission:
         key=KeyId(bytes.fromhex(fields["key"])),
         sealing_key=bytes.fromhex(fields["sealingKey"]),
         start_score=Ppm(fields["startScore"]),
+        oracle=Address(fields["oracle"]),
         owner=Address(fields["owner"]),
         valid_until=fields["validUntil"],
     )

@@ -52,14 +52,14 @@ def read_offer(
     Raises PolicyError for a Capsule that is not trusted, ProtocolError for an admission or spec that does not hold,
     StorageError and ChainError where something cannot be had.
     """
-    policy.trusts(campaign.oracle, network_capsule)
+    policy.trusts(campaign.admission.oracle, network_capsule)
     domain = Domain(client.chain_id, client.address)
     if hash_admission(domain, campaign.admission) != campaign.id:
         raise PolicyError("its admission does not hash to its id: the node at the RPC address is not honest")
     signature = admission_signature(client, campaign.transaction)
     if signature is None:
         raise PolicyError("it was created through another contract, so its Capsule's signature cannot be read")
-    verify_admission(domain, campaign.admission, signature, campaign.oracle)
+    verify_admission(domain, campaign.admission, signature)
     spec = Spec.parse(store.get(campaign.spec, max_bytes=MAX_SPEC_BYTES))
     spec.check_terms(client.campaign(campaign.id).terms)
     return Offer(campaign, domain, spec)

@@ -34,7 +34,6 @@ class KnownCampaign:
 
     id: CampaignId
     owner: Address
-    oracle: Address
     admission: Admission
     transaction: bytes
     block: int

@@ -202,7 +202,7 @@ class Worker:
 
     def offer(self, campaign: KnownCampaign, policy: Policy) -> Offer:
         """The campaign's verified offer, read once."""
-        policy.trusts(campaign.oracle, self._network.capsule)
+        policy.trusts(campaign.admission.oracle, self._network.capsule)
         if campaign.id not in self._offers:
             self._offers[campaign.id] = read_offer(self.client, self._store, campaign, policy, self._network.capsule)
         return self._offers[campaign.id]

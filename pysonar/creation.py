@@ -58,7 +58,6 @@ def make_plan(
     target: Any,
     deadline: Any,
     now: int,
-    oracle: Address,
     name: str | None,
     description: str,
     target_column: str,
@@ -90,7 +89,7 @@ def make_plan(
         payout={"target": parts_per_million(target, "target"), **(payout or {})},
     )
     model.check_weights(spec.encoding)
-    return Plan(model, features, labels, spec, spec.terms(bounty=escrow, deadline=at, oracle=oracle))
+    return Plan(model, features, labels, spec, spec.terms(bounty=escrow, deadline=at))
 
 
 def check_funds(plan: Plan, client: SonarClient, owner: Address) -> None:
@@ -156,7 +155,14 @@ def publish(
 
 
 def admit(
-    published: Published, plan: Plan, capsule: CapsuleClient, *, domain: Domain, owner: Address, now: int
+    published: Published,
+    plan: Plan,
+    capsule: CapsuleClient,
+    *,
+    domain: Domain,
+    oracle: Address,
+    owner: Address,
+    now: int,
 ) -> tuple[CampaignId, SignedAdmission]:
     """Asks for the admission and believes nothing of it that was not sent.
 
@@ -170,6 +176,7 @@ def admit(
         key=published.key,
         sealing_key=published.sealing_key,
         start_score=admission.start_score,
+        oracle=oracle,
         owner=owner,
         valid_until=admission.valid_until,
     )
@@ -177,7 +184,7 @@ def admit(
         asked, got = getattr(sent, field), getattr(admission, field)
         if asked != got:
             raise AdmissionMismatchError(f"the Capsule admitted {field} {_show(got)}, but {_show(asked)} was sent")
-    verify_admission(domain, admission, signed.signature, plan.terms.oracle)
+    verify_admission(domain, admission, signed.signature)
     if admission.valid_until <= now:
         raise AdmissionMismatchError(
             f"the admission is valid until {admission.valid_until}, but it is {now}: try again"

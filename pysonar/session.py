@@ -183,7 +183,6 @@ class Sonar:
             target=target,
             deadline=deadline,
             now=self.now(),
-            oracle=self.oracle,
             name=name,
             description=description,
             target_column=target_column,
@@ -206,7 +205,7 @@ class Sonar:
             allow_insecure_small_key=self._small,
         )
         campaign, signed = creation.admit(
-            published, plan, self.capsule, domain=self.domain, owner=self.address, now=self.now()
+            published, plan, self.capsule, domain=self.domain, oracle=self.oracle, owner=self.address, now=self.now()
         )
         transaction = self.client.sign(creation.escrow_call(plan, published, signed))
         draft = Draft(

@@ -42,11 +42,10 @@ interface ISonar {
         Copy
     }
 
-    /// @notice The terms of a campaign, fixed when it is created.
+    /// @notice The terms of a campaign, fixed when it is created; only the bounty can still rise.
     /// @param token the bounty's token; zero for the native coin. Mines should trust it: campaigns in one token share what
     /// the contract holds of it, so one whose balances change by themselves may leave credits uncovered
-    /// @param bounty the escrowed amount, in the token's smallest unit
-    /// @param oracle who signs settlements and the admission: an account, or a contract with EIP-1271
+    /// @param bounty the escrowed amount, in the token's smallest unit; `topUp` raises it
     /// @param bond what each gradient must carry, in wei
     /// @param slash the part of a bond that LeftOut and Unavailable lose, in ppm
     /// @param target the score at which the campaign is finished, in ppm; above the start score
@@ -61,7 +60,6 @@ interface ISonar {
     struct Terms {
         address token;
         uint128 bounty;
-        address oracle;
         uint96 bond;
         uint32 slash;
         uint32 target;
@@ -81,6 +79,8 @@ interface ISonar {
     /// @param key fingerprint of the Paillier public key of model version 0
     /// @param sealingKey the oracle's X25519 public key, to which gradients are sealed
     /// @param startScore the judge's score of the start model, in ppm
+    /// @param oracle who signs this and every settlement of the campaign: an account, or a contract with EIP-1271. It is
+    /// part of the id, so a signature that counts for one oracle cannot count for another that its signer also serves
     /// @param owner who may create the campaign
     /// @param validUntil the last second at which the campaign may be created
     struct Admission {
@@ -89,6 +89,7 @@ interface ISonar {
         bytes32 key;
         bytes32 sealingKey;
         uint32 startScore;
+        address oracle;
         address owner;
         uint40 validUntil;
     }
@@ -141,8 +142,9 @@ interface ISonar {
 
     /// @notice What `getCampaign` answers.
     /// @param owner who gets the refund and slashed bonds
+    /// @param oracle who signs the settlements
     /// @param status see `Status`
-    /// @param terms as given at creation
+    /// @param terms as given at creation, with the bounty as topped up since
     /// @param startScore the admitted score of version 0, in ppm
     /// @param score the present score, in ppm
     /// @param base the denominator of the payout formula, in ppm
@@ -150,6 +152,7 @@ interface ISonar {
     /// @param paid what all rounds together have credited to mines, in the token's smallest unit
     struct Campaign {
         address owner;
+        address oracle;
         Status status;
         Terms terms;
         uint32 startScore;
@@ -235,6 +238,15 @@ interface ISonar {
     /// @notice A round that stayed unsettled was given up: every bond was credited back, the model stays.
     event RoundExpired(bytes32 indexed id, uint32 indexed round);
 
+    /// @notice `from` added `amount` to a campaign's bounty, which is `bounty` since.
+    event BountyRaised(bytes32 indexed id, address indexed from, uint128 amount, uint128 bounty);
+
+    /// @notice The owner offered a campaign to `pendingOwner`; zero takes the offer back.
+    event CampaignTransferStarted(bytes32 indexed id, address indexed owner, address indexed pendingOwner);
+
+    /// @notice A campaign was accepted by its new owner.
+    event CampaignTransferred(bytes32 indexed id, address indexed previousOwner, address indexed newOwner);
+
     /// @notice A campaign reached its target or its last round; it takes no more gradients.
     event CampaignFinished(bytes32 indexed id, uint32 score);
 
@@ -251,6 +263,7 @@ interface ISonar {
     /// @notice The campaign's status does not allow the call.
     error Sonar_WrongStatus(bytes32 id, Status status);
     error Sonar_NotOwner(bytes32 id, address caller, address owner);
+    error Sonar_NotPendingOwner(bytes32 id, address caller, address pendingOwner);
     /// @notice The admission names another owner than the caller.
     error Sonar_AdmissionNotForCaller(address caller, address owner);
     error Sonar_AdmissionExpired(uint40 validUntil, uint256 time);
@@ -258,8 +271,10 @@ interface ISonar {
     error Sonar_BadSignature(address oracle, bytes32 digest);
     error Sonar_OracleZero();
     error Sonar_BountyZero();
+    /// @notice The bounty and what is to be added to it do not fit into 128 bits.
+    error Sonar_BountyOverflow(uint128 bounty, uint128 amount);
     error Sonar_WrongValue(uint256 sent, uint256 required);
-    /// @notice The token delivered less (or more) than the bounty.
+    /// @notice The token delivered less (or more) than was asked for.
     error Sonar_TokenDeliveredOtherAmount(address token, uint256 received, uint256 required);
     error Sonar_SlashAboveOne(uint32 slash);
     error Sonar_TargetOutOfRange(uint32 target, uint32 startScore);
@@ -350,6 +365,25 @@ interface ISonar {
     /// Sonar_RoundNotExpired, Sonar_WrongHead.
     function expireRound(bytes32 id, uint32 round, Entry[] calldata entries) external;
 
+    /// @notice Adds to the bounty of a running campaign, before its deadline. Anyone may call; what is not paid in the end
+    /// goes to the campaign's owner. Native bounty: send exactly `amount`; ERC-20: approve it, send none.
+    ///
+    /// The addition pays for what is still to come, and never lowers what any rise of the score pays: with `PayoutBase`
+    /// `Target` it pays (rise / target) x amount; with `Gain`, (rise / (target - present score)) x amount, so that the
+    /// whole bounty is still spent when the target is reached.
+    /// @dev Reverts: Sonar_CampaignUnknown, Sonar_WrongStatus, Sonar_DeadlinePassed, Sonar_BountyZero,
+    /// Sonar_BountyOverflow, Sonar_WrongValue, Sonar_TokenDeliveredOtherAmount, and whatever the token reverts with.
+    function topUp(bytes32 id, uint128 amount) external payable;
+
+    /// @notice Offers a campaign to another account, which becomes its owner when it accepts; zero takes the offer back.
+    /// Only the owner, at any time. Credits that the owner has stay the owner's.
+    /// @dev Reverts: Sonar_CampaignUnknown, Sonar_NotOwner.
+    function transferCampaign(bytes32 id, address to) external;
+
+    /// @notice Makes the caller, to whom the campaign was offered, its owner.
+    /// @dev Reverts: Sonar_CampaignUnknown, Sonar_NotPendingOwner.
+    function acceptCampaign(bytes32 id) external;
+
     /// @notice Ends a campaign and credits what is left of its bounty to its owner. Only the owner, with no round
     /// pending, and only once it is finished, past its deadline, or as long as no round has advanced (cancel).
     /// @dev Reverts: Sonar_CampaignUnknown, Sonar_NotOwner, Sonar_WrongStatus, Sonar_RoundPending, Sonar_NotClosable.
@@ -370,6 +404,9 @@ interface ISonar {
 
     /// @notice The campaign's present round. Reverts: Sonar_CampaignUnknown.
     function getRound(bytes32 id) external view returns (Round memory);
+
+    /// @notice To whom the campaign is offered; zero if to nobody. Reverts: Sonar_CampaignUnknown.
+    function pendingOwner(bytes32 id) external view returns (address);
 
     /// @notice The round in which `mine` last submitted, plus one; 0 if never. Reverts: Sonar_CampaignUnknown.
     function lastSubmission(bytes32 id, address mine) external view returns (uint32);

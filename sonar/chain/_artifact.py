@@ -1,4 +1,4 @@
-"""The compiled contract that ships as package data, and what only its ABI knows: selectors, event topics, errors."""
+"""The compiled contracts that ship as package data, and what only their ABIs know: selectors, event topics, errors."""
 
 import json
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ Artifact = Mapping[str, Any]
 
 
 @cache
-def artifact() -> Artifact:
-    """The compiled contract; raises ChainError if the installation lacks it."""
-    file = files("sonar.chain") / "data" / "Sonar.json"
+def artifact(contract: str = "Sonar") -> Artifact:
+    """A compiled contract; raises ChainError if the installation lacks it."""
+    file = files("sonar.chain") / "data" / f"{contract}.json"
     try:
         loaded: Artifact = json.loads(file.read_text())
     except FileNotFoundError as error:
         raise ChainError(
-            "the installation lacks the compiled contract: run scripts/compile, or install again"
+            f"the installation lacks the compiled contract {contract}: run scripts/compile, or install again"
         ) from error
     return loaded
 
@@ -50,7 +50,8 @@ def event_topic(entry: Mapping[str, Any]) -> bytes:
 
 @cache
 def _errors() -> dict[bytes, Mapping[str, Any]]:
-    entries = [entry for entry in artifact()["abi"] if entry["type"] == "error"]
+    known = (*artifact()["abi"], *artifact("CapsuleCommittee")["abi"])
+    entries = [entry for entry in known if entry["type"] == "error"]
     return {function_abi_to_4byte_selector(entry): entry for entry in (*entries, *_BUILT_IN)}
 
 
@@ -70,13 +71,14 @@ def decode_revert(data: bytes) -> ContractRevertError:
     return ContractRevertError(entry["name"], arguments)
 
 
-def runtime_matches(code: bytes) -> bool:
+def runtime_matches(code: bytes, contract: str = "Sonar") -> bool:
     """Whether deployed code is the compiled contract, whatever its immutables (domain, own address) were set to."""
-    expected = bytearray.fromhex(artifact()["deployedBytecode"].removeprefix("0x"))
+    compiled = artifact(contract)
+    expected = bytearray.fromhex(compiled["deployedBytecode"].removeprefix("0x"))
     if len(code) != len(expected):
         return False
     found = bytearray(code)
-    for places in artifact()["immutableReferences"].values():
+    for places in compiled["immutableReferences"].values():
         for place in places:
             span = slice(place["start"], place["start"] + place["length"])
             expected[span] = found[span] = bytes(place["length"])

@@ -8,7 +8,8 @@ from sonar.chain.records import NATIVE, Admission, Entry, Settlement, Terms
 from sonar.units import Address, CampaignId, Cid, Digest, Wei
 
 __all__ = [
-    "Call", "close_campaign", "create_campaign", "expire_round", "settle_round", "submit_gradient", "withdraw",
+    "Call", "accept_campaign", "close_campaign", "create_campaign", "expire_round", "settle_round", "submit_gradient",
+    "top_up", "transfer_campaign", "withdraw",
 ]  # fmt: skip
 
 
@@ -50,6 +51,21 @@ def settle_round(settlement: Settlement, entries: Sequence[Entry], signature: by
 def expire_round(campaign: CampaignId, round: int, entries: Sequence[Entry]) -> Call:  # noqa: A002
     """Gives up a round whose settlement window has passed."""
     return Call("expireRound", (campaign, round, [entry.to_abi() for entry in entries]))
+
+
+def top_up(campaign: CampaignId, amount: Wei, token: Address = NATIVE) -> Call:
+    """Adds to a running campaign's bounty, which is in `token`; native coin travels with the transaction."""
+    return Call("topUp", (campaign, amount), amount if token == NATIVE else _NOTHING)
+
+
+def transfer_campaign(campaign: CampaignId, to: Address) -> Call:
+    """Offers a campaign to another account; the zero address takes the offer back."""
+    return Call("transferCampaign", (campaign, to))
+
+
+def accept_campaign(campaign: CampaignId) -> Call:
+    """Takes over a campaign that was offered to the account."""
+    return Call("acceptCampaign", (campaign,))
 
 
 def close_campaign(campaign: CampaignId) -> Call:

@@ -121,6 +121,7 @@ class SonarClient:
             return CampaignRecord(
                 campaign,
                 Address(to_checksum_address(got["owner"])),
+                Address(to_checksum_address(got["oracle"])),
                 Status(got["status"]),
                 terms,
                 Ppm(got["startScore"]),
@@ -143,6 +144,11 @@ class SonarClient:
             got["expiresAt"],
             got["open"],
         )
+
+    def pending_owner(self, campaign: CampaignId) -> Address | None:
+        """To whom the campaign is offered, or None."""
+        found = Address(to_checksum_address(self._view("pendingOwner", campaign)))
+        return None if found == NATIVE else found
 
     def last_submission(self, campaign: CampaignId, mine: Address) -> int | None:
         """The round in which the mine last submitted, or None if it never did."""
@@ -276,7 +282,6 @@ def _terms(got: Mapping[str, Any]) -> Terms:
     return Terms(
         Address(to_checksum_address(got["token"])),
         Wei(got["bounty"]),
-        Address(to_checksum_address(got["oracle"])),
         Wei(got["bond"]),
         Ppm(got["slash"]),
         Ppm(got["target"]),

@@ -1,4 +1,4 @@
-"""Compiles the contract into the package data that every other module reads; for developers only.
+"""Compiles the contracts into the package data that every other module reads; for developers only.
 
 The same sources always give the same bytes: the compiler is pinned, the sources are named by their place below the
 repository's root, and no metadata hash is appended to the bytecode.
@@ -16,14 +16,17 @@ from typing import Any
 from sonar import canonical
 from sonar.chain.errors import ChainError
 
-__all__ = ["CompileError", "compile_sonar", "dump_artifact", "sources"]
+__all__ = ["SHIPPED", "CompileError", "compile_contract", "compile_file", "dump_artifact", "sources"]
 
 SOLC_VERSION = "0.8.37"
 EVM_VERSION = "paris"
 """The newest version that all chains know on which Sonar is tested: Ganache 7 stops at Shanghai."""
 OPTIMIZER_RUNS = 1_000
 
-_ROOT_SOURCE = "contracts/Sonar.sol"
+SHIPPED = ("Sonar", "CapsuleCommittee")
+"""The contracts that ship as package data, each compiled from the file of its name."""
+
+_OUTPUTS = ("abi", "evm.bytecode.object", "evm.deployedBytecode")
 _IMPORT = re.compile(r'^\s*import\s+(?:[^"\';]*\sfrom\s+)?["\']([^"\']+)["\']', re.MULTILINE)
 
 
@@ -31,38 +34,18 @@ class CompileError(ChainError):
     """The sources cannot be read or compiled, or there is no compiler."""
 
 
-def compile_sonar(root: Path) -> dict[str, Any]:
-    """The compiled contract of the repository at `root`, ready to be written as package data."""
-    from solcx.wrapper import get_solc_version
+def compile_contract(root: Path, name: str) -> dict[str, Any]:
+    """A compiled contract of the repository at `root`, ready to be written as package data."""
+    file = _file(name)
+    return _compile_request(root, _request(root, file, {"*": {name: _OUTPUTS}}), file)[name]
 
-    request = {
-        "language": "Solidity",
-        "sources": {name: {"content": text} for name, text in sources(root).items()},
-        "settings": {
-            "evmVersion": EVM_VERSION,
-            "optimizer": {"enabled": True, "runs": OPTIMIZER_RUNS},
-            "viaIR": True,
-            "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
-            "outputSelection": {"*": {"Sonar": ["abi", "evm.bytecode.object", "evm.deployedBytecode"]}},
-        },
-    }
-    compiler = _compiler(root)
-    answer = _compile(compiler, request)
-    _refuse_warnings(answer)
-    contract = answer["contracts"][_ROOT_SOURCE]["Sonar"]
-    runtime = contract["evm"]["deployedBytecode"]
-    return {
-        "contractName": "Sonar",
-        "abi": contract["abi"],
-        "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
-        "deployedBytecode": "0x" + runtime["object"],
-        "immutableReferences": runtime["immutableReferences"],
-        "compiler": str(get_solc_version(compiler, with_commit_hash=True)),
-        "evmVersion": EVM_VERSION,
-        "optimizerRuns": OPTIMIZER_RUNS,
-        "viaIR": True,
-        "sourceSha256": sha256(canonical.dumps(request)).hexdigest(),
-    }
+
+def compile_file(root: Path, file: str) -> dict[str, dict[str, Any]]:
+    """All contracts of one source below `root`, by name, compiled as those that ship.
+
+    Each source is compiled by itself: the optimizer's output may depend on what is compiled beside it.
+    """
+    return _compile_request(root, _request(root, file, {file: {"*": _OUTPUTS}}), file)
 
 
 def dump_artifact(artifact: Mapping[str, Any]) -> str:
@@ -70,10 +53,10 @@ def dump_artifact(artifact: Mapping[str, Any]) -> str:
     return json.dumps(artifact, indent=1, sort_keys=True) + "\n"
 
 
-def sources(root: Path) -> dict[str, str]:
-    """The contract's source and all that it imports, by import name: own files from `contracts`, others from npm."""
+def sources(root: Path, file: str) -> dict[str, str]:
+    """A source and all that it imports, by import name: own files from `contracts`, others from npm."""
     found: dict[str, str] = {}
-    queue = [_ROOT_SOURCE]
+    queue = [file]
     while queue:
         name = queue.pop()
         if name in found:
@@ -88,6 +71,53 @@ def sources(root: Path) -> dict[str, str]:
             for target in _IMPORT.findall(found[name])
         ]
     return dict(sorted(found.items()))
+
+
+def _file(contract: str) -> str:
+    return f"contracts/{contract}.sol"
+
+
+def _request(root: Path, file: str, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The compiler's standard JSON input."""
+    return {
+        "language": "Solidity",
+        "sources": {name: {"content": text} for name, text in sources(root, file).items()},
+        "settings": {
+            "evmVersion": EVM_VERSION,
+            "optimizer": {"enabled": True, "runs": OPTIMIZER_RUNS},
+            "viaIR": True,
+            "metadata": {"appendCBOR": False, "bytecodeHash": "none"},
+            "outputSelection": outputs,
+        },
+    }
+
+
+def _compile_request(root: Path, request: Mapping[str, Any], file: str) -> dict[str, dict[str, Any]]:
+    """The compiled contracts of the request's main source, by name."""
+    from solcx.wrapper import get_solc_version
+
+    compiler = _compiler(root)
+    answer = _compile(compiler, request)
+    _refuse_warnings(answer)
+    version = str(get_solc_version(compiler, with_commit_hash=True))
+    digest = sha256(canonical.dumps(request)).hexdigest()
+    return {name: _artifact(name, contract, version, digest) for name, contract in answer["contracts"][file].items()}
+
+
+def _artifact(name: str, contract: Mapping[str, Any], compiler: str, digest: str) -> dict[str, Any]:
+    runtime = contract["evm"]["deployedBytecode"]
+    return {
+        "contractName": name,
+        "abi": contract["abi"],
+        "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
+        "deployedBytecode": "0x" + runtime["object"],
+        "immutableReferences": runtime["immutableReferences"],
+        "compiler": compiler,
+        "evmVersion": EVM_VERSION,
+        "optimizerRuns": OPTIMIZER_RUNS,
+        "viaIR": True,
+        "sourceSha256": digest,
+    }
 
 
 def _compile(compiler: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -125,7 +155,7 @@ def _refuse_warnings(answer: Mapping[str, Any]) -> None:
     own = [
         problem["formattedMessage"]
         for problem in answer.get("errors", ())
-        if problem.get("sourceLocation", {}).get("file", _ROOT_SOURCE).startswith("contracts/")
+        if problem.get("sourceLocation", {}).get("file", "contracts/").startswith("contracts/")
     ]
     if own:
         raise CompileError("the contract compiles with warnings:\n" + "\n".join(own))

@@ -112,11 +112,15 @@ _SENTENCES = {
     "Sonar_CampaignUnknown": "the contract knows no campaign {id}: check the id and the network file",
     "Sonar_WrongStatus": "campaign {id} is {status}, which does not allow this",
     "Sonar_NotOwner": "campaign {id} belongs to {owner}, not to {caller}: use the owner's account",
+    "Sonar_NotPendingOwner": (
+        "campaign {id} is offered to {pendingOwner}, not to {caller}: ask its owner to offer it to this account"
+    ),
     "Sonar_AdmissionNotForCaller": "the admission is for {owner}, not for {caller}: use the account that asked for it",
     "Sonar_AdmissionExpired": "the admission was valid until {validUntil}, but it is {time}: ask for another",
-    "Sonar_BadSignature": "{digest} is not signed by the campaign's oracle {oracle}",
+    "Sonar_BadSignature": "{digest} is not signed by the campaign's oracle {oracle}: ask the Capsule to sign it",
     "Sonar_OracleZero": "the oracle is the zero address: name the Capsule's address",
     "Sonar_BountyZero": "the bounty is zero: give more than nothing",
+    "Sonar_BountyOverflow": "the bounty {bounty} and {amount} more are above 2^128 - 1: add less",
     "Sonar_WrongValue": "{sent} wei was sent with the transaction, but exactly {required} wei is required",
     "Sonar_TokenDeliveredOtherAmount": (
         "token {token} delivered {received} instead of {required}: tokens that take a fee cannot be bounties"
@@ -154,6 +158,9 @@ _SENTENCES = {
     "Sonar_NothingOwed": "account {account} is owed nothing in token {token}",
     "Sonar_ToZero": "the receiver is the zero address: name an account",
     "Sonar_TransferFailed": "{to} did not take {amount} wei: withdraw to an account that accepts payments",
+    "CapsuleCommittee_SizeOutOfRange": "a committee of {size} members is not possible: give 1 to {maximum}",
+    "CapsuleCommittee_ThresholdOutOfRange": "{threshold} of {size} members cannot sign: give 1 to {size}",
+    "CapsuleCommittee_MembersNotAscending": "member {index} {member} is not above the one before: sort them, each once",
     "ReentrancyGuardReentrantCall": "the contract was entered again during its own call",
     "SafeERC20FailedOperation": "token {token} refused the transfer: check balance and allowance",
     "Error": "the contract refused the call: {reason}",

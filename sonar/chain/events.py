@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from sonar.chain.client import SonarClient
 
 __all__ = [
-    "CampaignClosed", "CampaignCreated", "CampaignFinished", "Event", "EventCursor", "GradientJudged",
-    "GradientSubmitted", "RoundExpired", "RoundSettled", "Withdrawn", "campaign_events", "decode_log",
+    "BountyRaised", "CampaignClosed", "CampaignCreated", "CampaignFinished", "CampaignTransferStarted",
+    "CampaignTransferred", "Event", "EventCursor", "GradientJudged", "GradientSubmitted", "RoundExpired",
+    "RoundSettled", "Withdrawn", "campaign_events", "decode_log",
 ]  # fmt: skip
 
 _LONGEST_CID = 100
@@ -109,6 +110,34 @@ class RoundExpired(_Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BountyRaised(_Event):
+    """`sender` added `amount` to the bounty, which is `bounty` since."""
+
+    id: CampaignId
+    sender: Address
+    amount: Wei
+    bounty: Wei
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignTransferStarted(_Event):
+    """The owner offered the campaign to `pending_owner`; the zero address: took the offer back."""
+
+    id: CampaignId
+    owner: Address
+    pending_owner: Address
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignTransferred(_Event):
+    """The campaign has a new owner."""
+
+    id: CampaignId
+    previous_owner: Address
+    new_owner: Address
+
+
+@dataclass(frozen=True, slots=True)
 class CampaignFinished(_Event):
     """A campaign reached its target or its last round."""
 
@@ -141,6 +170,9 @@ Event = (
     | GradientJudged
     | RoundSettled
     | RoundExpired
+    | BountyRaised
+    | CampaignTransferStarted
+    | CampaignTransferred
     | CampaignFinished
     | CampaignClosed
     | Withdrawn
@@ -262,8 +294,8 @@ def _cid(data: bytes) -> Cid:
 
 def _created(place: _Place, v: Mapping[str, Any]) -> Event:
     terms, admission = list(v["terms"]), list(v["admission"])
-    terms[0], terms[2], terms[6] = _address(terms[0]), _address(terms[2]), PayoutBase(terms[6])
-    admission[5] = _address(admission[5])
+    terms[0], terms[5] = _address(terms[0]), PayoutBase(terms[5])
+    admission[5], admission[6] = _address(admission[5]), _address(admission[6])
     return CampaignCreated(
         *place,
         CampaignId(v["id"]),
@@ -326,6 +358,15 @@ _BUILDERS: dict[str, _Builder] = {
     "GradientJudged": _judged,
     "RoundSettled": _settled,
     "RoundExpired": lambda place, v: RoundExpired(*place, CampaignId(v["id"]), v["round"]),
+    "BountyRaised": lambda place, v: BountyRaised(
+        *place, CampaignId(v["id"]), _address(v["from"]), Wei(v["amount"]), Wei(v["bounty"])
+    ),
+    "CampaignTransferStarted": lambda place, v: CampaignTransferStarted(
+        *place, CampaignId(v["id"]), _address(v["owner"]), _address(v["pendingOwner"])
+    ),
+    "CampaignTransferred": lambda place, v: CampaignTransferred(
+        *place, CampaignId(v["id"]), _address(v["previousOwner"]), _address(v["newOwner"])
+    ),
     "CampaignFinished": lambda place, v: CampaignFinished(*place, CampaignId(v["id"]), Ppm(v["score"])),
     "CampaignClosed": lambda place, v: CampaignClosed(
         *place, CampaignId(v["id"]), _address(v["owner"]), Wei(v["refund"])

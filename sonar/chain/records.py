@@ -64,11 +64,10 @@ def _abi(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Terms(_AbiRecord):
-    """What a campaign promises, fixed at creation. Amounts in wei, times and durations in seconds, the rest in ppm."""
+    """What a campaign promises; only its bounty can still rise. Amounts in wei, times and durations in s, else ppm."""
 
     token: Address
     bounty: Wei
-    oracle: Address
     bond: Wei
     slash: Ppm
     target: Ppm
@@ -91,6 +90,7 @@ class Admission(_AbiRecord):
     key: KeyId
     sealing_key: bytes
     start_score: Ppm
+    oracle: Address
     owner: Address
     valid_until: int
 
@@ -102,6 +102,7 @@ class Admission(_AbiRecord):
             "key": self.key,
             "sealingKey": self.sealing_key,
             "startScore": self.start_score,
+            "oracle": self.oracle,
             "owner": self.owner,
             "validUntil": self.valid_until,
         }
@@ -169,6 +170,7 @@ class CampaignRecord:
 
     id: CampaignId
     owner: Address
+    oracle: Address
     status: Status
     terms: Terms
     start_score: Ppm

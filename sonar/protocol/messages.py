@@ -34,8 +34,8 @@ def _fields(*pairs: str) -> list[dict[str, str]]:
 
 _ADMISSION = {
     "Admission": _fields(
-        "bytes32 spec", "bytes32 model", "bytes32 key", "bytes32 sealingKey", "uint32 startScore", "address owner",
-        "uint40 validUntil",
+        "bytes32 spec", "bytes32 model", "bytes32 key", "bytes32 sealingKey", "uint32 startScore",
+        "address oracle", "address owner", "uint40 validUntil",
     )
 }  # fmt: skip
 _SETTLEMENT = {
@@ -114,9 +114,9 @@ def sign_settlement(domain: Domain, settlement: Settlement, account: LocalAccoun
     return bytes(account.sign_message(_settlement(domain, settlement)).signature)
 
 
-def verify_admission(domain: Domain, admission: Admission, signature: bytes, signer: Address) -> None:
-    """Raises SignatureError unless `signer` signed the admission for this domain."""
-    _verify(_admission(domain, admission), signature, signer, "admission")
+def verify_admission(domain: Domain, admission: Admission, signature: bytes) -> None:
+    """Raises SignatureError unless the oracle that the admission names signed it for this domain."""
+    _verify(_admission(domain, admission), signature, admission.oracle, "admission")
 
 
 def verify_settlement(domain: Domain, settlement: Settlement, signature: bytes, signer: Address) -> None:

@@ -334,12 +334,11 @@ class Spec(_Strict):
         except ValidationError as error:
             raise SpecError(f"the campaign spec is not valid: {_first(error)}") from error
 
-    def terms(self, *, bounty: Wei, deadline: int, oracle: Address, token: Address = NATIVE) -> Terms:
-        """The on-chain terms that this spec promises, for a bounty, a deadline (Unix seconds) and a Capsule."""
+    def terms(self, *, bounty: Wei, deadline: int, token: Address = NATIVE) -> Terms:
+        """The on-chain terms that this spec promises, for a bounty and a deadline (Unix seconds)."""
         return Terms(
             token=token,
             bounty=bounty,
-            oracle=oracle,
             bond=Wei(self.payout.bond),
             slash=Ppm(self.payout.slash),
             target=Ppm(self.payout.target),
@@ -355,7 +354,7 @@ class Spec(_Strict):
 
     def check_terms(self, terms: Terms) -> None:
         """Raises SpecError unless the contract's terms are the ones that this spec promises."""
-        promised = self.terms(bounty=terms.bounty, deadline=terms.deadline, oracle=terms.oracle, token=terms.token)
+        promised = self.terms(bounty=terms.bounty, deadline=terms.deadline, token=terms.token)
         for field in Terms.__dataclass_fields__:
             says, holds = getattr(promised, field), getattr(terms, field)
             if says != holds:

@@ -58,13 +58,13 @@ def _play(client: SonarClient, oracle: LocalAccount, **changes: object) -> Stage
     assert client.account is not None
     now = client.now()
     terms = Terms(
-        NATIVE, ether(1), Address(oracle.address), ether("0.01"), Ppm(100_000), Ppm(800_000), PayoutBase.TARGET,
+        NATIVE, ether(1), ether("0.01"), Ppm(100_000), Ppm(800_000), PayoutBase.TARGET,
         Ppm(1_000), 2, 4, 10, 600, 600, now + 7200,
     )  # fmt: skip
     terms = replace(terms, **changes)  # type: ignore[arg-type]
     admission = Admission(
         digest_of(b"spec"), digest_of(b"model"), KeyId(digest_of(b"key 0")), digest_of(b"sealing"), Ppm(100_000),
-        Address(client.account.address), now + 3600,
+        Address(oracle.address), Address(client.account.address), now + 3600,
     )  # fmt: skip
     domain = Domain(client.chain_id, client.address)
     call = calls.create_campaign(

@@ -200,8 +200,7 @@ class Scientist:
         draft = self.draft(spec)
         given = self.admit(draft)
         chain = self.world.chain_for(self.account)
-        oracle = Address(self.world.attester.address)
-        terms = draft.parsed.terms(bounty=ether(1), deadline=chain.now() + seconds, oracle=oracle)
+        terms = draft.parsed.terms(bounty=ether(1), deadline=chain.now() + seconds)
         chain.transact(create_campaign(terms, given.admission, given.signature, draft.spec.cid, draft.model.cid))
         return self.taking_part_in(hash_admission(self.world.domain, given.admission), draft)
 

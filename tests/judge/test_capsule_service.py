@@ -122,7 +122,8 @@ def test_an_admission_is_signed_for_what_was_sent_and_can_be_asked_for_again(wor
     before = world.chain.now()
     given = scientist.admit(draft)
     admission = given.admission
-    verify_admission(world.domain, admission, given.signature, Address(world.attester.address))
+    assert admission.oracle == world.attester.address
+    verify_admission(world.domain, admission, given.signature)
     assert (admission.spec, admission.model, admission.key) == (
         draft.spec.digest, draft.model.digest, draft.key.key_id,
     )  # fmt: skip

@@ -186,13 +186,11 @@ class Stage:
         document = self.store.put(changes.get("spec_bytes") or spec.to_bytes())
         oracle: LocalAccount = changes.get("oracle", self.attester)
         now = self.client.now()
-        terms = changes.get("terms_spec", spec).terms(
-            bounty=ether(1), deadline=now + changes.get("seconds", 7200), oracle=Address(oracle.address)
-        )
+        terms = changes.get("terms_spec", spec).terms(bounty=ether(1), deadline=now + changes.get("seconds", 7200))
         admission = Admission(
             spec=document.digest, model=model.digest, key=changes.get("key", self.paillier.public.key_id),
-            sealing_key=self.sealing.public, start_score=Ppm(100_000), owner=Address(self.owner.address),
-            valid_until=now + 3600,
+            sealing_key=self.sealing.public, start_score=Ppm(100_000), oracle=Address(oracle.address),
+            owner=Address(self.owner.address), valid_until=now + 3600,
         )  # fmt: skip
         signature = sign_admission(self.domain, admission, oracle)
         self.client.transact(calls.create_campaign(terms, admission, signature, document.cid, model.cid))

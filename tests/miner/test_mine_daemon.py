@@ -12,8 +12,9 @@ from mine.records import State
 from sonar import syft
 from sonar.chain.records import Verdict
 from sonar.protocol.errors import SignatureError
+from sonar.protocol.messages import hash_admission
 from sonar.protocol.payloads import design_matrix
-from sonar.units import ether
+from sonar.units import Address, ether
 
 
 def test_the_posted_gradient_is_the_plain_training_step(stage, opened_mine):
@@ -352,8 +353,10 @@ def test_a_node_that_invents_an_admission_is_not_believed(stage, opened_mine):
     # An attacker can make a consistent campaign of her own, but not the trusted Capsule's signature under it.
     by_attacker = stage.campaign(stage.spec(name="trap"), oracle=stage.new_account())
     worker.follow(policy)
+    theirs = ledger.campaign(by_attacker)
+    renamed = replace(theirs.admission, oracle=Address(stage.attester.address))
     with pytest.raises(SignatureError):
-        worker.offer(replace(ledger.campaign(by_attacker), oracle=stage.attester.address), policy)
+        worker.offer(replace(theirs, id=hash_admission(stage.domain, renamed), admission=renamed), policy)
     assert worker.offer(known, policy).spec.name == "test"
 
 

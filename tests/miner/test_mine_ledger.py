@@ -18,9 +18,11 @@ from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei, ether
 ID, OTHER = CampaignId(b"\x01" * 32), CampaignId(b"\x02" * 32)
 MINE, OWNER = Address("0x" + "11" * 20), Address("0x" + "22" * 20)
 TERMS = Terms(
-    NATIVE, ether(1), OWNER, Wei(10), Ppm(100_000), Ppm(900_000), PayoutBase.TARGET, Ppm(1), 2, 3, 5, 60, 600, 10**10
+    NATIVE, ether(1), Wei(10), Ppm(100_000), Ppm(900_000), PayoutBase.TARGET, Ppm(1), 2, 3, 5, 60, 600, 10**10
 )
-ADMISSION = Admission(Digest(b"s" * 32), Digest(b"m" * 32), KeyId(b"k" * 32), b"x" * 32, Ppm(100_000), OWNER, 10**10)
+ADMISSION = Admission(
+    Digest(b"s" * 32), Digest(b"m" * 32), KeyId(b"k" * 32), b"x" * 32, Ppm(100_000), OWNER, OWNER, 10**10
+)
 
 
 def created(campaign: CampaignId = ID) -> CampaignCreated:
@@ -172,7 +174,7 @@ def test_the_policy_refuses_and_names_the_setting(settings, paid, token, verdict
     from dataclasses import replace
 
     terms = replace(TERMS, token=Address(token))
-    record = CampaignRecord(ID, OWNER, Status.RUNNING, terms, Ppm(0), Ppm(0), Ppm(900_000), 0, Wei(paid))
+    record = CampaignRecord(ID, OWNER, OWNER, Status.RUNNING, terms, Ppm(0), Ppm(0), Ppm(900_000), 0, Wei(paid))
     with pytest.raises(PolicyError, match=says):
         Policy(**settings).check(record, verdicts)
     Policy(tokens=[token]).check(record, [Verdict.LEFT_OUT, Verdict.KEPT])

@@ -11,9 +11,7 @@ from sonar import canonical
 from sonar.protocol.errors import SpecError
 from sonar.protocol.spec import MAX_SPEC_BYTES, Encoding, Feature, Payout, Rounds, Spec
 from sonar.syft import Layout, PublicKey, Schedule
-from sonar.units import Address, Wei
-
-ORACLE = Address("0x" + "11" * 20)
+from sonar.units import Wei
 
 
 def make_spec(**changes: object) -> Spec:
@@ -224,13 +222,13 @@ def test_a_default_left_out_is_refused_so_that_one_spec_has_one_digest():
 
 def test_terms_from_the_spec_pass_its_own_check():
     spec = make_spec()
-    spec.check_terms(spec.terms(bounty=Wei(5), deadline=100, oracle=ORACLE))
+    spec.check_terms(spec.terms(bounty=Wei(5), deadline=100))
 
 
 @pytest.mark.parametrize("field", ["bond", "slash", "target", "min_gain", "min_mines", "round_size", "max_rounds",
                                    "round_seconds", "settlement_seconds"])  # fmt: skip
 def test_terms_that_break_the_specs_promise_are_named(field):
     spec = make_spec()
-    terms = spec.terms(bounty=Wei(5), deadline=100, oracle=ORACLE)
+    terms = spec.terms(bounty=Wei(5), deadline=100)
     with pytest.raises(SpecError, match=f"the spec promises {field} = "):
         spec.check_terms(replace(terms, **{field: getattr(terms, field) + 1}))

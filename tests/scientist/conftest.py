@@ -144,6 +144,7 @@ class PlayedCapsule(httpx.BaseTransport):
             key=model.key.key_id,
             sealing_key=self.sealing.public,
             start_score=Ppm(int((found == labels).mean() * 1_000_000)),
+            oracle=Address(self.attester.address),
             owner=self.owner,
             valid_until=self.now() + 3600,
         )
