@@ -21,6 +21,23 @@ contract FeeToken is HonestToken {
     }
 }
 
+/// @notice Behaves until it is told to keep one per cent of every transfer.
+contract LateFeeToken is HonestToken {
+    bool public charging;
+
+    function charge() external {
+        charging = true;
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        uint256 fee = charging && from != address(0) ? amount / 100 : 0;
+        super._update(from, to, amount - fee);
+        if (fee > 0) {
+            super._update(from, address(this), fee);
+        }
+    }
+}
+
 /// @notice Delivers more than was asked for.
 contract GenerousToken is HonestToken {
     function transferFrom(address from, address to, uint256 amount) public override returns (bool) {
