@@ -8,9 +8,34 @@ from eth_account.signers.local import LocalAccount
 
 from sonar.chain import calls
 from sonar.chain.client import Receipt, SonarClient, entries_head
+from sonar.chain.committee import Committee
 from sonar.chain.records import NATIVE, Admission, Entry, Outcome, PayoutBase, Settlement, Terms, Verdict
+from sonar.protocol.committee import join_signatures
 from sonar.protocol.messages import Domain, hash_admission, sign_admission, sign_settlement
 from sonar.units import Address, CampaignId, Cid, KeyId, Ppm, digest_of, ether
+
+
+@dataclass
+class Panel:
+    """A deployed committee and those of its members who sign: an oracle like an account."""
+
+    committee: Committee
+    signers: list[LocalAccount]
+
+    @property
+    def address(self) -> str:
+        """Where the committee is."""
+        return self.committee.address
+
+
+Oracle = LocalAccount | Panel
+
+
+def signed(by: Callable[[LocalAccount], bytes], oracle: Oracle) -> bytes:
+    """The oracle's signature of what `by` signs for one account."""
+    if isinstance(oracle, Panel):
+        return join_signatures({Address(signer.address): by(signer) for signer in oracle.signers})
+    return by(oracle)
 
 
 @dataclass
@@ -18,7 +43,7 @@ class Stage:
     """One campaign with its actors."""
 
     owner: SonarClient
-    oracle: LocalAccount
+    oracle: Oracle
     domain: Domain
     id: CampaignId
     terms: Terms
@@ -49,11 +74,11 @@ class Stage:
 
     def settle(self, relayer: SonarClient, settlement: Settlement, entries: list[Entry]) -> Receipt:
         """Relays a settlement that the oracle signs."""
-        signature = sign_settlement(self.domain, settlement, self.oracle)
+        signature = signed(lambda account: sign_settlement(self.domain, settlement, account), self.oracle)
         return relayer.transact(calls.settle_round(settlement, entries, signature))
 
 
-def _play(client: SonarClient, oracle: LocalAccount, **changes: object) -> Stage:
+def _play(client: SonarClient, oracle: Oracle, **changes: object) -> Stage:
     """Creates a campaign for the client's account."""
     assert client.account is not None
     now = client.now()
@@ -67,9 +92,8 @@ def _play(client: SonarClient, oracle: LocalAccount, **changes: object) -> Stage
         Address(oracle.address), Address(client.account.address), now + 3600,
     )  # fmt: skip
     domain = Domain(client.chain_id, client.address)
-    call = calls.create_campaign(
-        terms, admission, sign_admission(domain, admission, oracle), Cid("bafkreispec"), Cid("bafkreimodel")
-    )
+    signature = signed(lambda account: sign_admission(domain, admission, account), oracle)
+    call = calls.create_campaign(terms, admission, signature, Cid("bafkreispec"), Cid("bafkreimodel"))
     created = client.transact(call)
     return Stage(client, oracle, domain, hash_admission(domain, admission), terms, admission, created)
 
@@ -88,6 +112,12 @@ def stage(client_for: Callable[..., SonarClient], new_account: Callable[..., Loc
 def play() -> Callable[..., Stage]:
     """Creates a campaign for a client's account with an oracle; keyword arguments change its terms."""
     return _play
+
+
+@pytest.fixture(scope="session")
+def panel() -> Callable[[Committee, list[LocalAccount]], Panel]:
+    """Makes an oracle of a committee and those of its members who sign."""
+    return Panel
 
 
 @pytest.fixture
