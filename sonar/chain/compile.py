@@ -27,6 +27,8 @@ SHIPPED = ("Sonar", "CapsuleCommittee")
 """The contracts that ship as package data, each compiled from the file of its name."""
 
 _OUTPUTS = ("abi", "evm.bytecode.object", "evm.deployedBytecode")
+_SYNTAX = {"": ["ast"]}
+"""Asked of every source: only its syntax tree knows an immutable by name."""
 _IMPORT = re.compile(r'^\s*import\s+(?:[^"\';]*\sfrom\s+)?["\']([^"\']+)["\']', re.MULTILINE)
 
 
@@ -37,7 +39,7 @@ class CompileError(ChainError):
 def compile_contract(root: Path, name: str) -> dict[str, Any]:
     """A compiled contract of the repository at `root`, ready to be written as package data."""
     file = _file(name)
-    return _compile_request(root, _request(root, file, {"*": {name: _OUTPUTS}}), file)[name]
+    return _compile_request(root, _request(root, file, {"*": {name: _OUTPUTS, **_SYNTAX}}), file)[name]
 
 
 def compile_file(root: Path, file: str) -> dict[str, dict[str, Any]]:
@@ -45,7 +47,7 @@ def compile_file(root: Path, file: str) -> dict[str, dict[str, Any]]:
 
     Each source is compiled by itself: the optimizer's output may depend on what is compiled beside it.
     """
-    return _compile_request(root, _request(root, file, {file: {"*": _OUTPUTS}}), file)
+    return _compile_request(root, _request(root, file, {file: {"*": _OUTPUTS}, "*": _SYNTAX}), file)
 
 
 def dump_artifact(artifact: Mapping[str, Any]) -> str:
@@ -100,18 +102,47 @@ def _compile_request(root: Path, request: Mapping[str, Any], file: str) -> dict[
     answer = _compile(compiler, request)
     _refuse_warnings(answer)
     version = str(get_solc_version(compiler, with_commit_hash=True))
-    digest = sha256(canonical.dumps(request)).hexdigest()
-    return {name: _artifact(name, contract, version, digest) for name, contract in answer["contracts"][file].items()}
+    digest = _digest(request)
+    names = _immutable_names(answer["sources"])
+    return {
+        name: _artifact(name, contract, names, version, digest) for name, contract in answer["contracts"][file].items()
+    }
 
 
-def _artifact(name: str, contract: Mapping[str, Any], compiler: str, digest: str) -> dict[str, Any]:
+def _digest(request: Mapping[str, Any]) -> str:
+    """SHA-256 of all that decides the bytecode: the sources and the settings, whatever else is asked for."""
+    settings = {key: value for key, value in request["settings"].items() if key != "outputSelection"}
+    return sha256(canonical.dumps({**request, "settings": settings})).hexdigest()
+
+
+def _immutable_names(sources: Mapping[str, Any]) -> dict[str, str]:
+    """The immutables' names by the numbers that the compiler gave them, which depend on what it read before."""
+    names: dict[str, str] = {}
+    queue: list[Any] = [source["ast"] for source in sources.values()]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, list):
+            queue += node
+        elif isinstance(node, dict):
+            if node.get("nodeType") == "VariableDeclaration" and node.get("mutability") == "immutable":
+                names[str(node["id"])] = node["name"]
+            queue += node.values()
+    return names
+
+
+def _artifact(
+    name: str, contract: Mapping[str, Any], immutables: Mapping[str, str], compiler: str, digest: str
+) -> dict[str, Any]:
     runtime = contract["evm"]["deployedBytecode"]
+    references = {immutables[number]: places for number, places in runtime["immutableReferences"].items()}
+    if len(references) < len(runtime["immutableReferences"]):
+        raise CompileError(f"{name} has two immutables of one name: rename one, so that they can be told apart")
     return {
         "contractName": name,
         "abi": contract["abi"],
         "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
         "deployedBytecode": "0x" + runtime["object"],
-        "immutableReferences": runtime["immutableReferences"],
+        "immutableReferences": references,
         "compiler": compiler,
         "evmVersion": EVM_VERSION,
         "optimizerRuns": OPTIMIZER_RUNS,
