@@ -61,16 +61,16 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         uint8 count; //               │ gradients in the present round
         uint40 openedAt; //           │ when its first gradient came; 0 when empty
         Status status; //             │
+        uint32 score; //              │
         uint40 deadline; //           │
         uint32 roundSeconds; //       │
-        uint32 settlementSeconds; //  │
         uint16 maxRounds; //          │
         uint8 roundSize; //           │
         uint8 minMines; // ───────────┘
     }
 
-    /// @dev Ten slots, of which a campaign that was never topped up nor offered uses seven. `submitGradient` reads slots 0,
-    /// 4, 5 and one of slot 6's, and writes the last three of them.
+    /// @dev Ten slots, of which a campaign in native coin that was never topped up nor offered uses six. `submitGradient`
+    /// reads slots 0, 4, 5 and one of slot 6's, and writes the last three of them.
     struct Record {
         // slot 0
         address oracle; // ───────────┐
@@ -79,18 +79,19 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         address owner; // ────────────┐
         uint32 slash; //              │
         PayoutBase payoutBase; //     │
+        bool isNative; //             │ whether slot 2 is zero, which spares most campaigns to read it
         bool toppedUp; // ────────────┘ whether slots 7 and 8 say what is paid
-        // slot 2, alone because it stays zero, and so costs nothing, for the native coin
+        // slot 2
         address token;
         // slot 3: everything that a payout depends on
         uint128 bounty; // ───────────┐
         uint32 startScore; //         │
-        uint32 score; //              │
         uint32 target; //             │
-        uint32 minGain; // ───────────┘
+        uint32 minGain; //            │
+        uint32 settlementSeconds; // ─┘
         // slot 4
         Progress progress;
-        // slot 5: the hash chain over the present round's entries, never zero once the campaign exists
+        // slot 5: the hash chain over the present round's entries; stale while it has none, see `_head`
         bytes32 head;
         // slot 6: the round of each mine's last gradient, plus one
         mapping(address mine => uint32 roundPlusOne) lastSubmission;
@@ -135,14 +136,14 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
             roundSize: progress.roundSize,
             maxRounds: progress.maxRounds,
             roundSeconds: progress.roundSeconds,
-            settlementSeconds: progress.settlementSeconds,
+            settlementSeconds: record.settlementSeconds,
             deadline: progress.deadline
         });
         campaign.startScore = record.startScore;
-        campaign.score = record.score;
+        campaign.score = progress.score;
         campaign.base = _base(record);
         campaign.version = progress.version;
-        campaign.paid = _paidAt(record, record.score);
+        campaign.paid = _paidAt(record, progress.score);
     }
 
     /// @inheritdoc ISonar
@@ -152,11 +153,11 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         round.number = progress.round;
         round.settled = progress.settled;
         round.count = progress.count;
-        round.head = record.head;
+        round.head = _head(id, record, progress);
         if (progress.count > 0) {
             round.openedAt = progress.openedAt;
             round.closesAt = _closesAt(progress);
-            round.expiresAt = _expiresAt(progress);
+            round.expiresAt = _expiresAt(record, progress);
         }
         round.open =
             progress.status == Status.Running && block.timestamp < progress.deadline && !_isRoundClosed(progress);
@@ -175,7 +176,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     /// @inheritdoc ISonar
     function quote(bytes32 id, uint32 score) external view override returns (uint256 payout) {
         Record storage record = _existing(id);
-        uint32 current = record.score;
+        uint32 current = record.progress.score;
         if (record.progress.status == Status.Running && score > current) {
             payout = _paidAt(record, score) - _paidAt(record, current);
         }
@@ -278,7 +279,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         if (index == 0) {
             record.progress.openedAt = uint40(block.timestamp);
         }
-        record.head = _chain(record.head, msg.sender, artifact, gradient);
+        record.head = _chain(_head(id, record, progress), msg.sender, artifact, gradient);
         record.lastSubmission[msg.sender] = round + 1;
 
         emit GradientSubmitted(id, round, msg.sender, index, artifact, gradient, cid);
@@ -318,8 +319,8 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         // Effect: the score rises, and with it what the campaign has paid.
         uint256 payout = 0;
         if (advances) {
-            payout = _paidAt(record, settlement.score) - _paidAt(record, record.score);
-            record.score = settlement.score;
+            payout = _paidAt(record, settlement.score) - _paidAt(record, progress.score);
+            progress.score = settlement.score;
             progress.version += 1;
         }
 
@@ -329,7 +330,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         if (finished) {
             progress.status = Status.Finished;
         }
-        _openNextRound(id, record, progress);
+        _openNextRound(record, progress);
 
         // Effect: everyone is credited.
         _creditRound(record, settlement, entries, payout, lastPaid);
@@ -358,7 +359,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
 
         // Check: it is the present round of a running campaign, and the oracle had its time.
         _checkPending(id, progress, round);
-        uint40 expiresAt = _expiresAt(progress);
+        uint40 expiresAt = _expiresAt(record, progress);
         if (block.timestamp < expiresAt) {
             revert Sonar_RoundNotExpired(id, round, expiresAt);
         }
@@ -367,7 +368,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         _checkEntries(id, record, round, entries);
 
         // Effect: the next round opens on the same model.
-        _openNextRound(id, record, progress);
+        _openNextRound(record, progress);
 
         // Effect: every bond is credited back.
         uint256 bond = record.bond;
@@ -399,7 +400,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         }
 
         // Check: a native addition came with the call, and nothing came that would be stuck.
-        address token = record.token;
+        address token = _token(record);
         _checkValue(token, amount);
 
         // Effect: what is still to be earned rises, what was paid stays.
@@ -461,8 +462,8 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
 
         // Effect: the campaign is over, and the owner is credited what was not paid.
         record.progress.status = Status.Closed;
-        uint256 refund = record.bounty - _paidAt(record, record.score);
-        _credit(record.token, owner, refund);
+        uint256 refund = record.bounty - _paidAt(record, progress.score);
+        _credit(_token(record), owner, refund);
 
         emit CampaignClosed(id, owner, refund);
     }
@@ -505,6 +506,11 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         }
     }
 
+    /// @dev The token of a campaign's bounty.
+    function _token(Record storage record) internal view returns (address) {
+        return record.isNative ? NATIVE : record.token;
+    }
+
     /// @dev The denominator of the payout formula; never zero, because the target is above the start score.
     function _base(Record storage record) internal view returns (uint32) {
         return record.payoutBase == PayoutBase.Target ? record.target : record.target - record.startScore;
@@ -545,8 +551,8 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     }
 
     /// @dev From when a round with at least one gradient may be expired.
-    function _expiresAt(Progress memory progress) internal pure returns (uint40) {
-        return _closesAt(progress) + progress.settlementSeconds;
+    function _expiresAt(Record storage record, Progress memory progress) internal view returns (uint40) {
+        return _closesAt(progress) + record.settlementSeconds;
     }
 
     /// @dev Whether the present round is full or its time is over; an empty round waits for its first gradient.
@@ -557,6 +563,11 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     /// @dev The head of a round that has no entry yet.
     function _seed(bytes32 id, uint32 round) internal pure returns (bytes32) {
         return keccak256(abi.encode(id, round));
+    }
+
+    /// @dev The head of the present round. An empty round's is its seed: the slot still holds the last round's head.
+    function _head(bytes32 id, Record storage record, Progress memory progress) internal view returns (bytes32) {
+        return progress.count == 0 ? _seed(id, progress.round) : record.head;
     }
 
     /// @dev The head after one more entry.
@@ -710,7 +721,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         }
 
         uint256 score = settlement.score;
-        uint256 current = record.score;
+        uint256 current = progress.score;
         uint256 minGain = record.minGain;
         if (advances ? score < current + minGain || score > ONE : score != current) {
             revert Sonar_ScoreOutOfRange(settlement.score, uint32(current), uint32(minGain));
@@ -754,12 +765,13 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         record.owner = admission.owner;
         record.slash = terms.slash;
         record.payoutBase = terms.payoutBase;
+        record.isNative = terms.token == NATIVE;
         record.token = terms.token;
         record.bounty = terms.bounty;
         record.startScore = admission.startScore;
-        record.score = admission.startScore;
         record.target = terms.target;
         record.minGain = terms.minGain;
+        record.settlementSeconds = terms.settlementSeconds;
         record.progress = Progress({
             round: 0,
             settled: 0,
@@ -767,13 +779,14 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
             count: 0,
             openedAt: 0,
             status: Status.Running,
+            score: admission.startScore,
             deadline: terms.deadline,
             roundSeconds: terms.roundSeconds,
-            settlementSeconds: terms.settlementSeconds,
             maxRounds: terms.maxRounds,
             roundSize: terms.roundSize,
             minMines: terms.minMines
         });
+        // Not needed by `_head`: the owner pays for the slot here, so that no mine has to.
         record.head = _seed(id, 0);
     }
 
@@ -787,10 +800,10 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         // at the target, which is above the score of a running campaign.
         uint256 slope = amount;
         if (record.payoutBase == PayoutBase.Gain) {
-            slope = Math.ceilDiv(slope * _base(record), record.target - record.score);
+            slope = Math.ceilDiv(slope * _base(record), record.target - record.progress.score);
         }
         record.slope += slope;
-        record.offset += slope * (record.score - record.startScore);
+        record.offset += slope * (record.progress.score - record.startScore);
         record.bounty += amount;
     }
 
@@ -808,13 +821,15 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         }
     }
 
-    /// @dev Empties the round and writes `progress`, with whatever else the caller changed in it.
-    function _openNextRound(bytes32 id, Record storage record, Progress memory progress) internal {
-        progress.round += 1;
-        progress.count = 0;
-        progress.openedAt = 0;
-        record.progress = progress;
-        record.head = _seed(id, progress.round);
+    /// @dev Empties the round and writes what a settlement changes in `progress`.
+    function _openNextRound(Record storage record, Progress memory progress) internal {
+        Progress storage stored = record.progress;
+        stored.round = progress.round + 1;
+        stored.settled = progress.settled;
+        stored.version = progress.version;
+        stored.count = 0;
+        stored.status = progress.status;
+        stored.score = progress.score;
     }
 
     /// @dev Credits a settled round. The last mine with a share takes what rounding down left over, less than one unit
@@ -826,7 +841,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         uint256 payout,
         uint256 lastPaid
     ) internal {
-        address token = record.token;
+        address token = _token(record);
         uint256 bond = record.bond;
         uint256 unpaid = payout;
         uint256 lost = 0;
