@@ -1,10 +1,46 @@
-"""The actors, by their roles, and a fresh contract for every test."""
+"""The actors, by their roles, and a fresh contract for every test, on the chain that `chains` names."""
 
 import gc
 
 import pytest
-from brownie import HonestToken, Sonar, accounts, web3
-from market import Market, on_anvil
+from chains import CHAIN
+from market import Market
+
+ORACLE_KEY = "0x" + 32 * "5e"
+
+if CHAIN == "brownie":
+    # Brownie's environment has only what Brownie needs, and a chain of its own.
+    collect_ignore = ["test_chains_in_process.py"]
+
+
+@pytest.fixture(scope="session")
+def artifacts():
+    """The compiled contracts; Brownie compiles its own."""
+    from chains.artifacts import load_artifacts
+
+    return load_artifacts()
+
+
+@pytest.fixture(scope="module")
+def open_chain(request):
+    """Answers a function that makes a chain of a kind."""
+
+    def make(kind):
+        if kind == "brownie":
+            request.getfixturevalue("module_isolation")
+            from chains.brownie_chain import BrownieChain
+
+            return BrownieChain()
+        if kind == "eth-tester":
+            from chains.eth_tester import EthTesterChain
+
+            return EthTesterChain(request.getfixturevalue("artifacts"))
+        assert kind == "revm", f"SONAR_TEST_CHAIN={kind} is no chain: revm, eth-tester or brownie"
+        from chains.revm import RevmChain
+
+        return RevmChain(request.getfixturevalue("artifacts"))
+
+    return make
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,31 +53,49 @@ def compiled_project():
 
 
 @pytest.fixture(scope="module")
-def sonar(module_isolation):
-    if on_anvil():
-        # Ganache was started so: blocks are a second apart, whatever the wall clock says.
-        web3.provider.make_request("anvil_setBlockTimestampInterval", [1])
-    return accounts[9].deploy(Sonar)
+def chain(open_chain):
+    return open_chain(CHAIN)
+
+
+@pytest.fixture(scope="module")
+def sonar(chain):
+    return chain.deploy("Sonar", sender=chain.accounts[9])
+
+
+@pytest.fixture(scope="module")
+def after_deployment(chain, sonar):
+    return chain.snapshot()
 
 
 @pytest.fixture(autouse=True)
-def isolated(sonar, fn_isolation):
-    """Every test starts from the chain as it was after the deployment."""
+def isolated(chain, after_deployment):
+    """Every test leaves the chain as it was after the deployment."""
+    yield
+    chain.restore(after_deployment)
 
 
 @pytest.fixture(scope="module")
 def market(sonar):
-    return Market(sonar, oracle_key="0x" + "5e" * 32)
+    return Market(sonar, ORACLE_KEY)
+
+
+@pytest.fixture
+def metered_market(market, open_chain):
+    """A market where gas is counted as a network counts it."""
+    if market.chain.metered:
+        return market
+    chain = open_chain("eth-tester")
+    return Market(chain.deploy("Sonar", sender=chain.accounts[9]), ORACLE_KEY)
 
 
 @pytest.fixture(scope="module")
-def owner():
-    return accounts[0]
+def owner(chain):
+    return chain.accounts[0]
 
 
 @pytest.fixture(scope="module")
-def mines():
-    return accounts[1:5]
+def mines(chain):
+    return chain.accounts[1:5]
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +104,23 @@ def mine(mines):
 
 
 @pytest.fixture(scope="module")
-def attacker():
-    return accounts[6]
+def attacker(chain):
+    return chain.accounts[6]
 
 
 @pytest.fixture(scope="module")
-def stranger():
-    return accounts[7]
+def stranger(chain):
+    return chain.accounts[7]
 
 
 @pytest.fixture
-def fund(sonar):
+def fund(chain, sonar):
     """Deploys a token contract, gives an account plenty of it and approves it all."""
 
     def deploy(contract, account):
-        token = account.deploy(contract)
-        token.mint(account, 10**24, {"from": account})
-        token.approve(sonar, 10**24, {"from": account})
+        token = chain.deploy(contract, sender=account)
+        token.mint(account, 10**24, sender=account)
+        token.approve(sonar, 10**24, sender=account)
         return token
 
     return deploy
@@ -75,4 +129,4 @@ def fund(sonar):
 @pytest.fixture
 def token(fund, owner):
     """An ERC-20 token that behaves."""
-    return fund(HonestToken, owner)
+    return fund("HonestToken", owner)

@@ -9,16 +9,16 @@ from enum import IntEnum
 from hashlib import sha256
 
 import pytest
-from brownie import chain, web3
-from brownie.convert.datatypes import HexString
-from brownie.exceptions import VirtualMachineError
+from chains.base import Reverted
 from eth_abi import encode
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_utils import keccak
 
 NATIVE = "0x0000000000000000000000000000000000000000"
+OTHER = "0x" + 20 * "66"  # somebody who takes no part
 ZERO = bytes(32)
+REENTRANT = bytes.fromhex("3ee5aeb5")  # ReentrancyGuardReentrantCall()
 PPM = 1_000_000
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -48,8 +48,8 @@ class Verdict(IntEnum):
 
 
 TYPES = {
-    "Admission": "bytes32 spec,bytes32 model,bytes32 key,bytes32 sealingKey,uint32 startScore,address owner,"
-    "uint40 validUntil",
+    "Admission": "bytes32 spec,bytes32 model,bytes32 key,bytes32 sealingKey,uint32 startScore,address oracle,"
+    "address owner,uint40 validUntil",
     "Settlement": "bytes32 campaign,uint32 round,bytes32 head,uint32 score,uint8 exponent,bytes32 model,bytes32 key,"
     "bytes32 product,string modelCid,string productCid,Outcome[] outcomes",
     "Outcome": "uint8 verdict,uint32 weight,uint32 share",
@@ -61,43 +61,17 @@ def digest(text):
     return sha256(text.encode()).digest()
 
 
-def now():
-    """The time of the latest block."""
-    return chain[-1].timestamp
-
-
-def on_anvil():
-    return "anvil" in web3.client_version.lower()
-
-
-def at(time):
-    """Makes the next transaction's block have exactly this time."""
-    assert time > now() + 1, f"{time} is not after {now()}"
-    # Not chain.mine: on Ganache it sets the wall clock, which the next block would ignore or overtake.
-    if on_anvil():
-        web3.provider.make_request("evm_setNextBlockTimestamp", [time])
-    else:
-        web3.provider.make_request("evm_mine", [time - 1])
-
-
 @contextmanager
 def refused(error, *arguments):
-    """The transaction inside must revert with exactly this custom error and these arguments."""
-    values = (str(value) if isinstance(value, bytes) else str(value).lower() for value in arguments)
-    with pytest.raises(VirtualMachineError) as raised:
+    """The transaction or the call inside must revert with exactly this custom error and these arguments."""
+    with pytest.raises(Reverted) as raised:
         yield
-    assert raised.value.revert_msg == f"{error}: {', '.join(values)}"
+    assert raised.value.error == (error, tuple(_plain(argument) for argument in arguments))
 
 
-def plain(value):
-    """Brownie's answer as Python's own types: structs as tuples, bytes as bytes."""
-    if isinstance(value, HexString):
-        return bytes(value)
-    if isinstance(value, (tuple, list)):
-        return tuple(plain(item) for item in value)
-    if isinstance(value, (bool, str)):
-        return value
-    return int(value)
+def _plain(argument):
+    """A contract stands for its address."""
+    return argument if isinstance(argument, (int, bytes, str)) else str(argument)
 
 
 def kept(weight, share):
@@ -113,7 +87,7 @@ class Campaign:
     """What a test knows of its campaign without asking the contract."""
 
     id: bytes
-    owner: object
+    owner: str
     terms: dict
     admission: dict
     round: int = 0
@@ -134,10 +108,11 @@ class Campaign:
 
 
 class Market:
-    """One deployed contract and its oracle."""
+    """One deployed contract, its chain and its oracle."""
 
     def __init__(self, sonar, oracle_key):
         self.sonar = sonar
+        self.chain = sonar.chain
         self.oracle = Account.from_key(oracle_key)
         self._serial = 0
 
@@ -152,7 +127,6 @@ class Market:
         terms = {
             "token": NATIVE,
             "bounty": BOUNTY,
-            "oracle": self.oracle.address,
             "bond": BOND,
             "slash": 100_000,
             "target": 800_000,
@@ -163,7 +137,7 @@ class Market:
             "maxRounds": 10,
             "roundSeconds": 5 * MINUTE,
             "settlementSeconds": HOUR,
-            "deadline": now() + DAY,
+            "deadline": self.chain.now() + DAY,
         }
         assert changes.keys() <= terms.keys()
         return terms | changes
@@ -175,8 +149,9 @@ class Market:
             "key": digest(self.serial("key")),
             "sealingKey": digest("sealing key"),
             "startScore": 100_000,
+            "oracle": self.oracle.address,
             "owner": str(owner),
-            "validUntil": now() + HOUR,
+            "validUntil": self.chain.now() + HOUR,
         }
         assert changes.keys() <= admission.keys()
         return admission | changes
@@ -196,7 +171,7 @@ class Market:
             "product": digest("product " + name) if advances else ZERO,
             "modelCid": "cid of the model" if advances else "",
             "productCid": "cid of the product" if advances else "",
-            "outcomes": [tuple(int(value) for value in outcome) for outcome in outcomes],
+            "outcomes": outcomes,
         }
         assert changes.keys() <= settlement.keys()
         return settlement | changes
@@ -213,7 +188,7 @@ class Market:
         domain = {
             "name": "Sonar",
             "version": "1",
-            "chainId": chain_id or chain.id,
+            "chainId": chain_id or self.chain.chain_id,
             "verifyingContract": str(contract or self.sonar),
         }
         return encode_typed_data(domain, types, message)
@@ -237,12 +212,13 @@ class Market:
         if value is None:
             value = terms["bounty"] if terms["token"] == NATIVE else 0
         tx = self.sonar.createCampaign(
-            tuple(terms.values()),
-            tuple(admission.values()),
+            terms,
+            admission,
             self.sign("Admission", admission) if signature is None else signature,
             "cid of the spec",
             "cid of the model",
-            {"from": sender or owner, "value": value},
+            sender=sender or owner,
+            value=value,
         )
         return Campaign(self.digest("Admission", admission), owner, terms, admission), tx
 
@@ -252,23 +228,24 @@ class Market:
 
     def submit(self, campaign, mine, *, number=None, value=None):
         """Posts a gradient of the mine into the present round."""
-        entry = (str(mine), digest(self.serial("sealed gradient")), digest(self.serial("gradient")))
+        entry = (mine, digest(self.serial("sealed gradient")), digest(self.serial("gradient")))
         tx = self.sonar.submitGradient(
             campaign.id,
             campaign.round if number is None else number,
             entry[1],
             entry[2],
             "cid of the gradient",
-            {"from": mine, "value": campaign.terms["bond"] if value is None else value},
+            sender=mine,
+            value=campaign.terms["bond"] if value is None else value,
         )
         campaign.entries.append(entry)
         return tx
 
     def submit_through(self, actor, campaign, payer):
         """Posts a gradient of a mine that is a contract; `payer` sends the transaction and the bond."""
-        entry = (str(actor), digest(self.serial("sealed gradient")), digest(self.serial("gradient")))
-        call = self.sonar.submitGradient.encode_input(campaign.id, campaign.round, entry[1], entry[2], "cid")
-        tx = actor.execute(self.sonar, call, {"from": payer, "value": campaign.terms["bond"]})
+        entry = (actor.address, digest(self.serial("sealed gradient")), digest(self.serial("gradient")))
+        call = self.sonar.submitGradient.encode(campaign.id, campaign.round, entry[1], entry[2], "cid")
+        tx = actor.execute(self.sonar, call, sender=payer, value=campaign.terms["bond"])
         campaign.entries.append(entry)
         return tx
 
@@ -277,16 +254,16 @@ class Market:
         for mine in mines:
             self.submit(campaign, mine)
         if len(campaign.entries) < campaign.terms["roundSize"]:
-            at(self.sonar.getRound(campaign.id)["closesAt"])
+            self.chain.at(self.sonar.getRound(campaign.id)["closesAt"])
 
     def settle(self, campaign, score, outcomes, /, *, sender, entries=None, signature=None, **changes):
         """Settles the present round."""
         settlement = self.settlement(campaign, score, outcomes, **changes)
         tx = self.sonar.settleRound(
-            tuple(settlement.values()),
+            settlement,
             campaign.entries if entries is None else entries,
             self.sign("Settlement", settlement) if signature is None else signature,
-            {"from": sender},
+            sender=sender,
         )
         campaign.round += 1
         campaign.entries = []
@@ -298,7 +275,7 @@ class Market:
             campaign.id,
             campaign.round if number is None else number,
             campaign.entries if entries is None else entries,
-            {"from": sender},
+            sender=sender,
         )
         campaign.round += 1
         campaign.entries = []
@@ -306,7 +283,7 @@ class Market:
 
     def close(self, campaign, *, sender=None):
         """Closes the campaign."""
-        return self.sonar.close(campaign.id, {"from": sender or campaign.owner})
+        return self.sonar.close(campaign.id, sender=sender or campaign.owner)
 
     # what it should come to
 

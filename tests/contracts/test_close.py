@@ -1,7 +1,7 @@
 """close: the owner gets the rest of her bounty, once, and only when nobody can still count on it."""
 
 import pytest
-from market import BOND, BOUNTY, NATIVE, Status, at, digest, judged, kept, now, refused
+from market import BOND, BOUNTY, NATIVE, Status, digest, judged, kept, refused
 
 HALVES = [kept(1, 500_000), kept(1, 500_000), judged(0)]
 
@@ -19,11 +19,11 @@ def paid(market, campaign, mines):
     return campaign
 
 
-def test_an_untouched_campaign_is_cancelled_for_all_of_its_bounty(market, sonar, campaign, owner):
+def test_an_untouched_campaign_is_cancelled_for_all_of_its_bounty(chain, market, sonar, campaign, owner):
     market.close(campaign)
     assert market.status(campaign) == Status.CLOSED
     assert market.credits(owner) == [BOUNTY]
-    assert sonar.balance() == BOUNTY
+    assert chain.balance(sonar) == BOUNTY
 
 
 def test_a_campaign_in_which_nothing_was_kept_is_cancelled(market, campaign, owner, mines):
@@ -50,8 +50,8 @@ def test_a_finished_campaign_that_pays_by_gain_leaves_nothing(market, sonar, own
     assert market.credits(owner) == [BOND // 10]
 
 
-def test_payouts_and_refund_are_the_bounty(market, paid, owner, mines):
-    at(paid.terms["deadline"])
+def test_payouts_and_refund_are_the_bounty(chain, market, paid, owner, mines):
+    chain.at(paid.terms["deadline"])
     tx = market.close(paid)
     refund = tx.events["CampaignClosed"][0]["refund"]
     assert refund == BOUNTY - BOUNTY // 10
@@ -68,26 +68,26 @@ def test_a_token_bounty_is_refunded_in_its_token(market, owner, token):
 def test_it_says_so(market, campaign, owner):
     tx = market.close(campaign)
     (event,) = tx.events["CampaignClosed"]
-    assert (bytes(event["id"]), event["owner"], event["refund"]) == (campaign.id, owner, BOUNTY)
+    assert (event["id"], event["owner"], event["refund"]) == (campaign.id, owner, BOUNTY)
 
 
-def test_a_campaign_that_has_paid_stays_open_until_its_deadline(market, paid, owner):
+def test_a_campaign_that_has_paid_stays_open_until_its_deadline(chain, market, paid, owner):
     deadline = paid.terms["deadline"]
     with refused("Sonar_NotClosable", paid.id, deadline):
         market.close(paid)
-    at(deadline - 1)
+    chain.at(deadline - 1)
     with refused("Sonar_NotClosable", paid.id, deadline):
         market.close(paid)
     market.close(paid)
-    assert now() == deadline
+    assert chain.now() == deadline
     assert market.status(paid) == Status.CLOSED
 
 
-def test_a_pending_round_keeps_it_open_even_after_the_deadline(market, sonar, campaign, mines, owner):
+def test_a_pending_round_keeps_it_open_even_after_the_deadline(chain, market, sonar, campaign, mines, owner):
     market.submit(campaign, mines[0])
     with refused("Sonar_RoundPending", campaign.id, 0, 1):
         market.close(campaign)
-    at(sonar.getRound(campaign.id)["expiresAt"] + campaign.terms["deadline"])
+    chain.at(sonar.getRound(campaign.id)["expiresAt"] + campaign.terms["deadline"])
     with refused("Sonar_RoundPending", campaign.id, 0, 1):
         market.close(campaign)
     market.expire(campaign, sender=owner)
@@ -110,14 +110,14 @@ def test_it_closes_once(market, campaign, owner):
 
 def test_an_unknown_campaign_cannot_be_closed(sonar, owner):
     with refused("Sonar_CampaignUnknown", digest("nothing")):
-        sonar.close(digest("nothing"), {"from": owner})
+        sonar.close(digest("nothing"), sender=owner)
 
 
-def test_what_the_mines_are_owed_stays_theirs(market, sonar, paid, owner, mines):
-    at(paid.terms["deadline"])
+def test_what_the_mines_are_owed_stays_theirs(chain, market, sonar, paid, owner, mines):
+    chain.at(paid.terms["deadline"])
     market.close(paid)
-    sonar.withdraw(NATIVE, owner, {"from": owner})
+    sonar.withdraw(NATIVE, owner, sender=owner)
     for mine in mines[:2]:
-        before = mine.balance()
-        sonar.withdraw(NATIVE, mine, {"from": mine})
-        assert mine.balance() == before + BOUNTY // 20 + BOND
+        before = chain.balance(mine)
+        sonar.withdraw(NATIVE, mine, sender=mine)
+        assert chain.balance(mine) == before + BOUNTY // 20 + BOND

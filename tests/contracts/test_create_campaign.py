@@ -1,18 +1,8 @@
 """createCampaign: what it stores, what it escrows, and all that it refuses."""
 
 import pytest
-from brownie import (
-    CallbackToken,
-    ContractOracle,
-    FalseToken,
-    FeeToken,
-    GenerousToken,
-    PausableToken,
-    SilentToken,
-    Sonar,
-)
 from eth_account import Account
-from market import BOUNTY, DAY, HOUR, NATIVE, PPM, Market, Status, at, now, plain, refused
+from market import BOUNTY, DAY, HOUR, NATIVE, PPM, REENTRANT, Market, Status, refused
 
 YEARS = 365 * DAY
 
@@ -20,7 +10,7 @@ YEARS = 365 * DAY
 def test_it_runs_with_the_terms_given_and_the_judges_start_score(market, sonar, owner):
     campaign, _ = market.create(owner, terms={"payoutBase": 1, "target": 900_000}, admission={"startScore": 250_000})
     record = sonar.getCampaign(campaign.id)
-    assert plain(record["terms"]) == tuple(campaign.terms.values())
+    assert record["terms"] == campaign.terms
     assert (record["owner"], record["status"]) == (owner, Status.RUNNING)
     assert (record["startScore"], record["score"], record["base"]) == (250_000, 250_000, 650_000)
     assert (record["version"], record["paid"]) == (0, 0)
@@ -33,56 +23,56 @@ def test_the_platforms_base_is_the_target(market, sonar, owner):
 
 def test_its_id_is_the_admissions_digest(market, sonar, owner):
     campaign, tx = market.create(owner)
-    assert bytes(tx.return_value) == campaign.id
-    assert bytes(sonar.hashAdmission(tuple(campaign.admission.values()))) == campaign.id
+    assert tx.return_value == campaign.id
+    assert sonar.hashAdmission(campaign.admission) == campaign.id
 
 
 def test_its_first_round_is_open_and_empty(market, sonar, owner):
     campaign, _ = market.create(owner)
     present = sonar.getRound(campaign.id)
     assert (present["number"], present["settled"], present["count"]) == (0, 0, 0)
-    assert bytes(present["head"]) == campaign.head()
+    assert present["head"] == campaign.head()
     assert (present["openedAt"], present["closesAt"], present["expiresAt"], present["open"]) == (0, 0, 0, True)
 
 
 def test_it_announces_everything_that_a_mine_needs(market, owner):
     campaign, tx = market.create(owner)
     (event,) = tx.events["CampaignCreated"]
-    assert bytes(event["id"]) == campaign.id
+    assert event["id"] == campaign.id
     assert (event["owner"], event["oracle"]) == (owner, market.oracle.address)
-    assert plain(event["terms"]) == tuple(campaign.terms.values())
-    assert plain(event["admission"]) == tuple(campaign.admission.values())
+    assert event["terms"] == campaign.terms
+    assert event["admission"] == campaign.admission
     assert (event["specCid"], event["modelCid"]) == ("cid of the spec", "cid of the model")
 
 
-def test_it_escrows_a_native_bounty(market, sonar, owner):
-    before = owner.balance()
+def test_it_escrows_a_native_bounty(chain, market, sonar, owner):
+    before = chain.balance(owner)
     market.create(owner)
-    assert (sonar.balance(), owner.balance()) == (BOUNTY, before - BOUNTY)
+    assert (chain.balance(sonar), chain.balance(owner)) == (BOUNTY, before - BOUNTY)
 
 
-def test_it_escrows_a_token_bounty(market, sonar, owner, token):
+def test_it_escrows_a_token_bounty(chain, market, sonar, owner, token):
     before = token.balanceOf(owner)
     market.create(owner, terms={"token": token.address})
     assert (token.balanceOf(sonar), token.balanceOf(owner)) == (BOUNTY, before - BOUNTY)
-    assert sonar.balance() == 0
+    assert chain.balance(sonar) == 0
 
 
 def test_it_escrows_a_bounty_of_a_token_that_returns_nothing(market, sonar, owner, fund):
-    token = fund(SilentToken, owner)
+    token = fund("SilentToken", owner)
     market.create(owner, terms={"token": token.address})
     assert token.balanceOf(sonar) == BOUNTY
 
 
-def test_the_oracle_may_be_a_contract(market, sonar, owner):
-    oracle = owner.deploy(ContractOracle)
-    admission = market.admission(owner)
+def test_the_oracle_may_be_a_contract(chain, market, sonar, owner):
+    oracle = chain.deploy("ContractOracle", sender=owner)
+    admission = market.admission(owner, oracle=oracle.address)
     digest = market.digest("Admission", admission)
     with refused("Sonar_BadSignature", oracle, digest):
-        market.create(owner, terms={"oracle": oracle.address}, admission=admission, signature=b"")
-    oracle.approve(digest, {"from": owner})
-    market.create(owner, terms={"oracle": oracle.address}, admission=admission, signature=b"")
-    assert sonar.getCampaign(digest)["terms"][2] == oracle
+        market.create(owner, admission=admission, signature=b"")
+    oracle.approve(digest, sender=owner)
+    market.create(owner, admission=admission, signature=b"")
+    assert sonar.getCampaign(digest)["oracle"] == oracle.address
 
 
 # The admission
@@ -110,7 +100,7 @@ def test_an_admission_serves_no_other_account(market, owner, attacker):
 def test_an_admission_with_another_owner_written_in_is_not_signed(market, owner, attacker):
     admission = market.admission(owner)
     signature = market.sign("Admission", admission)
-    forged = admission | {"owner": str(attacker)}
+    forged = admission | {"owner": attacker}
     with refused("Sonar_BadSignature", market.oracle.address, market.digest("Admission", forged)):
         market.create(attacker, admission=forged, signature=signature)
 
@@ -123,8 +113,8 @@ def test_an_admission_with_another_start_score_written_in_is_not_signed(market, 
         market.create(owner, admission=forged, signature=signature)
 
 
-def test_an_admission_for_another_contract_is_not_signed_for_this_one(market, owner):
-    other = Market(owner.deploy(Sonar), market.oracle.key)
+def test_an_admission_for_another_contract_is_not_signed_for_this_one(chain, market, owner):
+    other = Market(chain.deploy("Sonar", sender=owner), market.oracle.key)
     admission = market.admission(owner)
     with refused("Sonar_BadSignature", market.oracle.address, market.digest("Admission", admission)):
         market.create(owner, admission=admission, signature=other.sign("Admission", admission))
@@ -163,23 +153,23 @@ def test_bytes_that_are_no_signature_are_refused(market, owner, signature):
         market.create(owner, admission=admission, signature=signature)
 
 
-def test_an_admission_serves_until_its_last_second(market, owner):
+def test_an_admission_serves_until_its_last_second(chain, market, owner):
     admission = market.admission(owner)
-    at(admission["validUntil"])
+    chain.at(admission["validUntil"])
     market.create(owner, admission=admission)
 
 
-def test_an_admission_expires_after_its_last_second(market, owner):
+def test_an_admission_expires_after_its_last_second(chain, market, owner):
     admission = market.admission(owner)
     terms = {"deadline": admission["validUntil"] + DAY}
-    at(admission["validUntil"] + 1)
+    chain.at(admission["validUntil"] + 1)
     with refused("Sonar_AdmissionExpired", admission["validUntil"], admission["validUntil"] + 1):
         market.create(owner, terms=terms, admission=admission)
 
 
 def test_it_needs_an_oracle(market, owner):
     with refused("Sonar_OracleZero"):
-        market.create(owner, terms={"oracle": NATIVE})
+        market.create(owner, admission={"oracle": NATIVE})
 
 
 # The terms
@@ -197,7 +187,7 @@ LARGEST = {
 @pytest.mark.parametrize(("extreme", "start"), [(SMALLEST, 0), (LARGEST, PPM - 1)], ids=["smallest", "largest"])
 def test_the_extremes_of_all_terms_are_allowed(market, sonar, owner, extreme, start):
     campaign = market.running(owner, start, **extreme)
-    assert plain(sonar.getCampaign(campaign.id)["terms"]) == tuple(campaign.terms.values())
+    assert sonar.getCampaign(campaign.id)["terms"] == campaign.terms
 
 
 @pytest.mark.parametrize(
@@ -229,26 +219,26 @@ def test_terms_out_of_range_are_refused(market, owner, terms, error, arguments):
         market.create(owner, terms=terms)
 
 
-def test_a_deadline_must_be_in_the_future(market, owner):
-    time = now() + HOUR
-    at(time)
+def test_a_deadline_must_be_in_the_future(chain, market, owner):
+    time = chain.now() + HOUR
+    chain.at(time)
     with refused("Sonar_DeadlineOutOfRange", time, time, time + 5 * YEARS):
         market.create(owner, terms={"deadline": time})
 
 
-def test_a_deadline_one_second_ahead_is_allowed(market, owner):
-    time = now() + HOUR
-    at(time)
+def test_a_deadline_one_second_ahead_is_allowed(chain, market, owner):
+    time = chain.now() + HOUR
+    chain.at(time)
     market.create(owner, terms={"deadline": time + 1})
 
 
-def test_a_deadline_may_be_five_years_ahead_and_no_more(market, owner):
-    time = now() + HOUR
+def test_a_deadline_may_be_five_years_ahead_and_no_more(chain, market, owner):
+    time = chain.now() + HOUR
     admissions = [market.admission(owner, validUntil=time + DAY) for _ in range(2)]
-    at(time)
+    chain.at(time)
     with refused("Sonar_DeadlineOutOfRange", time + 5 * YEARS + 1, time, time + 5 * YEARS):
         market.create(owner, terms={"deadline": time + 5 * YEARS + 1}, admission=admissions[0])
-    at(time + 10)
+    chain.at(time + 10)
     market.create(owner, terms={"deadline": time + 10 + 5 * YEARS}, admission=admissions[1])
 
 
@@ -267,7 +257,9 @@ def test_coin_sent_along_with_a_token_bounty_is_refused(market, owner, token):
 
 
 @pytest.mark.parametrize(
-    ("contract", "received"), [(FeeToken, BOUNTY - BOUNTY // 100), (GenerousToken, BOUNTY + 1)], ids=["less", "more"]
+    ("contract", "received"),
+    [("FeeToken", BOUNTY - BOUNTY // 100), ("GenerousToken", BOUNTY + 1)],
+    ids=["less", "more"],
 )
 def test_a_token_that_delivers_another_amount_is_refused(market, owner, fund, contract, received):
     token = fund(contract, owner)
@@ -276,46 +268,46 @@ def test_a_token_that_delivers_another_amount_is_refused(market, owner, fund, co
 
 
 def test_a_token_that_says_no_is_refused(market, owner, fund):
-    token = fund(FalseToken, owner)
+    token = fund("FalseToken", owner)
     with refused("SafeERC20FailedOperation", token):
         market.create(owner, terms={"token": token.address})
 
 
 def test_a_token_that_reverts_is_refused(market, owner, fund):
-    token = fund(PausableToken, owner)
-    token.pause(True, {"from": owner})
+    token = fund("PausableToken", owner)
+    token.pause(True, sender=owner)
     with refused("Paused"):
         market.create(owner, terms={"token": token.address})
 
 
 def test_a_token_bounty_that_was_not_approved_is_refused(market, sonar, owner, token):
-    token.approve(sonar, BOUNTY - 1, {"from": owner})
+    token.approve(sonar, BOUNTY - 1, sender=owner)
     with refused("ERC20InsufficientAllowance", sonar, BOUNTY - 1, BOUNTY):
         market.create(owner, terms={"token": token.address})
 
 
 def test_a_token_cannot_create_a_second_campaign_out_of_one_delivery(market, sonar, owner, fund):
-    token = fund(CallbackToken, owner)
-    token.mint(token, BOUNTY, {"from": owner})
+    token = fund("CallbackToken", owner)
+    token.mint(token, BOUNTY, sender=owner)
     inner = market.admission(token)
-    call = sonar.createCampaign.encode_input(
-        tuple(market.terms(token=token.address).values()),
-        tuple(inner.values()),
+    call = sonar.createCampaign.encode(
+        market.terms(token=token.address),
+        inner,
         market.sign("Admission", inner),
         "cid",
         "cid",
     )
-    token.arm(sonar, call, {"from": owner})
+    token.arm(sonar, call, sender=owner)
     market.create(owner, terms={"token": token.address})
-    assert str(token.answer()) == "0x3ee5aeb5"  # ReentrancyGuardReentrantCall()
+    assert token.answer() == REENTRANT
     assert not token.succeeded()
     assert token.balanceOf(sonar) == BOUNTY
 
 
 def test_donated_coin_and_tokens_count_for_nobody(market, sonar, owner, token, attacker):
-    token.mint(sonar, BOUNTY, {"from": attacker})
+    token.mint(sonar, BOUNTY, sender=attacker)
     with refused("ERC20InsufficientBalance", attacker, 0, BOUNTY):
-        token.approve(sonar, BOUNTY, {"from": attacker})
+        token.approve(sonar, BOUNTY, sender=attacker)
         market.create(attacker, terms={"token": token.address})
     market.create(owner, terms={"token": token.address})
     assert token.balanceOf(sonar) == 2 * BOUNTY

@@ -1,8 +1,7 @@
 """expireRound: a silent oracle costs nobody anything but time."""
 
 import pytest
-from brownie import accounts
-from market import BOND, BOUNTY, HOUR, Status, at, digest, judged, kept, now, refused
+from market import BOND, BOUNTY, HOUR, OTHER, Status, digest, judged, kept, refused
 
 
 @pytest.fixture
@@ -11,18 +10,18 @@ def campaign(market, owner):
 
 
 @pytest.fixture
-def late(market, sonar, campaign, mines):
+def late(chain, market, sonar, campaign, mines):
     """A campaign whose first round is full and past its settlement window; the next block is the first such one."""
     market.fill(campaign, mines[:3])
-    at(sonar.getRound(campaign.id)["expiresAt"])
+    chain.at(sonar.getRound(campaign.id)["expiresAt"])
     return campaign
 
 
-def test_it_gives_every_bond_back(market, sonar, late, owner, mines, stranger):
-    before = sonar.balance()
+def test_it_gives_every_bond_back(chain, market, sonar, late, owner, mines, stranger):
+    before = chain.balance(sonar)
     market.expire(late, sender=stranger)
     assert market.credits(*mines[:3], owner, stranger) == [BOND, BOND, BOND, 0, 0]
-    assert sonar.balance() == before
+    assert chain.balance(sonar) == before
 
 
 def test_it_opens_the_next_round_on_the_same_model(market, sonar, late, mines, stranger):
@@ -32,7 +31,7 @@ def test_it_opens_the_next_round_on_the_same_model(market, sonar, late, mines, s
     assert (record["status"], present["open"]) == (Status.RUNNING, True)
     assert (present["number"], present["settled"], present["count"]) == (1, 0, 0)
     assert (present["openedAt"], present["closesAt"], present["expiresAt"]) == (0, 0, 0)
-    assert bytes(present["head"]) == late.head()
+    assert present["head"] == late.head()
     market.submit(late, mines[0])
     assert sonar.getRound(late.id)["count"] == 1
 
@@ -40,52 +39,52 @@ def test_it_opens_the_next_round_on_the_same_model(market, sonar, late, mines, s
 def test_it_says_so(market, late, stranger):
     tx = market.expire(late, sender=stranger)
     (event,) = tx.events["RoundExpired"]
-    assert (bytes(event["id"]), event["round"]) == (late.id, 0)
+    assert (event["id"], event["round"]) == (late.id, 0)
 
 
-def test_it_counts_not_as_a_settled_round(market, sonar, owner, mines, stranger):
+def test_it_counts_not_as_a_settled_round(chain, market, sonar, owner, mines, stranger):
     campaign = market.running(owner, maxRounds=1)
     market.fill(campaign, mines[:3])
-    at(sonar.getRound(campaign.id)["expiresAt"])
+    chain.at(sonar.getRound(campaign.id)["expiresAt"])
     market.expire(campaign, sender=stranger)
     assert market.status(campaign) == Status.RUNNING
 
 
-def test_a_round_that_never_filled_expires_as_well(market, sonar, campaign, mines, stranger):
+def test_a_round_that_never_filled_expires_as_well(chain, market, sonar, campaign, mines, stranger):
     market.submit(campaign, mines[0])
-    at(sonar.getRound(campaign.id)["expiresAt"])
+    chain.at(sonar.getRound(campaign.id)["expiresAt"])
     market.expire(campaign, sender=stranger)
     assert market.credits(mines[0]) == [BOND]
 
 
-def test_bonds_of_a_token_campaign_come_back_in_coin(market, sonar, owner, mines, token, stranger):
+def test_bonds_of_a_token_campaign_come_back_in_coin(chain, market, sonar, owner, mines, token, stranger):
     campaign = market.running(owner, token=token.address)
     market.fill(campaign, mines[:3])
-    at(sonar.getRound(campaign.id)["expiresAt"])
+    chain.at(sonar.getRound(campaign.id)["expiresAt"])
     market.expire(campaign, sender=stranger)
     assert market.credits(*mines[:3]) == [BOND] * 3
     assert market.credits(*mines[:3], token=token) == [0] * 3
 
 
-def test_it_waits_for_the_end_of_the_settlement_window(market, sonar, campaign, mines, stranger):
+def test_it_waits_for_the_end_of_the_settlement_window(chain, market, sonar, campaign, mines, stranger):
     market.fill(campaign, mines[:3])
     expires = sonar.getRound(campaign.id)["expiresAt"]
     with refused("Sonar_RoundNotExpired", campaign.id, 0, expires):
         market.expire(campaign, sender=stranger)
-    at(expires - 1)
+    chain.at(expires - 1)
     with refused("Sonar_RoundNotExpired", campaign.id, 0, expires):
         market.expire(campaign, sender=stranger)
     market.expire(campaign, sender=stranger)
     assert campaign.round == 1
 
 
-def test_the_settlement_window_starts_at_the_deadline_at_the_latest(market, sonar, campaign, mines, stranger):
+def test_the_settlement_window_starts_at_the_deadline_at_the_latest(chain, market, sonar, campaign, mines, stranger):
     deadline = campaign.terms["deadline"]
-    at(deadline - 1)
+    chain.at(deadline - 1)
     market.submit(campaign, mines[0])
-    at(deadline + HOUR)
+    chain.at(deadline + HOUR)
     market.expire(campaign, sender=stranger)
-    assert now() == deadline + HOUR
+    assert chain.now() == deadline + HOUR
     assert market.credits(mines[0]) == [BOND]
 
 
@@ -104,7 +103,7 @@ def test_an_expiry_that_comes_first_wins(market, sonar, late, mines, stranger):
     signature = market.sign("Settlement", settlement)
     market.expire(late, sender=stranger)
     with refused("Sonar_WrongRound", late.id, 0, 1):
-        sonar.settleRound(tuple(settlement.values()), entries, signature, {"from": mines[0]})
+        sonar.settleRound(settlement, entries, signature, sender=mines[0])
     assert market.credits(*mines[:3]) == [BOND] * 3
 
 
@@ -119,7 +118,7 @@ def test_a_round_expires_once(market, late, stranger):
 
 def test_an_unknown_campaigns_round_does_not_expire(sonar, stranger):
     with refused("Sonar_CampaignUnknown", digest("nothing")):
-        sonar.expireRound(digest("nothing"), 0, [], {"from": stranger})
+        sonar.expireRound(digest("nothing"), 0, [], sender=stranger)
 
 
 def test_a_closed_campaigns_round_does_not_expire(market, campaign, stranger):
@@ -134,7 +133,7 @@ def test_a_closed_campaigns_round_does_not_expire(market, campaign, stranger):
         lambda entries: entries[::-1],
         lambda entries: entries[:-1],
         lambda entries: [*entries, entries[0]],
-        lambda entries: [(str(accounts[6]), *entries[0][1:]), *entries[1:]],
+        lambda entries: [(OTHER, *entries[0][1:]), *entries[1:]],
     ],
     ids=["reordered", "left out", "added", "other mine"],
 )

@@ -1,9 +1,9 @@
 """The payout formula: the platform's own examples, and sums that are exact to the wei whatever happens."""
 
 import pytest
-from brownie.test import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from market import BOND, NATIVE, PPM, PayoutBase, Verdict, at, judged, kept
+from market import BOND, NATIVE, PPM, PayoutBase, Verdict, judged, kept
 
 
 def test_a_bounty_of_1000_and_a_target_of_80_percent_pay_25_for_2_percent(market, sonar, owner, mines):
@@ -43,15 +43,15 @@ def test_the_last_mine_with_a_share_takes_the_dust(market, owner, mines):
 
 
 @pytest.mark.parametrize("bounty", [1, 2**128 - 1])
-def test_the_formula_holds_at_the_extremes_of_a_token_bounty(market, sonar, owner, mines, token, bounty):
-    token.mint(owner, 2**128, {"from": owner})
-    token.approve(sonar, 2**256 - 1, {"from": owner})
+def test_the_formula_holds_at_the_extremes_of_a_token_bounty(chain, market, sonar, owner, mines, token, bounty):
+    token.mint(owner, 2**128, sender=owner)
+    token.approve(sonar, 2**256 - 1, sender=owner)
     campaign = market.running(owner, 0, token=token.address, bounty=bounty, target=PPM, payoutBase=PayoutBase.GAIN)
     market.fill(campaign, mines[:3])
     market.settle(campaign, 999_999, [kept(1, 499_999), kept(1, 500_001), kept(1, 0)], sender=mines[0])
     assert sum(market.credits(*mines[:3], token=token)) == campaign.paid_at(999_999)
     market.fill(campaign, mines[:3])
-    at(campaign.terms["deadline"])
+    chain.at(campaign.terms["deadline"])
     market.settle(campaign, 999_999, [judged(0)] * 3, sender=mines[0])
     market.close(campaign)
     assert sum(market.credits(*mines[:3], owner, token=token)) == bounty
@@ -66,6 +66,13 @@ def _rounds(draw):
     )
 
 
+@pytest.fixture
+def beginning(chain):
+    """What every example goes back to, for fixtures last for all of them."""
+    return chain.snapshot()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     bounty=st.integers(1, 10**20),
     start=st.integers(0, 700_000),
@@ -74,7 +81,10 @@ def _rounds(draw):
     bond=st.integers(0, 10**16),
     rounds=_rounds(),
 )
-def test_sums_are_exact_to_the_wei(market, sonar, owner, mines, bounty, start, base, slash, bond, rounds):
+def test_sums_are_exact_to_the_wei(
+    chain, beginning, market, sonar, owner, mines, bounty, start, base, slash, bond, rounds
+):
+    chain.restore(beginning)
     campaign = market.running(
         owner, start, bounty=bounty, target=701_003, payoutBase=base, slash=slash, bond=bond,
         minGain=1, minMines=1, roundSize=4,
@@ -94,18 +104,18 @@ def test_sums_are_exact_to_the_wei(market, sonar, owner, mines, bounty, start, b
         market.fill(campaign, mines[: len(outcomes)])
         score += rise
         market.settle(campaign, score, outcomes, sender=owner)
-    at(campaign.terms["deadline"] + len(rounds))
+    chain.at(campaign.terms["deadline"] + len(rounds))
     market.close(campaign)
     ledger[owner] += bounty - campaign.paid_at(score)
 
     assert market.credits(*ledger) == list(ledger.values())
-    assert sonar.balance() == sum(ledger.values())
+    assert chain.balance(sonar) == sum(ledger.values())
     for account, amount in ledger.items():
         if amount:
-            before = account.balance()
-            sonar.withdraw(NATIVE, account, {"from": account})
-            assert account.balance() == before + amount
-    assert sonar.balance() == 0
+            before = chain.balance(account)
+            sonar.withdraw(NATIVE, account, sender=account)
+            assert chain.balance(account) == before + amount
+    assert chain.balance(sonar) == 0
 
 
 def _outcomes(gradients):

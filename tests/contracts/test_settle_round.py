@@ -1,26 +1,9 @@
 """settleRound: who is paid what, and which settlements even the oracle cannot make."""
 
 import pytest
-from brownie import ContractOracle, Sonar, accounts
-from brownie.exceptions import VirtualMachineError
+from chains.base import Reverted
 from eth_account import Account
-from market import (
-    BOND,
-    BOUNTY,
-    HOUR,
-    NATIVE,
-    PPM,
-    ZERO,
-    Market,
-    Status,
-    Verdict,
-    at,
-    digest,
-    judged,
-    kept,
-    plain,
-    refused,
-)
+from market import BOND, BOUNTY, HOUR, NATIVE, OTHER, PPM, ZERO, Market, Status, Verdict, digest, judged, kept, refused
 
 HALVES = [kept(2, 500_000), kept(3, 500_000), judged(Verdict.LEFT_OUT)]
 NOTHING = [judged(Verdict.LEFT_OUT)] * 3
@@ -48,9 +31,11 @@ def test_an_advancing_round_raises_the_score(market, sonar, full, stranger):
     assert (record["paid"], record["status"]) == (BOUNTY // 10, Status.RUNNING)
 
 
-def test_an_advancing_round_pays_by_the_shares_and_gives_the_bonds_back(market, sonar, full, owner, mines, stranger):
+def test_an_advancing_round_pays_by_the_shares_and_gives_the_bonds_back(
+    chain, market, sonar, full, owner, mines, stranger
+):
     outcomes = [kept(2, 700_000), kept(3, 300_000), judged(Verdict.LEFT_OUT)]
-    before = sonar.balance()
+    before = chain.balance(sonar)
     market.settle(full, 180_000, outcomes, sender=stranger)
     assert market.credits(*mines[:3], owner, stranger) == [
         BOUNTY * 7 // 100 + BOND,
@@ -59,16 +44,16 @@ def test_an_advancing_round_pays_by_the_shares_and_gives_the_bonds_back(market, 
         BOND // 10,
         0,
     ]
-    assert sonar.balance() == before
+    assert chain.balance(sonar) == before
 
 
-def test_a_token_bounty_is_paid_in_its_token_and_the_bonds_in_coin(market, sonar, owner, mines, token):
+def test_a_token_bounty_is_paid_in_its_token_and_the_bonds_in_coin(chain, market, sonar, owner, mines, token):
     campaign = market.running(owner, token=token.address)
     market.fill(campaign, mines[:3])
     market.settle(campaign, 180_000, HALVES, sender=mines[0])
     assert market.credits(*mines[:3], owner, token=token) == [BOUNTY // 20, BOUNTY // 20, 0, 0]
     assert market.credits(*mines[:3], owner) == [BOND, BOND, BOND * 9 // 10, BOND // 10]
-    assert (token.balanceOf(sonar), sonar.balance()) == (BOUNTY, 3 * BOND)
+    assert (token.balanceOf(sonar), chain.balance(sonar)) == (BOUNTY, 3 * BOND)
 
 
 def test_a_round_that_does_not_advance_pays_nobody(market, sonar, full, owner, mines):
@@ -111,7 +96,7 @@ def test_the_next_round_is_empty_and_open(market, sonar, full, mines):
     present = sonar.getRound(full.id)
     assert (present["number"], present["settled"], present["count"]) == (1, 1, 0)
     assert (present["openedAt"], present["closesAt"], present["expiresAt"], present["open"]) == (0, 0, 0, True)
-    assert bytes(present["head"]) == full.head()
+    assert present["head"] == full.head()
 
 
 def test_it_announces_every_gradient_and_the_round(market, full, mines, stranger):
@@ -119,16 +104,16 @@ def test_it_announces_every_gradient_and_the_round(market, full, mines, stranger
     settlement = market.settlement(full, 180_000, outcomes)
     tx = market.settle(full, 180_000, outcomes, sender=stranger)
     for index, event in enumerate(tx.events["GradientJudged"]):
-        assert bytes(event["id"]) == full.id
+        assert event["id"] == full.id
         assert (event["round"], event["mine"], event["index"]) == (0, mines[index], index)
-        assert plain((event["verdict"], event["weight"], event["share"])) == outcomes[index]
+        assert (event["verdict"], event["weight"], event["share"]) == outcomes[index]
     assert [event["payout"] for event in tx.events["GradientJudged"]] == [BOUNTY * 7 // 100, 0, BOUNTY * 3 // 100]
     assert [event["bondReturned"] for event in tx.events["GradientJudged"]] == [BOND, 0, BOND]
     (event,) = tx.events["RoundSettled"]
-    assert bytes(event["id"]) == full.id
+    assert event["id"] == full.id
     assert (event["round"], event["payout"]) == (0, BOUNTY // 10)
     for name in ("score", "exponent", "model", "key", "product", "modelCid", "productCid"):
-        assert plain(event[name]) == settlement[name]
+        assert event[name] == settlement[name]
     assert "CampaignFinished" not in tx.events
 
 
@@ -136,7 +121,7 @@ def test_reaching_the_target_finishes_the_campaign(market, sonar, full, mines):
     tx = market.settle(full, 800_000, HALVES, sender=mines[0])
     assert market.status(full) == Status.FINISHED
     (event,) = tx.events["CampaignFinished"]
-    assert (bytes(event["id"]), event["score"]) == (full.id, 800_000)
+    assert (event["id"], event["score"]) == (full.id, 800_000)
     assert not sonar.getRound(full.id)["open"]
 
 
@@ -161,11 +146,11 @@ def test_the_last_permitted_round_finishes_the_campaign_even_if_it_does_not_adva
     assert tx.events["CampaignFinished"][0]["score"] == 100_000
 
 
-def test_a_round_that_is_not_full_settles_once_its_time_is_over(market, sonar, campaign, mines):
+def test_a_round_that_is_not_full_settles_once_its_time_is_over(chain, market, sonar, campaign, mines):
     market.submit(campaign, mines[0])
     market.submit(campaign, mines[1])
     closes = sonar.getRound(campaign.id)["closesAt"]
-    at(closes - 1)
+    chain.at(closes - 1)
     with refused("Sonar_RoundOpen", campaign.id, 0, closes):
         market.settle(campaign, 180_000, HALVES[:2], sender=mines[0])
     market.settle(campaign, 180_000, HALVES[:2], sender=mines[0])
@@ -178,16 +163,16 @@ def test_a_full_round_settles_at_once(market, sonar, full, mines):
     assert sonar.getCampaign(full.id)["version"] == 1
 
 
-def test_a_round_settles_after_the_deadline(market, sonar, campaign, mines):
-    at(campaign.terms["deadline"] - 2)
+def test_a_round_settles_after_the_deadline(chain, market, sonar, campaign, mines):
+    chain.at(campaign.terms["deadline"] - 2)
     market.submit(campaign, mines[0])
     market.submit(campaign, mines[1])
     market.settle(campaign, 180_000, HALVES[:2], sender=mines[0])
     assert sonar.getCampaign(campaign.id)["score"] == 180_000
 
 
-def test_a_late_settlement_is_valid_until_somebody_expires_the_round(market, sonar, full, mines):
-    at(sonar.getRound(full.id)["expiresAt"] + HOUR)
+def test_a_late_settlement_is_valid_until_somebody_expires_the_round(chain, market, sonar, full, mines):
+    chain.at(sonar.getRound(full.id)["expiresAt"] + HOUR)
     market.settle(full, 180_000, HALVES, sender=mines[0])
     assert sonar.getCampaign(full.id)["score"] == 180_000
 
@@ -200,9 +185,9 @@ def test_a_round_of_one_pays_each_gradient_its_own_gain(market, owner, mines):
     assert market.credits(*mines[:2]) == [BOUNTY // 10 + BOND] * 2
 
 
-def test_a_round_of_sixty_four_settles_in_one_transaction(market, sonar, owner):
+def test_a_round_of_sixty_four_settles_in_one_transaction(chain, market, sonar, owner):
     campaign = market.running(owner, roundSize=64, bond=0)
-    crowd = [accounts.add() for _ in range(64)]
+    crowd = [chain.new_account() for _ in range(64)]
     for mine in crowd:
         market.submit(campaign, mine)
     tx = market.settle(campaign, 180_000, [kept(1, PPM // 64)] * 64, sender=owner)
@@ -210,9 +195,10 @@ def test_a_round_of_sixty_four_settles_in_one_transaction(market, sonar, owner):
     assert len(tx.events["GradientJudged"]) == 64
 
 
-def test_settling_eight_gradients_costs_at_most_185_000_gas(market, owner):
+def test_settling_eight_gradients_costs_at_most_185_000_gas(metered_market, owner):
+    market = metered_market
     campaign = market.running(owner, roundSize=8, bond=0)
-    crowd = [accounts.add() for _ in range(8)]
+    crowd = [market.chain.new_account() for _ in range(8)]
     for score in (180_000, 260_000):  # the first round also makes the mines' credits
         for mine in crowd:
             market.submit(campaign, mine)
@@ -220,16 +206,16 @@ def test_settling_eight_gradients_costs_at_most_185_000_gas(market, owner):
     assert tx.gas_used <= 185_000
 
 
-def test_the_oracle_may_be_a_contract(market, sonar, owner, mines):
-    oracle = owner.deploy(ContractOracle)
-    admission = market.admission(owner)
-    oracle.approve(market.digest("Admission", admission), {"from": owner})
-    campaign, _ = market.create(owner, terms={"oracle": oracle.address}, admission=admission, signature=b"")
+def test_the_oracle_may_be_a_contract(chain, market, sonar, owner, mines):
+    oracle = chain.deploy("ContractOracle", sender=owner)
+    admission = market.admission(owner, oracle=oracle.address)
+    oracle.approve(market.digest("Admission", admission), sender=owner)
+    campaign, _ = market.create(owner, admission=admission, signature=b"")
     market.fill(campaign, mines[:3])
     settlement = market.settlement(campaign, 180_000, HALVES)
     with refused("Sonar_BadSignature", oracle, market.digest("Settlement", settlement)):
         market.settle(campaign, 180_000, HALVES, sender=owner)
-    oracle.approve(market.digest("Settlement", settlement), {"from": owner})
+    oracle.approve(market.digest("Settlement", settlement), sender=owner)
     market.settle(campaign, 180_000, HALVES, sender=owner, signature=b"")
     assert sonar.getCampaign(campaign.id)["score"] == 180_000
 
@@ -259,7 +245,7 @@ def test_a_settlement_serves_once(market, sonar, full, mines):
     signature = market.sign("Settlement", settlement)
     market.settle(full, 180_000, HALVES, sender=mines[0])
     with refused("Sonar_WrongRound", full.id, 0, 1):
-        sonar.settleRound(tuple(settlement.values()), entries, signature, {"from": mines[0]})
+        sonar.settleRound(settlement, entries, signature, sender=mines[0])
 
 
 def test_another_round_cannot_be_settled(market, full, mines):
@@ -282,7 +268,7 @@ def test_an_empty_round_cannot_be_settled(market, campaign, mines):
         lambda entries: entries[:-1],
         lambda entries: [*entries, entries[0]],
         lambda entries: [entries[0], entries[0], entries[2]],
-        lambda entries: [(str(accounts[6]), *entries[0][1:]), *entries[1:]],
+        lambda entries: [(OTHER, *entries[0][1:]), *entries[1:]],
         lambda entries: [(entries[0][0], digest("other"), entries[0][2]), *entries[1:]],
         lambda entries: [(*entries[0][:2], digest("other")), *entries[1:]],
         lambda entries: [],
@@ -308,7 +294,7 @@ def test_there_is_one_outcome_for_every_gradient(market, full, mines, outcomes):
 
 
 def test_a_verdict_that_does_not_exist_is_refused(market, full, mines):
-    with pytest.raises(VirtualMachineError):
+    with pytest.raises(Reverted):
         market.settle(full, 100_000, [(5, 0, 0), *NOTHING[1:]], sender=mines[0])
 
 
@@ -322,9 +308,9 @@ def test_a_settlement_signed_by_another_is_refused(market, full, attacker):
         market.settle(full, 180_000, HALVES, sender=attacker, signature=forged)
 
 
-def test_a_settlement_for_another_contract_is_refused(market, full, owner, attacker):
+def test_a_settlement_for_another_contract_is_refused(chain, market, full, owner, attacker):
     settlement = market.settlement(full, 180_000, HALVES)
-    other = Market(owner.deploy(Sonar), market.oracle.key).sign("Settlement", settlement)
+    other = Market(chain.deploy("Sonar", sender=owner), market.oracle.key).sign("Settlement", settlement)
     with refused("Sonar_BadSignature", market.oracle.address, market.digest("Settlement", settlement)):
         market.settle(full, 180_000, HALVES, sender=attacker, signature=other)
 
@@ -356,7 +342,7 @@ def test_a_settlement_with_one_field_changed_is_not_signed(market, full, attacke
     signature = market.sign("Settlement", market.settlement(full, 180_000, HALVES))
     changed = market.settlement(full, 180_000, HALVES) | change
     with refused("Sonar_BadSignature", market.oracle.address, market.digest("Settlement", changed)):
-        market.sonar.settleRound(tuple(changed.values()), full.entries, signature, {"from": attacker})
+        market.sonar.settleRound(changed, full.entries, signature, sender=attacker)
 
 
 # What the terms allow

@@ -1,9 +1,9 @@
 """What the contract tests ask of a chain, whichever it is, and contracts that are spoken to through one.
 
-    sonar = chain.deploy("Sonar", sender=owner)
-    receipt = sonar.close(campaign, sender=owner)      # a transaction: receipt.events, .return_value, .gas_used
-    sonar.getCampaign(campaign)["score"]               # a view: Python values
-    sonar.close.encode(campaign)                       # the data, to be sent through another contract
+sonar = chain.deploy("Sonar", sender=owner)
+receipt = sonar.close(campaign, sender=owner)      # a transaction: receipt.events, .return_value, .gas_used
+sonar.getCampaign(campaign)["score"]               # a view: Python values
+sonar.close.encode(campaign)                       # the data, to be sent through another contract
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -86,9 +86,7 @@ class Chain(Protocol):
     def deploy(self, contract: str, *arguments: Any, sender: str) -> "Contract":
         """Deploys one of the project's contracts, by name."""
 
-    def transact(
-        self, sender: str, to: str, data: bytes = b"", value: int = 0, gas: int | None = None
-    ) -> Receipt:
+    def transact(self, sender: str, to: str, data: bytes = b"", value: int = 0, gas: int | None = None) -> Receipt:
         """Sends a transaction; raises Reverted."""
 
     def call(self, to: str, data: bytes, sender: str | None = None) -> bytes:

@@ -6,11 +6,11 @@ from typing import Any
 from eth.exceptions import Revert
 from eth.vm.forks.paris import ParisVM
 from eth.vm.spoof import SpoofTransaction
-from eth_keys.datatypes import PrivateKey
 from eth_tester import PyEVMBackend
-from eth_utils import keccak, to_canonical_address, to_checksum_address
+from eth_utils import to_canonical_address, to_checksum_address
 
 from chains.abi import Catalogue, constructor_data
+from chains.accounts import account_address, account_key
 from chains.artifacts import Artifact
 from chains.base import Contract, Log, Receipt, Reverted
 
@@ -47,7 +47,7 @@ class EthTesterChain:
     def __init__(self, artifacts: dict[str, Artifact]) -> None:
         self.catalogue = Catalogue(artifact.abi for artifact in artifacts.values())
         self._artifacts = artifacts
-        self._keys: dict[str, PrivateKey] = {}
+        self._numbers: dict[str, int] = {}
         self._made = 0
         self.accounts = [self.new_account() for _ in range(10)]
         account = {"balance": _PLENTY, "nonce": 0, "code": b"", "storage": {}}
@@ -98,11 +98,10 @@ class EthTesterChain:
         chain.header = chain.header.copy(timestamp=time)
 
     def new_account(self) -> str:
-        """An account with a key of its own, always the same ones in the same order."""
+        """An account with a key."""
         self._made += 1
-        key = PrivateKey(keccak(text=f"account {self._made}"))
-        address = key.public_key.to_checksum_address()
-        self._keys[address] = key
+        address = account_address(self._made)
+        self._numbers[address] = self._made
         return address
 
     def snapshot(self) -> _Snapshot:
@@ -126,7 +125,7 @@ class EthTesterChain:
                 value=value,
                 data=data,
             )
-            .as_signed_transaction(self._keys[sender], chain_id=chain.chain_id)
+            .as_signed_transaction(account_key(self._numbers[sender]), chain_id=chain.chain_id)
         )
         _, receipt, computation = chain.apply_transaction(signed)
         chain.mine_block()

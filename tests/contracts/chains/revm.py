@@ -1,17 +1,18 @@
 """revm in this process (PyPI `pyrevm`): some microseconds a transaction.
 
-pyrevm keeps one transaction open for ever, so storage is warm once it was touched and `gas_used` is below what a network
-charges; in all else that contracts can see, each transaction stands for itself.
+pyrevm keeps one transaction open for ever: storage is warm once it was touched, so `gas_used` is below what a network
+charges. In all else that contracts can see, each transaction stands for itself.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from eth_utils import keccak, to_checksum_address
+from eth_utils import to_checksum_address
 from pyrevm import EVM, BlockEnv, CfgEnv, Env, JournalCheckpoint
 
 from chains.abi import Catalogue, constructor_data
+from chains.accounts import account_address
 from chains.artifacts import Artifact
 from chains.base import Contract, Log, Receipt, Reverted
 
@@ -25,11 +26,11 @@ _GENESIS = 1_750_000_000
 _ENDED = re.compile(r"(?:Revert \{ gas_used: \d+, output: 0x([0-9a-f]*) \}|Halt \{ .* \})", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Snapshot:
-    """A place in the journal, how many snapshots there were before it, and the block."""
+    """A place in the journal, which needs a new mark each time it is gone back to, and the block."""
 
-    depth: int
+    mark: JournalCheckpoint
     number: int
     time: int
     accounts: int
@@ -45,7 +46,6 @@ class RevmChain:
         self.catalogue = Catalogue(artifact.abi for artifact in artifacts.values())
         self._artifacts = artifacts
         self._evm = EVM(env=Env(cfg=CfgEnv(chain_id=chain_id)), gas_limit=_GAS_LIMIT, spec_id=_RULES)
-        self._checkpoints: list[JournalCheckpoint] = []
         self._number, self._time = 0, _GENESIS
         self._next_time: int | None = None
         self._made = 0
@@ -67,7 +67,7 @@ class RevmChain:
     def transact(self, sender: str, to: str, data: bytes = b"", value: int = 0, gas: int | None = None) -> Receipt:
         """Sends a transaction in a block of its own."""
         self._begin_block()
-        output = self._run(sender, to, data, value, gas, is_static=False)
+        output = self._run(sender, to, data, value, gas)
         result = self._evm.result
         logs = tuple(
             Log(to_checksum_address(log.address), tuple(bytes.fromhex(topic[2:]) for topic in log.topics), log.data[1])
@@ -76,8 +76,12 @@ class RevmChain:
         return Receipt(result.gas_used, output, logs)
 
     def call(self, to: str, data: bytes, sender: str | None = None) -> bytes:
-        """Asks on the latest state, in the latest block."""
-        return self._run(sender or self.accounts[0], to, data, 0, None, is_static=True)
+        """Asks on the latest state, in the latest block, and forgets what the call did."""
+        before = self._mark()
+        try:
+            return self._run(sender or self.accounts[0], to, data, 0, None)
+        finally:
+            self._undo(before)
 
     def balance(self, account: str | Contract) -> int:
         """Coin, in wei."""
@@ -95,24 +99,27 @@ class RevmChain:
     def new_account(self) -> str:
         """Nobody signs here: any address can send."""
         self._made += 1
-        return to_checksum_address(keccak(text=f"account {self._made}")[-20:])
+        return account_address(self._made)
 
     def snapshot(self) -> _Snapshot:
         """Marks a place in the journal."""
-        self._checkpoints.append(self._evm.snapshot())
-        return _Snapshot(len(self._checkpoints), self._number, self._time, self._made)
+        return _Snapshot(self._mark(), self._number, self._time, self._made)
 
     def restore(self, snapshot: _Snapshot) -> None:
         """Undoes the journal down to the mark."""
-        assert snapshot.depth <= len(self._checkpoints), "the snapshot lies after another one that was restored"
-        # Later marks are given up first, because each counts as a level of the call stack.
-        while len(self._checkpoints) > snapshot.depth:
-            self._checkpoints.pop()
-            self._evm.commit()
-        self._evm.revert(self._checkpoints.pop())
-        self._checkpoints.append(self._evm.snapshot())
+        self._undo(snapshot.mark)
+        snapshot.mark = self._mark()
         self._number, self._time, self._made, self._next_time = snapshot.number, snapshot.time, snapshot.accounts, None
         self._set_block()
+
+    def _mark(self) -> JournalCheckpoint:
+        mark = self._evm.snapshot()
+        self._evm.commit()  # keeps the mark, and leaves the level of the call stack that it stood for
+        return mark
+
+    def _undo(self, mark: JournalCheckpoint) -> None:
+        self._evm.snapshot()  # the level of the call stack that `revert` leaves
+        self._evm.revert(mark)
 
     def _begin_block(self) -> None:
         self._number += 1
@@ -125,9 +132,9 @@ class RevmChain:
             BlockEnv(number=self._number, timestamp=self._time, prevrandao=bytes(32), gas_limit=_GAS_LIMIT)
         )
 
-    def _run(self, sender: str, to: str, data: bytes, value: int, gas: int | None, *, is_static: bool) -> bytes:
+    def _run(self, sender: str, to: str, data: bytes, value: int, gas: int | None) -> bytes:
         try:
-            return bytes(self._evm.message_call(sender, to, data, value, gas, is_static=is_static))
+            return bytes(self._evm.message_call(sender, to, data, value, gas))
         except RuntimeError as error:
             raise self._reverted(error) from None
 

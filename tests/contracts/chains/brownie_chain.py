@@ -1,0 +1,147 @@
+"""The chain that Brownie runs, spoken to through Brownie's own objects, because its coverage looks at nothing else."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from brownie import accounts, project, web3
+from brownie import chain as blocks
+from brownie._config import CONFIG
+from brownie.exceptions import VirtualMachineError
+from brownie.network import state
+from brownie.network.transaction import TransactionReceipt
+from eth_utils import to_bytes, to_checksum_address
+
+from chains.abi import Catalogue
+from chains.base import Contract, Log, Reverted
+
+__all__ = ["BrownieChain"]
+
+
+class _Receipt:
+    """A receipt that asks for the answer only when it is wanted: that takes a trace of the whole transaction."""
+
+    def __init__(self, transaction: TransactionReceipt) -> None:
+        self._transaction = transaction
+        self.gas_used = transaction.gas_used
+        self.logs = tuple(
+            Log(
+                to_checksum_address(log["address"]),
+                tuple(bytes(topic) for topic in log["topics"]),
+                to_bytes(log["data"]),
+            )
+            for log in transaction.logs
+        )
+
+    @property
+    def output(self) -> bytes:
+        """The answer's bytes."""
+        trace = _rpc("debug_traceTransaction", self._transaction.txid, {"enableMemory": True})["result"]
+        if answer := trace.get("returnValue"):
+            return bytes.fromhex(answer.removeprefix("0x"))
+        last = trace["structLogs"][-1]
+        if last["op"] != "RETURN":
+            return b""
+        size, offset = (int(word, 16) for word in last["stack"][-2:])
+        return bytes.fromhex("".join(last["memory"]))[offset : offset + size]
+
+
+@dataclass(slots=True)
+class _Snapshot:
+    """A snapshot of the node's, which has a new number each time it was gone back to."""
+
+    number: int | str
+
+
+class BrownieChain:
+    """A chain as `chains.base.Chain` wants one."""
+
+    metered = True
+
+    def __init__(self) -> None:
+        (self._project,) = project.get_loaded_projects()
+        self.accounts = [account.address for account in accounts[:10]]
+        self.chain_id = blocks.id
+        self.catalogue = Catalogue(container.abi for container in self._project)
+        self._is_anvil = "anvil" in web3.client_version.lower()
+        if self._is_anvil:
+            # Ganache was started so: blocks are a second apart, whatever the wall clock says.
+            _rpc("anvil_setBlockTimestampInterval", 1)
+
+    def deploy(self, contract: str, *arguments: Any, sender: str) -> Contract:
+        """Deploys a contract of the project."""
+        deployed = accounts.at(sender).deploy(self._project[contract], *arguments)
+        return Contract(self, contract, deployed.address, deployed.abi)
+
+    def transact(self, sender: str, to: str, data: bytes = b"", value: int = 0, gas: int | None = None) -> _Receipt:
+        """Sends a transaction."""
+        try:
+            account = accounts.at(sender)
+            return _Receipt(account.transfer(to, value, data="0x" + data.hex(), gas_limit=gas, skip_undo=True))
+        except VirtualMachineError:
+            # The failed transaction's block is the latest, with its time, and it changed nothing: it fails again.
+            request = {"from": sender, "to": to, "data": "0x" + data.hex(), "value": hex(value)}
+            self._ask(request if gas is None else request | {"gas": hex(gas)})
+            raise
+
+    def call(self, to: str, data: bytes, sender: str | None = None) -> bytes:
+        """Asks on the latest state."""
+        self._show_to_coverage(to, data)
+        return self._ask({"from": sender or self.accounts[0], "to": to, "data": "0x" + data.hex()})
+
+    def balance(self, account: str | Contract) -> int:
+        """Coin, in wei."""
+        return int(web3.eth.get_balance(str(account)))
+
+    def now(self) -> int:
+        """The time of the latest block."""
+        return int(blocks[-1].timestamp)
+
+    def at(self, time: int) -> None:
+        """Sets the next block's time."""
+        now = self.now()
+        assert time > now, f"{time} is not after {now}"
+        # Not chain.mine: on Ganache it sets the wall clock, which the next block would ignore or overtake.
+        if self._is_anvil:
+            _rpc("evm_setNextBlockTimestamp", time)
+        elif time > now + 1:
+            _rpc("evm_mine", time - 1)
+
+    def new_account(self) -> str:
+        """An account with a random key."""
+        return str(accounts.add().address)
+
+    def snapshot(self) -> _Snapshot:
+        """Remembers the state."""
+        return _Snapshot(blocks._take_snapshot())
+
+    def restore(self, snapshot: _Snapshot) -> None:
+        """Goes back, and lets Brownie forget the transactions and contracts that are no more."""
+        snapshot.number = blocks._revert(snapshot.number)
+
+    def _ask(self, request: dict[str, Any]) -> bytes:
+        answer = web3.provider.make_request("eth_call", [request, "latest"])
+        if "error" not in answer:
+            return bytes.fromhex(answer["result"][2:])
+        raise Reverted(_revert_data(answer["error"]), self.catalogue)
+
+    def _show_to_coverage(self, to: str, data: bytes) -> None:
+        """Brownie's coverage sees a view only as a transaction, which its own call makes and takes back."""
+        if not CONFIG.argv["always_transact"]:
+            return
+        view = state._find_contract(to).get_method_object(data)
+        with suppress(VirtualMachineError):  # the call itself comes next, and tells
+            view(*view.decode_input(data))
+
+
+def _rpc(method: str, *parameters: Any) -> dict[str, Any]:
+    answer = web3.provider.make_request(method, list(parameters))
+    assert "error" not in answer, answer
+    return answer
+
+
+def _revert_data(error: dict[str, Any]) -> bytes:
+    data = error.get("data", "0x")
+    if isinstance(data, dict):
+        data = data.get("result", "0x")
+    return bytes.fromhex(data.removeprefix("0x"))
