@@ -65,3 +65,54 @@ contract ContractOracle is IERC1271 {
         return approved[digest] ? IERC1271.isValidSignature.selector : bytes4(0xffffffff);
     }
 }
+
+/// @notice An oracle that signs what it approved while it is well; else it reverts, answers too little, or burns the gas.
+contract MoodyOracle is IERC1271 {
+    enum Mood {
+        Honest,
+        Reverting,
+        Short,
+        Burning
+    }
+
+    Mood public mood;
+    mapping(bytes32 digest => bool) public approved;
+
+    function setMood(Mood mood_) external {
+        mood = mood_;
+    }
+
+    function approve(bytes32 digest) external {
+        approved[digest] = true;
+    }
+
+    /// @inheritdoc IERC1271
+    function isValidSignature(bytes32 digest, bytes calldata) external view returns (bytes4) {
+        require(mood != Mood.Reverting, "not today");
+        if (mood == Mood.Short) {
+            assembly ("memory-safe") {
+                mstore(0, shl(224, 0x1626ba7e))
+                return(0, 4)
+            }
+        }
+        if (mood == Mood.Burning) {
+            assembly ("memory-safe") {
+                invalid()
+            }
+        }
+        return approved[digest] ? IERC1271.isValidSignature.selector : bytes4(0xffffffff);
+    }
+}
+
+/// @notice Forces coin upon anybody, also upon contracts that cannot receive any.
+contract Donor {
+    function force(address to) external payable {
+        // The creation code "push the address, self-destruct": its coin goes to the address without a call.
+        bytes memory code = abi.encodePacked(hex"73", to, hex"ff");
+        assembly ("memory-safe") {
+            if iszero(create(callvalue(), add(code, 0x20), mload(code))) {
+                revert(0, 0)
+            }
+        }
+    }
+}

@@ -3,6 +3,8 @@ pragma solidity ^0.8.26;
 
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
+import {Actor} from "./Actors.sol";
+
 /// @notice A token that behaves. Anyone may mint.
 contract HonestToken is ERC20("Honest", "HON") {
     function mint(address account, uint256 amount) external {
@@ -112,5 +114,76 @@ contract CallbackToken is HonestToken {
         if (target != address(0) && from != address(0)) {
             (succeeded, answer) = target.call(data);
         }
+    }
+}
+
+/// @notice Behaves as it pleases today: what was escrowed while it was honest is withdrawn while it is not, and the other
+/// way round. Is an account, too, and can hold what others hold.
+contract MoodyToken is HonestToken, Actor {
+    enum Mood {
+        Honest,
+        Fee,
+        Generous,
+        False,
+        Silent,
+        Reverting,
+        Reentering
+    }
+
+    error InBadMood();
+
+    Mood public mood;
+    address public target;
+    bytes public data;
+    bool public succeeded;
+    bytes public answer;
+
+    function setMood(Mood mood_) external {
+        mood = mood_;
+    }
+
+    function arm(address target_, bytes calldata data_) external {
+        target = target_;
+        data = data_;
+    }
+
+    function transfer(address to, uint256 amount) public override returns (bool) {
+        _refuse();
+        return _deliver(msg.sender, to, amount);
+    }
+
+    function transferFrom(address from, address to, uint256 amount) public override returns (bool) {
+        _refuse();
+        if (mood != Mood.False) {
+            _spendAllowance(from, msg.sender, amount);
+        }
+        return _deliver(from, to, amount);
+    }
+
+    function _refuse() private view {
+        if (mood == Mood.Reverting) {
+            revert InBadMood();
+        }
+    }
+
+    function _deliver(address from, address to, uint256 amount) private returns (bool) {
+        if (mood == Mood.False) {
+            return false;
+        }
+        uint256 fee = mood == Mood.Fee ? amount / 100 : 0;
+        _transfer(from, to, amount - fee);
+        if (fee > 0) {
+            _transfer(from, address(this), fee);
+        }
+        if (mood == Mood.Generous) {
+            _mint(to, 1);
+        } else if (mood == Mood.Reentering && target != address(0)) {
+            (succeeded, answer) = target.call(data);
+        } else if (mood == Mood.Silent) {
+            assembly ("memory-safe") {
+                return(0, 0)
+            }
+        }
+        return true;
     }
 }

@@ -1,0 +1,531 @@
+"""The oracle of the machine: what the contract owes to whom, in plain Python, once more from the specification.
+
+Every call first checks and raises `Refusal`, then writes; so a refused call has changed nothing. The ledger also holds
+every account's coin and tokens, because nobody may end with anything that it does not give.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from machine.wire import ZERO, Admission, Call, Terms, admission_digest, chained, encode, seeded, settlement_digest
+
+__all__ = ["CLOSED", "FINISHED", "KEPT", "NATIVE", "NONE", "PPM", "RUNNING", "Campaign", "Ledger", "Refusal", "Token"]
+
+NATIVE = 0
+PPM = 1_000_000
+MAX_BOUNTY = 2**128 - 1
+MINUTE, DAY = 60, 86_400
+MAX_ROUND_SIZE = 64
+MAX_ROUND_SECONDS = 30 * DAY
+MIN_SETTLEMENT_SECONDS, MAX_SETTLEMENT_SECONDS = 10 * MINUTE, 365 * DAY
+MAX_CAMPAIGN_SECONDS = 5 * 365 * DAY
+
+NONE, RUNNING, FINISHED, CLOSED = range(4)
+LEFT_OUT, KEPT, UNAVAILABLE, INVALID, COPY = range(5)
+TARGET, GAIN = range(2)
+
+PAYABLE = {"createCampaign", "submitGradient", "topUp"}
+GUARDED = {"createCampaign", "topUp", "withdraw"}
+
+
+class Refusal(Exception):
+    """The call reverts, with this error; without a name if it reverts with no data."""
+
+    def __init__(self, name="", *arguments):
+        super().__init__(name, *arguments)
+        self.name = name
+        self.arguments = arguments
+
+
+@dataclass
+class Token:
+    """How a token behaves at present."""
+
+    mood: str = "honest"
+    allowances: bool = True
+    """Whether it asks who approved it."""
+
+
+@dataclass
+class Campaign:
+    """A campaign, and all that it has promised and paid."""
+
+    id: bytes
+    owner: int
+    oracle: int
+    terms: Terms
+    start_score: int
+    score: int
+    head: bytes
+    lines: list[tuple[int, int]]
+    """What it pays: to each line's slope, the rise above the line's own score counts, over `base`."""
+    additions: list[tuple[int, int]] = field(default_factory=list)
+    """The top-ups: how much, and at which score."""
+    status: int = RUNNING
+    pending_owner: int = 0
+    round: int = 0
+    settled: int = 0
+    version: int = 0
+    opened_at: int = 0
+    entries: list = field(default_factory=list)
+    last_submission: dict[int, int] = field(default_factory=dict)
+    paid: int = 0
+    refund: int = 0
+
+    @property
+    def base(self):
+        return self.terms.target - (self.start_score if self.terms.payout_base == GAIN else 0)
+
+    @property
+    def closes_at(self):
+        return min(self.opened_at + self.terms.round_seconds, self.terms.deadline)
+
+    @property
+    def expires_at(self):
+        return self.closes_at + self.terms.settlement_seconds
+
+    def is_round_closed(self, time):
+        return bool(self.entries) and (len(self.entries) == self.terms.round_size or time >= self.closes_at)
+
+    def paid_at(self, score):
+        """All that is paid once the campaign is at a score, which is not below its present one."""
+        reached = min(score, self.terms.target)
+        return min(sum(slope * (reached - since) for slope, since in self.lines) // self.base, self.terms.bounty)
+
+    def quote(self, score):
+        """What the next round would pay."""
+        return self.paid_at(score) - self.paid if self.status == RUNNING and score > self.score else 0
+
+    def ideal(self, score):
+        """What `paid_at` approximates: the bounty's line and one for each addition, without any rounding."""
+        reached = min(score, self.terms.target)
+        total = Fraction((self.terms.bounty - sum(a for a, _ in self.additions)) * (reached - self.start_score), self.base)
+        for amount, since in self.additions:
+            base = self.base if self.terms.payout_base == TARGET else self.terms.target - since
+            total += Fraction(amount * (reached - since), base)
+        return total
+
+    def view(self):
+        """What getCampaign answers."""
+        state = (self.start_score, self.score, self.base, self.version, self.paid)
+        return (self.owner, self.oracle, self.status, self.terms, *state)
+
+    def view_round(self, now):
+        """What getRound answers."""
+        is_open = self.status == RUNNING and now < self.terms.deadline and not self.is_round_closed(now)
+        times = (self.opened_at, self.closes_at, self.expires_at) if self.entries else (0, 0, 0)
+        return (self.round, self.settled, len(self.entries), self.head, *times, is_open)
+
+
+class Ledger:
+    """One contract's books, and the wallets around it."""
+
+    def __init__(self, sonar, domain):
+        self.sonar = sonar
+        self.domain = domain
+        self.campaigns = {}
+        self.credits = Counter()
+        self.wallets = Counter()
+        """By (token, account); the contract's own is among them."""
+        self.donations = Counter()
+        self.tokens = {}
+        self.approved = set()
+        """(token, account) whose tokens the contract may take."""
+        self.receivers = {}
+        """How contracts take coin, unless gladly: "refuse" or "reenter"."""
+        self.signed = set()
+        """(oracle, digest, signature) that an oracle made."""
+        self.consents = {}
+        """Of oracles that sign without signatures: the digests that they approved, or nothing while they misbehave."""
+        self.armed = {}
+        """What an account calls when it is called back."""
+        self.callbacks = {}
+        """How the last such call of an account ended: whether it succeeded, and its bytes."""
+        self.encode_refusal = None
+        self._events = []
+        self._entered = False
+
+    # -------------------------------------------------------------------------------------------------------- calls
+
+    def perform(self, call, sender, value, time):
+        """Does a call at a time; answers its result and its events, or raises Refusal."""
+        self._events = []
+        return self._perform(call, sender, value, time), self._events
+
+    def _perform(self, call: Call, sender, value, time):
+        if value and call.method not in PAYABLE:
+            raise Refusal
+        if call.method not in GUARDED:
+            answer = getattr(self, f"_{call.method}")(sender, value, time, *call.arguments)
+        elif self._entered:
+            raise Refusal("ReentrancyGuardReentrantCall")
+        else:
+            self._entered = True
+            try:
+                answer = getattr(self, f"_{call.method}")(sender, value, time, *call.arguments)
+            finally:
+                self._entered = False
+        self._move(NATIVE, sender, self.sonar, value)
+        return answer
+
+    def _createCampaign(self, sender, value, time, terms, admission: Admission, signature, spec_cid, model_cid):
+        id_ = admission_digest(self.domain, admission)
+        if admission.owner != sender:
+            raise Refusal("Sonar_AdmissionNotForCaller", sender, admission.owner)
+        if time > admission.valid_until:
+            raise Refusal("Sonar_AdmissionExpired", admission.valid_until, time)
+        if admission.oracle == 0:
+            raise Refusal("Sonar_OracleZero")
+        self._check_signature(admission.oracle, id_, signature)
+        if id_ in self.campaigns:
+            raise Refusal("Sonar_CampaignExists", id_)
+        _check_terms(terms, admission.start_score, time)
+        self._check_value(terms.token, terms.bounty, value)
+        self._check_pull(terms.token, sender, terms.bounty)
+
+        start = admission.start_score
+        lines = [(terms.bounty, start)]
+        head = seeded(id_, 0)
+        self.campaigns[id_] = Campaign(id_, sender, admission.oracle, terms, start, start, head, lines)
+        self._pull(terms.token, sender, terms.bounty, time)
+        self._emit("CampaignCreated", id_, sender, admission.oracle, terms, admission, spec_cid, model_cid)
+        return (id_,)
+
+    def _submitGradient(self, sender, value, time, id_, number, artifact, gradient, cid):
+        campaign = self._present(id_, number)
+        if time >= campaign.terms.deadline:
+            raise Refusal("Sonar_DeadlinePassed", id_, campaign.terms.deadline, time)
+        if campaign.is_round_closed(time):
+            raise Refusal("Sonar_RoundClosed", id_, number)
+        if campaign.last_submission.get(sender) == number + 1:
+            raise Refusal("Sonar_AlreadySubmitted", id_, number, sender)
+        if value != campaign.terms.bond:
+            raise Refusal("Sonar_WrongValue", value, campaign.terms.bond)
+
+        index = len(campaign.entries)
+        if index == 0:
+            campaign.opened_at = time
+        entry = (sender, artifact, gradient)
+        campaign.entries.append(entry)
+        campaign.head = chained(campaign.head, entry)
+        campaign.last_submission[sender] = number + 1
+        self._emit("GradientSubmitted", id_, number, sender, index, artifact, gradient, cid)
+        return (index,)
+
+    def _settleRound(self, sender, value, time, settlement, entries, signature):
+        campaign = self._pending(settlement.campaign, settlement.round)
+        if not campaign.is_round_closed(time):
+            raise Refusal("Sonar_RoundOpen", campaign.id, campaign.round, campaign.closes_at)
+        _check_entries(campaign, entries)
+        if settlement.head != campaign.head:
+            raise Refusal("Sonar_WrongHead", campaign.id, settlement.head, campaign.head)
+        if len(settlement.outcomes) != len(entries):
+            raise Refusal("Sonar_WrongOutcomeCount", len(settlement.outcomes), len(entries))
+        if any(outcome.verdict > COPY for outcome in settlement.outcomes):
+            raise Refusal
+        self._check_signature(campaign.oracle, settlement_digest(self.domain, settlement), signature)
+        _check_result(campaign, settlement)
+
+        payout = campaign.quote(settlement.score)
+        if settlement.model != ZERO:
+            campaign.score = settlement.score
+            campaign.version += 1
+            # Each addition's slope is rounded up by less than one, and the sum is rounded down.
+            exact = campaign.ideal(campaign.score)
+            assert exact - 1 < campaign.paid + payout < exact + 1 + len(campaign.additions), "the formula is another"
+        campaign.paid += payout
+        campaign.settled += 1
+        finished = campaign.score >= campaign.terms.target or campaign.settled == campaign.terms.max_rounds
+        if finished:
+            campaign.status = FINISHED
+        self._judge(campaign, settlement, payout)
+        campaign.round += 1
+        campaign.entries = []
+        campaign.head = seeded(campaign.id, campaign.round)
+        self._emit("RoundSettled", campaign.id, *settlement[1:2], *settlement[3:10], payout)
+        if finished:
+            self._emit("CampaignFinished", campaign.id, settlement.score)
+        return ()
+
+    def _expireRound(self, sender, value, time, id_, number, entries):
+        campaign = self._pending(id_, number)
+        if time < campaign.expires_at:
+            raise Refusal("Sonar_RoundNotExpired", id_, number, campaign.expires_at)
+        _check_entries(campaign, entries)
+
+        for mine, _, _ in campaign.entries:
+            self.credits[NATIVE, mine] += campaign.terms.bond
+        campaign.round += 1
+        campaign.entries = []
+        campaign.head = seeded(id_, campaign.round)
+        self._emit("RoundExpired", id_, number)
+        return ()
+
+    def _topUp(self, sender, value, time, id_, amount):
+        campaign = self._running(id_)
+        terms = campaign.terms
+        if time >= terms.deadline:
+            raise Refusal("Sonar_DeadlinePassed", id_, terms.deadline, time)
+        if amount == 0:
+            raise Refusal("Sonar_BountyZero")
+        if amount + terms.bounty > MAX_BOUNTY:
+            raise Refusal("Sonar_BountyOverflow", terms.bounty, amount)
+        self._check_value(terms.token, amount, value)
+        self._check_pull(terms.token, sender, amount)
+
+        slope = amount
+        if terms.payout_base == GAIN:
+            # The whole addition is to be spent when the target is reached: rounded up, the bounty is the limit.
+            slope = -(-amount * campaign.base // (terms.target - campaign.score))
+        campaign.lines.append((slope, campaign.score))
+        campaign.additions.append((amount, campaign.score))
+        campaign.terms = terms._replace(bounty=terms.bounty + amount)
+        self._pull(terms.token, sender, amount, time)
+        self._emit("BountyRaised", id_, sender, amount, terms.bounty + amount)
+        return ()
+
+    def _transferCampaign(self, sender, value, time, id_, to):
+        campaign = self._owned(id_, sender)
+        campaign.pending_owner = to
+        self._emit("CampaignTransferStarted", id_, sender, to)
+        return ()
+
+    def _acceptCampaign(self, sender, value, time, id_):
+        campaign = self._existing(id_)
+        if sender != campaign.pending_owner:
+            raise Refusal("Sonar_NotPendingOwner", id_, sender, campaign.pending_owner)
+        self._emit("CampaignTransferred", id_, campaign.owner, sender)
+        campaign.owner, campaign.pending_owner = sender, 0
+        return ()
+
+    def _close(self, sender, value, time, id_):
+        campaign = self._owned(id_, sender)
+        if campaign.status == CLOSED:
+            raise Refusal("Sonar_WrongStatus", id_, CLOSED)
+        if campaign.entries:
+            raise Refusal("Sonar_RoundPending", id_, campaign.round, len(campaign.entries))
+        if campaign.status == RUNNING and time < campaign.terms.deadline and campaign.version > 0:
+            raise Refusal("Sonar_NotClosable", id_, campaign.terms.deadline)
+
+        campaign.status = CLOSED
+        campaign.refund = campaign.terms.bounty - campaign.paid
+        self.credits[campaign.terms.token, sender] += campaign.refund
+        self._emit("CampaignClosed", id_, sender, campaign.refund)
+        return ()
+
+    def _withdraw(self, sender, value, time, token, to):
+        amount = self.credits[token, sender]
+        if to == 0:
+            raise Refusal("Sonar_ToZero")
+        if amount == 0:
+            raise Refusal("Sonar_NothingOwed", token, sender)
+        if token == NATIVE:
+            if self.receivers.get(to) == "refuse":
+                raise Refusal("Sonar_TransferFailed", to, amount)
+        elif self.tokens[token].mood == "false":
+            raise Refusal("SafeERC20FailedOperation", token)
+        elif self.tokens[token].mood == "reverting":
+            raise Refusal("InBadMood")
+
+        self.credits[token, sender] = 0
+        self._emit("Withdrawn", token, sender, to, amount)
+        self._move(token, self.sonar, to, amount)
+        if token == NATIVE and self.receivers.get(to) == "reenter":
+            self._call_back(to, time)
+        if token != NATIVE and self.tokens[token].mood == "reentering":
+            self._call_back(token, time)
+        return (amount,)
+
+    # ------------------------------------------------------------------------------------------------------ the rules
+
+    def _existing(self, id_):
+        if id_ not in self.campaigns:
+            raise Refusal("Sonar_CampaignUnknown", id_)
+        return self.campaigns[id_]
+
+    def _owned(self, id_, sender):
+        campaign = self._existing(id_)
+        if sender != campaign.owner:
+            raise Refusal("Sonar_NotOwner", id_, sender, campaign.owner)
+        return campaign
+
+    def _running(self, id_):
+        campaign = self._existing(id_)
+        if campaign.status != RUNNING:
+            raise Refusal("Sonar_WrongStatus", id_, campaign.status)
+        return campaign
+
+    def _present(self, id_, number):
+        campaign = self._running(id_)
+        if campaign.round != number:
+            raise Refusal("Sonar_WrongRound", id_, number, campaign.round)
+        return campaign
+
+    def _pending(self, id_, number):
+        campaign = self._present(id_, number)
+        if not campaign.entries:
+            raise Refusal("Sonar_RoundEmpty", id_, number)
+        return campaign
+
+    def _check_signature(self, oracle, digest, signature):
+        consents = self.consents.get(oracle)
+        valid = (oracle, digest, signature) in self.signed if consents is None else digest in consents
+        if not valid:
+            raise Refusal("Sonar_BadSignature", oracle, digest)
+
+    def _check_value(self, token, amount, value):
+        required = amount if token == NATIVE else 0
+        if value != required:
+            raise Refusal("Sonar_WrongValue", value, required)
+
+    def _check_pull(self, token, account, amount):
+        """Whether the token delivers what is asked for, and lets the contract have it."""
+        if token == NATIVE:
+            return
+        if token not in self.tokens:
+            raise Refusal
+        mood = self.tokens[token].mood
+        if mood == "reverting":
+            raise Refusal("InBadMood")
+        if mood == "false":
+            raise Refusal("SafeERC20FailedOperation", token)
+        if self.tokens[token].allowances and (token, account) not in self.approved:
+            raise Refusal("ERC20InsufficientAllowance", self.sonar, 0, amount)
+        received = self._delivered(token, amount)
+        if received != amount:
+            raise Refusal("Sonar_TokenDeliveredOtherAmount", token, received, amount)
+
+    def _judge(self, campaign, settlement, payout):
+        terms = campaign.terms
+        paid = [i for i, outcome in enumerate(settlement.outcomes) if outcome.share]
+        parts = [payout * outcome.share // PPM for outcome in settlement.outcomes]
+        if paid:
+            parts[paid[-1]] += payout - sum(parts)
+        lost = 0
+        for index, (entry, outcome, earned) in enumerate(zip(campaign.entries, settlement.outcomes, parts, strict=True)):
+            slashed = terms.bond
+            if outcome.verdict == KEPT:
+                slashed = 0
+            elif outcome.verdict in (LEFT_OUT, UNAVAILABLE):
+                slashed = terms.bond * terms.slash // PPM
+            lost += slashed
+            returned = terms.bond - slashed
+            self.credits[terms.token, entry[0]] += earned
+            self.credits[NATIVE, entry[0]] += returned
+            self._emit("GradientJudged", campaign.id, campaign.round, entry[0], index, *outcome, earned, returned)
+        self.credits[NATIVE, campaign.owner] += lost
+
+    # ---------------------------------------------------------------------------------------------- money and tokens
+
+    def _emit(self, name, *arguments):
+        self._events.append((name, arguments))
+
+    def _delivered(self, token, amount):
+        mood = self.tokens[token].mood
+        return amount + 1 if mood == "generous" else amount - amount // 100 if mood == "fee" else amount
+
+    def _pull(self, token, account, amount, time):
+        if token == NATIVE:
+            return
+        self._move(token, account, self.sonar, amount)
+        if self.tokens[token].mood == "reentering":
+            self._call_back(token, time)
+
+    def _move(self, token, source, to, amount):
+        """Lets coin or tokens change hands, as the token likes it. What the contract sends to itself is a gift to it."""
+        delivered = self._delivered(token, amount) if token != NATIVE else amount
+        self.wallets[token, source] -= amount
+        self.wallets[token, to] += delivered
+        if delivered < amount:
+            self.wallets[token, token] += amount - delivered
+        if source == to == self.sonar:
+            self.donations[token] += delivered
+
+    def donate(self, token, source, amount):
+        """Coin that is forced in, or tokens sent, without a call of the contract."""
+        before = self.wallets[token, self.sonar]
+        self._move(token, source, self.sonar, amount)
+        self.donations[token] += self.wallets[token, self.sonar] - before
+
+    def _call_back(self, account, time):
+        call = self.armed.get(account)
+        if call is None:
+            return
+        try:
+            self.callbacks[account] = (True, encode(*self._perform(call, account, 0, time)))
+        except Refusal as refusal:
+            self.callbacks[account] = (False, self.encode_refusal(refusal))
+
+    # ----------------------------------------------------------------------------------------------------- invariants
+
+    def check(self):
+        """The books add up, for each token and each closed campaign."""
+        owed = Counter(self.donations)
+        for (token, _), amount in self.credits.items():
+            owed[token] += amount
+        for campaign in self.campaigns.values():
+            if campaign.status == CLOSED:
+                assert campaign.paid + campaign.refund == campaign.terms.bounty, "a closed campaign kept or made money"
+            else:
+                assert 0 <= campaign.paid <= campaign.terms.bounty, "a campaign paid more than it had"
+                owed[campaign.terms.token] += campaign.terms.bounty - campaign.paid
+                owed[NATIVE] += campaign.terms.bond * len(campaign.entries)
+        for token in (NATIVE, *self.tokens):
+            assert owed[token] == self.wallets[token, self.sonar], f"{token:#x}: the contract owes another sum than it has"
+
+
+def _check_entries(campaign, entries):
+    if entries == campaign.entries:
+        return
+    given = seeded(campaign.id, campaign.round)
+    for entry in entries:
+        given = chained(given, entry)
+    if given != campaign.head:
+        raise Refusal("Sonar_WrongHead", campaign.id, given, campaign.head)
+
+
+def _check_terms(terms, start_score, time):
+    if terms.bounty == 0:
+        raise Refusal("Sonar_BountyZero")
+    if terms.slash > PPM:
+        raise Refusal("Sonar_SlashAboveOne", terms.slash)
+    if not start_score < terms.target <= PPM:
+        raise Refusal("Sonar_TargetOutOfRange", terms.target, start_score)
+    if not 1 <= terms.round_size <= MAX_ROUND_SIZE:
+        raise Refusal("Sonar_RoundSizeOutOfRange", terms.round_size, MAX_ROUND_SIZE)
+    if not 1 <= terms.min_mines <= terms.round_size:
+        raise Refusal("Sonar_MinMinesOutOfRange", terms.min_mines, terms.round_size)
+    if terms.min_gain == 0:
+        raise Refusal("Sonar_MinGainZero")
+    if terms.max_rounds == 0:
+        raise Refusal("Sonar_MaxRoundsZero")
+    if not 1 <= terms.round_seconds <= MAX_ROUND_SECONDS:
+        raise Refusal("Sonar_RoundSecondsOutOfRange", terms.round_seconds, MAX_ROUND_SECONDS)
+    if not MIN_SETTLEMENT_SECONDS <= terms.settlement_seconds <= MAX_SETTLEMENT_SECONDS:
+        limits = (MIN_SETTLEMENT_SECONDS, MAX_SETTLEMENT_SECONDS)
+        raise Refusal("Sonar_SettlementSecondsOutOfRange", terms.settlement_seconds, *limits)
+    latest = time + MAX_CAMPAIGN_SECONDS
+    if not time < terms.deadline <= latest:
+        raise Refusal("Sonar_DeadlineOutOfRange", terms.deadline, time, latest)
+
+
+def _check_result(campaign, settlement):
+    advances = settlement.model != ZERO
+    artifacts = (settlement.key, settlement.product)
+    extras = (*artifacts, settlement.exponent, settlement.model_cid, settlement.product_cid)
+    if (ZERO in artifacts) if advances else (extras != (ZERO, ZERO, 0, "", "")):
+        raise Refusal("Sonar_InconsistentSettlement", campaign.id, campaign.round)
+    least = campaign.score + campaign.terms.min_gain
+    if not (least <= settlement.score <= PPM if advances else settlement.score == campaign.score):
+        raise Refusal("Sonar_ScoreOutOfRange", settlement.score, campaign.score, campaign.terms.min_gain)
+    kept = [advances and outcome.verdict == KEPT for outcome in settlement.outcomes]
+    for index, (outcome, is_kept) in enumerate(zip(settlement.outcomes, kept, strict=True)):
+        fair = outcome.weight > 0 if is_kept else outcome.verdict != KEPT and outcome.weight == outcome.share == 0
+        if not fair:
+            raise Refusal("Sonar_InconsistentOutcome", index)
+    if advances and sum(kept) < campaign.terms.min_mines:
+        raise Refusal("Sonar_TooFewKept", sum(kept), campaign.terms.min_mines)
+    shares = sum(outcome.share for outcome in settlement.outcomes)
+    if advances and shares != PPM:
+        raise Refusal("Sonar_WrongShareSum", shares, PPM)
