@@ -22,7 +22,7 @@ _BUILT_IN = (
 )
 
 Artifact = Mapping[str, Any]
-"""What `scripts/compile` wrote: abi, bytecode, deployedBytecode, immutableReferences and how it was compiled."""
+"""What `scripts/compile` wrote: abi, bytecode, deployedBytecode, immutableReferences by name, how it was compiled."""
 
 
 @cache
@@ -72,7 +72,10 @@ def decode_revert(data: bytes) -> ContractRevertError:
 
 
 def runtime_matches(code: bytes, contract: str = "Sonar") -> bool:
-    """Whether deployed code is the compiled contract, whatever its immutables (domain, own address) were set to."""
+    """Whether deployed code is the compiled contract, whatever its immutables were set to.
+
+    Where those are known, `sonar.chain.bytecode` compares every byte.
+    """
     compiled = artifact(contract)
     expected = bytearray.fromhex(compiled["deployedBytecode"].removeprefix("0x"))
     if len(code) != len(expected):
