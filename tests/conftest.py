@@ -3,13 +3,15 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from hypothesis import settings
 from web3 import Web3
+from web3.contract import Contract
 
 from sonar.chain.client import SonarClient
 from sonar.chain.deploy import Deployment, deploy
@@ -104,3 +106,28 @@ def client_for(chain_url: str, deployed: Deployment) -> Callable[[LocalAccount |
         return SonarClient.connect(chain_url, deployed.address, account, timeout=30)
 
     return connect
+
+
+@pytest.fixture(scope="session")
+def contract_artifacts() -> Mapping[str, Any]:
+    """The contracts and their mocks, compiled."""
+    from chains.artifacts import load_artifacts
+
+    return load_artifacts()
+
+
+@pytest.fixture
+def new_token(chain_web3: Web3, contract_artifacts: Mapping[str, Any]) -> Callable[..., Contract]:
+    """Deploys a token of contracts/mocks and mints it to accounts: new_token("HonestToken", {address: amount})."""
+    bank = chain_web3.eth.accounts[0]
+
+    def make(name: str = "HonestToken", holders: Mapping[str, int] | None = None) -> Contract:
+        compiled = contract_artifacts[name]
+        made = chain_web3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
+        receipt = chain_web3.eth.wait_for_transaction_receipt(made.constructor().transact({"from": bank}))
+        token = chain_web3.eth.contract(address=receipt["contractAddress"], abi=compiled.abi)
+        for account, amount in (holders or {}).items():
+            chain_web3.eth.wait_for_transaction_receipt(token.functions.mint(account, amount).transact({"from": bank}))
+        return token
+
+    return make

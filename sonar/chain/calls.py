@@ -8,8 +8,8 @@ from sonar.chain.records import NATIVE, Admission, Entry, Settlement, Terms
 from sonar.units import Address, CampaignId, Cid, Digest, Wei
 
 __all__ = [
-    "Call", "accept_campaign", "close_campaign", "create_campaign", "expire_round", "settle_round", "submit_gradient",
-    "top_up", "transfer_campaign", "withdraw",
+    "Call", "EncodedCall", "accept_campaign", "close_campaign", "create_campaign", "expire_round", "settle_round",
+    "submit_gradient", "top_up", "transfer_campaign", "withdraw",
 ]  # fmt: skip
 
 
@@ -22,6 +22,15 @@ class Call:
 
     function: str
     arguments: tuple[Any, ...]
+    value: Wei = _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedCall:
+    """A transaction whose data is encoded already: to Sonar's contract, or to a token's."""
+
+    to: Address
+    data: bytes
     value: Wei = _NOTHING
 
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from eth_abi import abi as codec
 from eth_account.signers.local import LocalAccount
@@ -11,7 +11,7 @@ from eth_utils.address import is_address, to_checksum_address
 from eth_utils.crypto import keccak
 from web3 import Web3
 from web3.exceptions import BadFunctionCallOutput
-from web3.types import TxReceipt
+from web3.types import TxParams, TxReceipt
 
 from sonar.chain._artifact import artifact
 from sonar.chain._rpc import (
@@ -23,7 +23,7 @@ from sonar.chain._rpc import (
     send_raw,
     sign_transaction,
 )
-from sonar.chain.calls import Call
+from sonar.chain.calls import Call, EncodedCall
 from sonar.chain.errors import ChainError, ContractRevertError, WrongChainError
 from sonar.chain.events import Event, decode_log
 from sonar.chain.records import NATIVE, CampaignRecord, Entry, PayoutBase, RoundRecord, Status, Terms
@@ -175,14 +175,18 @@ class SonarClient:
         with rpc(self.web3):
             return int(self.web3.eth.get_transaction_count(self._signer().address, "latest"))
 
-    def sign(self, call: Call, *, nonce: int | None = None) -> SignedTransaction:
+    def encode(self, call: Call) -> EncodedCall:
+        """The call as it stands in a transaction, for whoever signs it later."""
+        data = str(self._contract.encode_abi(call.function, args=list(call.arguments)))
+        return EncodedCall(self.address, bytes.fromhex(data.removeprefix("0x")), call.value)
+
+    def sign(self, call: Call | EncodedCall, *, nonce: int | None = None) -> SignedTransaction:
         """Signs a call without sending it.
 
         Raises ContractRevertError if it would revert now, UnfundedAccountError if the account cannot pay for it.
         """
-        transaction = {"to": self.address, "data": self._data(call), "value": call.value}
         number = self.next_nonce() if nonce is None else nonce
-        return sign_transaction(self.web3, self._signer(), transaction, number, self.chain_id)
+        return sign_transaction(self.web3, self._signer(), self._transaction(call), number, self.chain_id)
 
     def send(self, signed: SignedTransaction) -> None:
         """Sends a signed transaction; one that the chain knows already is left alone.
@@ -200,7 +204,7 @@ class SonarClient:
         """The receipt once the transaction is mined; raises TransactionTimeoutError after `timeout` seconds."""
         return await_receipt(lambda: self.receipt(transaction), transaction, timeout)
 
-    def transact(self, call: Call, timeout: float = 60) -> Receipt:
+    def transact(self, call: Call | EncodedCall, timeout: float = 60) -> Receipt:
         """Signs, sends and awaits a call; raises ContractRevertError if the contract refuses it."""
         with self._sending:
             signed = self.sign(call)
@@ -215,8 +219,9 @@ class SonarClient:
             raise ChainError("this connection has no account and can only read: connect with the account that acts")
         return self.account
 
-    def _data(self, call: Call) -> str:
-        return str(self._contract.encode_abi(call.function, args=list(call.arguments)))
+    def _transaction(self, call: Call | EncodedCall) -> dict[str, Any]:
+        encoded = self.encode(call) if isinstance(call, Call) else call
+        return {"to": encoded.to, "data": "0x" + encoded.data.hex(), "value": encoded.value}
 
     def _view(self, function: str, *arguments: Any) -> Any:
         with rpc(self.web3):
@@ -241,19 +246,12 @@ class SonarClient:
             tuple(event for log in logs if (event := decode_log(log)) is not None),
         )
 
-    def _reason(self, call: Call, receipt: Receipt) -> ContractRevertError:
+    def _reason(self, call: Call | EncodedCall, receipt: Receipt) -> ContractRevertError:
         """Why a mined call reverted: a receipt does not say, so the call is replayed on its own block."""
         try:
             with rpc(self.web3):
-                self.web3.eth.call(
-                    {
-                        "from": self._signer().address,
-                        "to": to_checksum_address(self.address),
-                        "data": self._data(call),  # type: ignore[typeddict-item]  # web3 wants HexStr, a str
-                        "value": call.value,  # type: ignore[typeddict-item]  # web3's Wei is another NewType
-                    },
-                    receipt.block,
-                )
+                sent = {**self._transaction(call), "from": self._signer().address}
+                self.web3.eth.call(cast(TxParams, sent), receipt.block)
         except ContractRevertError as error:
             return error
         except ChainError as error:

@@ -240,7 +240,7 @@ def test_an_estimate_is_enough_and_not_more(stage, mines, chain_web3):
     (mine,) = mines(1)
     call = campaign.submission("x" * 5, cid="y" * 90)
     transaction = {
-        "from": mine.account.address, "to": mine.address, "value": call.value, "data": mine._data(call),
+        "from": mine.account.address, "to": mine.address, "value": call.value, "data": mine.encode(call).data,
     }  # fmt: skip
     estimate = chain_web3.eth.estimate_gas(transaction)
     assert mine.transact(call).gas_used <= estimate <= mine.receipt(_last(chain_web3)).gas_used * 1.1

@@ -154,7 +154,7 @@ def test_a_hostile_cid_arrives_empty(stage, mines, cid):
 def test_a_cid_that_is_not_utf8_stops_no_reader(stage, mines, deployed):
     campaign = stage()
     (mine,) = mines(1)
-    data = mine._data(campaign.submission("x", cid="A" * 32)).replace("41" * 32, "ff" * 32)
+    data = mine.encode(campaign.submission("x", cid="A" * 32)).data.hex().replace("41" * 32, "ff" * 32)
     account = mine.account
     chain = {"nonce": mine.next_nonce(), "chainId": mine.chain_id, "gas": 300_000, "gasPrice": 10**10}
     signed = account.sign_transaction({**chain, "to": mine.address, "data": data, "value": campaign.terms.bond})
