@@ -7,9 +7,11 @@ from eth_account import Account
 
 from sonar.chain import calls
 from sonar.chain._artifact import artifact
+from sonar.chain._rpc import connect_web3
 from sonar.chain.committee import Committee, deploy_committee, read_committee
 from sonar.chain.errors import ContractRevertError, WrongChainError
 from sonar.chain.records import Status, Verdict
+from sonar.errors import ConfigError
 from sonar.protocol.committee import join_signatures, verify_joined
 from sonar.protocol.errors import SignatureError
 from sonar.protocol.messages import hash_settlement, sign_settlement
@@ -94,22 +96,38 @@ def test_signatures_are_believed_off_chain_exactly_where_the_contract_believes_t
         assert (magic == bytes.fromhex("1626ba7e")) == (signature in believed)
 
 
-def test_a_committee_that_cannot_be_is_refused_with_the_contracts_reason(chain_web3, new_account, members):
+def test_a_committee_that_cannot_be_is_refused_before_it_is_paid_for(chain_web3, new_account, members):
     addresses = [member.address for member in members]
     account = new_account()
     for given, threshold, says in [
-        (addresses, 0, "0 of 3 members cannot sign"),
-        (addresses, 4, "4 of 3 members cannot sign"),
-        ([*addresses, addresses[1].lower()], 2, "sort them, each once"),
-        ([], 1, "a committee of 0 members is not possible"),
-        ([Account.create().address for _ in range(33)], 1, "a committee of 33 members is not possible"),
+        (addresses, 0, "the threshold of 3 members is 1 to 3, not 0"),
+        (addresses, 4, "the threshold of 3 members is 1 to 3, not 4"),
+        ([*addresses, addresses[1].lower()], 2, "stands in the committee twice"),
+        ([], 1, "1 to 32 members, not 0"),
+        ([Account.create().address for _ in range(33)], 1, "1 to 32 members, not 33"),
+        ([*addresses[:2], "0x12"], 1, "the member '0x12' is not an address"),
     ]:
-        with pytest.raises(ContractRevertError, match=says):
+        with pytest.raises(ConfigError, match=says):
             deploy_committee(chain_web3, account, given, threshold)
+    assert chain_web3.eth.get_transaction_count(account.address) == 0
 
 
-def test_other_code_is_no_committee(chain_web3, deployed):
-    with pytest.raises(WrongChainError, match=r"other code is at 0x\w+, not this version's CapsuleCommittee"):
-        read_committee(chain_web3, deployed.address)
-    with pytest.raises(WrongChainError, match="no contract is at"):
-        read_committee(chain_web3, Address(Account.create().address))
+def test_other_code_is_no_committee(chain_web3, chain_url, deployed, new_token):
+    for place in (deployed.address, Account.create().address, new_token("HonestToken").address):
+        with pytest.raises(WrongChainError, match=rf"what is at {place} does not answer like a CapsuleCommittee"):
+            read_committee(chain_url, Address(place))
+
+
+def test_code_that_answers_like_a_committee_is_compared_byte_by_byte(chain_url, committee, monkeypatch):
+    web3 = connect_web3(chain_url, 10)
+    real = web3.provider.make_request
+
+    def tampered(method, parameters):
+        answer = real(method, parameters)
+        if method == "eth_getCode":
+            answer["result"] = answer["result"][:-2] + "ff"
+        return answer
+
+    monkeypatch.setattr(web3.provider, "make_request", tampered)
+    with pytest.raises(WrongChainError, match=r"byte \d+ is 0xff instead of"):
+        read_committee(web3, committee.address)

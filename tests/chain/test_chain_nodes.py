@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from web3 import Web3
 
 from sonar.chain import calls
 from sonar.chain.client import SonarClient
+from sonar.chain.committee import deploy_committee, read_committee
 from sonar.chain.deploy import deploy
 from sonar.chain.errors import ChainError, ContractRevertError, TransactionFailedError
 from sonar.chain.events import EventCursor
@@ -92,6 +94,28 @@ def test_a_round_that_closes_by_time_is_settled_and_paid(node, actors, play):
     assert tuple(got[-3:]) == receipt.events
     for mine in mines:
         assert mine.transact(calls.withdraw(Address(mine.account.address))).events[0].amount > 10**16
+
+
+def test_a_committee_judges_a_campaign_that_is_topped_up_and_handed_over(node, actors, play, panel):
+    members = [Account.create() for _ in range(3)]
+    owner, heir, mine = actors(), actors(), actors()
+    committee = deploy_committee(node, actors().account, [member.address for member in members], 2)
+    assert read_committee(node, committee.address) == committee
+    campaign = play(owner, panel(committee, members[1:]), round_size=1, min_mines=1)
+    owner.transact(calls.top_up(campaign.id, campaign.terms.bounty))
+    owner.transact(calls.transfer_campaign(campaign.id, Address(heir.account.address)))
+    assert owner.pending_owner(campaign.id) == heir.account.address
+    heir.transact(calls.accept_campaign(campaign.id))
+    campaign.submit(mine, "a")
+    entries = [campaign.entry(mine.account.address, "a")]
+    settlement = campaign.settlement(entries, 800_000)
+    with pytest.raises(ContractRevertError) as caught:
+        replace(campaign, oracle=panel(committee, members[:1])).settle(mine, settlement, entries)
+    assert caught.value.name == "Sonar_BadSignature"
+    campaign.settle(mine, settlement, entries)
+    heir.transact(calls.close_campaign(campaign.id))
+    left = 2 * campaign.terms.bounty - campaign.owner.campaign(campaign.id).paid
+    assert (heir.credit(Address(heir.account.address)), owner.credit(Address(owner.account.address))) == (left, 0)
 
 
 def test_reverts_are_decoded_wherever_they_happen(actors, play):
