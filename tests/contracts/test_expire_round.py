@@ -17,6 +17,7 @@ def late(chain, market, sonar, campaign, mines):
     return campaign
 
 
+# R603, R601
 def test_it_gives_every_bond_back(chain, market, sonar, late, owner, mines, stranger):
     before = chain.balance(sonar)
     market.expire(late, sender=stranger)
@@ -24,6 +25,7 @@ def test_it_gives_every_bond_back(chain, market, sonar, late, owner, mines, stra
     assert chain.balance(sonar) == before
 
 
+# R604
 def test_it_opens_the_next_round_on_the_same_model(market, sonar, late, mines, stranger):
     market.expire(late, sender=stranger)
     record, present = sonar.getCampaign(late.id), sonar.getRound(late.id)
@@ -36,12 +38,14 @@ def test_it_opens_the_next_round_on_the_same_model(market, sonar, late, mines, s
     assert sonar.getRound(late.id)["count"] == 1
 
 
+# R605
 def test_it_says_so(market, late, stranger):
     tx = market.expire(late, sender=stranger)
     (event,) = tx.events["RoundExpired"]
     assert (event["id"], event["round"]) == (late.id, 0)
 
 
+# R412
 def test_it_counts_not_as_a_settled_round(chain, market, sonar, owner, mines, stranger):
     campaign = market.running(owner, maxRounds=1)
     market.fill(campaign, mines[:3])
@@ -50,6 +54,7 @@ def test_it_counts_not_as_a_settled_round(chain, market, sonar, owner, mines, st
     assert market.status(campaign) == Status.RUNNING
 
 
+# R601
 def test_a_round_that_never_filled_expires_as_well(chain, market, sonar, campaign, mines, stranger):
     market.submit(campaign, mines[0])
     chain.at(sonar.getRound(campaign.id)["expiresAt"])
@@ -57,6 +62,7 @@ def test_a_round_that_never_filled_expires_as_well(chain, market, sonar, campaig
     assert market.credits(mines[0]) == [BOND]
 
 
+# R508, R603
 def test_bonds_of_a_token_campaign_come_back_in_coin(chain, market, sonar, owner, mines, token, stranger):
     campaign = market.running(owner, token=token.address)
     market.fill(campaign, mines[:3])
@@ -66,6 +72,7 @@ def test_bonds_of_a_token_campaign_come_back_in_coin(chain, market, sonar, owner
     assert market.credits(*mines[:3], token=token) == [0] * 3
 
 
+# R601
 def test_it_waits_for_the_end_of_the_settlement_window(chain, market, sonar, campaign, mines, stranger):
     market.fill(campaign, mines[:3])
     expires = sonar.getRound(campaign.id)["expiresAt"]
@@ -78,6 +85,7 @@ def test_it_waits_for_the_end_of_the_settlement_window(chain, market, sonar, cam
     assert campaign.round == 1
 
 
+# R304, R601
 def test_the_settlement_window_starts_at_the_deadline_at_the_latest(chain, market, sonar, campaign, mines, stranger):
     deadline = campaign.terms["deadline"]
     chain.at(deadline - 1)
@@ -88,6 +96,7 @@ def test_the_settlement_window_starts_at_the_deadline_at_the_latest(chain, marke
     assert market.credits(mines[0]) == [BOND]
 
 
+# R405
 def test_a_late_settlement_that_comes_first_wins(market, late, mines, stranger):
     entries = list(late.entries)
     market.settle(late, 180_000, [kept(1, 500_000), kept(1, 500_000), judged(0)], sender=mines[0])
@@ -96,6 +105,7 @@ def test_a_late_settlement_that_comes_first_wins(market, late, mines, stranger):
     assert market.credits(mines[0]) == [BOUNTY // 20 + BOND]
 
 
+# R604
 def test_an_expiry_that_comes_first_wins(market, sonar, late, mines, stranger):
     entries = list(late.entries)
     outcomes = [kept(1, 500_000), kept(1, 500_000), judged(0)]
@@ -107,6 +117,7 @@ def test_an_expiry_that_comes_first_wins(market, sonar, late, mines, stranger):
     assert market.credits(*mines[:3]) == [BOND] * 3
 
 
+# R601, R604
 def test_a_round_expires_once(market, late, stranger):
     entries = list(late.entries)
     market.expire(late, sender=stranger)
@@ -116,17 +127,20 @@ def test_a_round_expires_once(market, late, stranger):
         market.expire(late, sender=stranger, entries=entries)
 
 
+# R601
 def test_an_unknown_campaigns_round_does_not_expire(sonar, stranger):
     with refused("Sonar_CampaignUnknown", digest("nothing")):
         sonar.expireRound(digest("nothing"), 0, [], sender=stranger)
 
 
+# R601
 def test_a_closed_campaigns_round_does_not_expire(market, campaign, stranger):
     market.close(campaign)
     with refused("Sonar_WrongStatus", campaign.id, Status.CLOSED):
         market.expire(campaign, sender=stranger)
 
 
+# R602
 @pytest.mark.parametrize(
     "tamper",
     [

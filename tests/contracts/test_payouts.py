@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from market import BOND, NATIVE, PPM, PayoutBase, Verdict, judged, kept
 
 
+# R501, R502
 def test_a_bounty_of_1000_and_a_target_of_80_percent_pay_25_for_2_percent(market, sonar, owner, mines):
     campaign = market.running(owner, 100_000, bounty=1000, target=800_000)
     assert sonar.quote(campaign.id, 120_000) == 25
@@ -15,6 +16,7 @@ def test_a_bounty_of_1000_and_a_target_of_80_percent_pay_25_for_2_percent(market
     assert market.credits(mines[0]) == [BOND + 25]
 
 
+# R501, R502
 def test_an_untrained_start_and_a_target_of_100_percent_pay_2_percent_for_2_percent(market, sonar, owner, mines):
     bounty = 10**18
     campaign = market.running(owner, 0, bounty=bounty, target=PPM)
@@ -24,6 +26,7 @@ def test_an_untrained_start_and_a_target_of_100_percent_pay_2_percent_for_2_perc
     assert market.credits(mines[0]) == [BOND + bounty // 50]
 
 
+# R502
 def test_paying_by_gain_spends_the_whole_bounty_at_the_target(market, sonar, owner, mines):
     campaign = market.running(owner, 700_000, bounty=999_999_999_999_999_999, payoutBase=PayoutBase.GAIN)
     market.fill(campaign, mines[:3])
@@ -34,6 +37,7 @@ def test_paying_by_gain_spends_the_whole_bounty_at_the_target(market, sonar, own
     assert sum(market.credits(*mines[:3])) == campaign.terms["bounty"] + 6 * BOND
 
 
+# R504
 def test_the_last_mine_with_a_share_takes_the_dust(market, owner, mines):
     campaign = market.running(owner, 0, bounty=101, target=PPM, roundSize=4, bond=0)
     market.fill(campaign, mines[:4])
@@ -42,6 +46,7 @@ def test_the_last_mine_with_a_share_takes_the_dust(market, owner, mines):
     assert market.credits(*mines[:4]) == [33, 33, 34, 0]
 
 
+# R501, R502
 @pytest.mark.parametrize("bounty", [1, 2**128 - 1])
 def test_the_formula_holds_at_the_extremes_of_a_token_bounty(chain, market, sonar, owner, mines, token, bounty):
     token.mint(owner, 2**128, sender=owner)
@@ -72,6 +77,7 @@ def beginning(chain):
     return chain.snapshot()
 
 
+# R503, R504, R505, R506, R507, R714, R901
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     bounty=st.integers(1, 10**20),

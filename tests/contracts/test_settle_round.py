@@ -24,6 +24,7 @@ def full(market, campaign, mines):
 # What it does
 
 
+# R501, R401
 def test_an_advancing_round_raises_the_score(market, sonar, full, stranger):
     market.settle(full, 180_000, HALVES, sender=stranger)
     record = sonar.getCampaign(full.id)
@@ -31,6 +32,7 @@ def test_an_advancing_round_raises_the_score(market, sonar, full, stranger):
     assert (record["paid"], record["status"]) == (BOUNTY // 10, Status.RUNNING)
 
 
+# R504, R505
 def test_an_advancing_round_pays_by_the_shares_and_gives_the_bonds_back(
     chain, market, sonar, full, owner, mines, stranger
 ):
@@ -47,6 +49,7 @@ def test_an_advancing_round_pays_by_the_shares_and_gives_the_bonds_back(
     assert chain.balance(sonar) == before
 
 
+# R508
 def test_a_token_bounty_is_paid_in_its_token_and_the_bonds_in_coin(chain, market, sonar, owner, mines, token):
     campaign = market.running(owner, token=token.address)
     market.fill(campaign, mines[:3])
@@ -56,6 +59,7 @@ def test_a_token_bounty_is_paid_in_its_token_and_the_bonds_in_coin(chain, market
     assert (token.balanceOf(sonar), chain.balance(sonar)) == (BOUNTY, 3 * BOND)
 
 
+# R407, R501
 def test_a_round_that_does_not_advance_pays_nobody(market, sonar, full, owner, mines):
     market.settle(full, 100_000, NOTHING, sender=mines[0])
     assert market.credits(*mines[:3], owner) == [BOND * 9 // 10] * 3 + [3 * (BOND // 10)]
@@ -63,6 +67,7 @@ def test_a_round_that_does_not_advance_pays_nobody(market, sonar, full, owner, m
     assert (record["score"], record["version"], record["paid"]) == (100_000, 0, 0)
 
 
+# R505, R506, R507
 @pytest.mark.parametrize(
     ("verdict", "returned"),
     [
@@ -79,6 +84,7 @@ def test_each_verdict_takes_its_part_of_the_bond(market, owner, mines, verdict, 
     assert market.credits(*mines[:3], owner) == [BOUNTY // 10 + BOND, returned, BOND, BOND - returned]
 
 
+# R506
 def test_the_bonds_lost_part_is_rounded_in_the_mines_favour(market, owner, mines):
     campaign = market.running(owner, bond=9, slash=999_999)
     market.fill(campaign, mines[:3])
@@ -86,11 +92,13 @@ def test_the_bonds_lost_part_is_rounded_in_the_mines_favour(market, owner, mines
     assert market.credits(*mines[:3], owner) == [1, 1, 1, 24]
 
 
+# R408, R504
 def test_a_kept_gradient_may_have_no_share(market, full, mines):
     market.settle(full, 180_000, [kept(5, 0), kept(5, PPM), kept(5, 0)], sender=mines[0])
     assert market.credits(*mines[:3]) == [BOND, BOND + BOUNTY // 10, BOND]
 
 
+# R411
 def test_the_next_round_is_empty_and_open(market, sonar, full, mines):
     market.settle(full, 180_000, HALVES, sender=mines[0])
     present = sonar.getRound(full.id)
@@ -99,6 +107,7 @@ def test_the_next_round_is_empty_and_open(market, sonar, full, mines):
     assert present["head"] == full.head()
 
 
+# R413, R909
 def test_it_announces_every_gradient_and_the_round(market, full, mines, stranger):
     outcomes = [kept(2, 700_000), judged(Verdict.COPY), kept(3, 300_000)]
     settlement = market.settlement(full, 180_000, outcomes)
@@ -117,6 +126,7 @@ def test_it_announces_every_gradient_and_the_round(market, full, mines, stranger
     assert "CampaignFinished" not in tx.events
 
 
+# R412
 def test_reaching_the_target_finishes_the_campaign(market, sonar, full, mines):
     tx = market.settle(full, 800_000, HALVES, sender=mines[0])
     assert market.status(full) == Status.FINISHED
@@ -125,11 +135,13 @@ def test_reaching_the_target_finishes_the_campaign(market, sonar, full, mines):
     assert not sonar.getRound(full.id)["open"]
 
 
+# R412
 def test_one_step_below_the_target_does_not_finish_the_campaign(market, full, mines):
     market.settle(full, 799_999, HALVES, sender=mines[0])
     assert market.status(full) == Status.RUNNING
 
 
+# R501
 def test_overshoot_pays_only_up_to_the_target(market, sonar, full, owner, mines):
     market.settle(full, PPM, HALVES, sender=mines[0])
     record = sonar.getCampaign(full.id)
@@ -137,6 +149,7 @@ def test_overshoot_pays_only_up_to_the_target(market, sonar, full, owner, mines)
     assert sum(market.credits(*mines[:3], owner)) == BOUNTY * 7 // 8 + 3 * BOND
 
 
+# R412
 def test_the_last_permitted_round_finishes_the_campaign_even_if_it_does_not_advance(market, owner, mines):
     campaign = market.running(owner, maxRounds=2)
     for status in (Status.RUNNING, Status.FINISHED):
@@ -146,6 +159,7 @@ def test_the_last_permitted_round_finishes_the_campaign_even_if_it_does_not_adva
     assert tx.events["CampaignFinished"][0]["score"] == 100_000
 
 
+# R402, R304
 def test_a_round_that_is_not_full_settles_once_its_time_is_over(chain, market, sonar, campaign, mines):
     market.submit(campaign, mines[0])
     market.submit(campaign, mines[1])
@@ -157,12 +171,14 @@ def test_a_round_that_is_not_full_settles_once_its_time_is_over(chain, market, s
     assert sonar.getCampaign(campaign.id)["score"] == 180_000
 
 
+# R402
 def test_a_full_round_settles_at_once(market, sonar, full, mines):
     assert sonar.getRound(full.id)["closesAt"] > 0
     market.settle(full, 180_000, HALVES, sender=mines[0])
     assert sonar.getCampaign(full.id)["version"] == 1
 
 
+# R402
 def test_a_round_settles_after_the_deadline(chain, market, sonar, campaign, mines):
     chain.at(campaign.terms["deadline"] - 2)
     market.submit(campaign, mines[0])
@@ -171,12 +187,14 @@ def test_a_round_settles_after_the_deadline(chain, market, sonar, campaign, mine
     assert sonar.getCampaign(campaign.id)["score"] == 180_000
 
 
+# R405
 def test_a_late_settlement_is_valid_until_somebody_expires_the_round(chain, market, sonar, full, mines):
     chain.at(sonar.getRound(full.id)["expiresAt"] + HOUR)
     market.settle(full, 180_000, HALVES, sender=mines[0])
     assert sonar.getCampaign(full.id)["score"] == 180_000
 
 
+# R209, R501
 def test_a_round_of_one_pays_each_gradient_its_own_gain(market, owner, mines):
     campaign = market.running(owner, roundSize=1, minMines=1)
     for mine, score in zip(mines[:2], (180_000, 260_000), strict=True):
@@ -185,6 +203,7 @@ def test_a_round_of_one_pays_each_gradient_its_own_gain(market, owner, mines):
     assert market.credits(*mines[:2]) == [BOUNTY // 10 + BOND] * 2
 
 
+# R208, R905
 def test_a_round_of_sixty_four_settles_in_one_transaction(chain, market, sonar, owner):
     campaign = market.running(owner, roundSize=64, bond=0)
     crowd = [chain.new_account() for _ in range(64)]
@@ -206,6 +225,7 @@ def test_settling_eight_gradients_costs_at_most_185_000_gas(metered_market, owne
     assert tx.gas_used <= 185_000
 
 
+# R106
 def test_the_oracle_may_be_a_contract(chain, market, sonar, owner, mines):
     oracle = chain.deploy("ContractOracle", sender=owner)
     admission = market.admission(owner, oracle=oracle.address)
@@ -223,23 +243,27 @@ def test_the_oracle_may_be_a_contract(chain, market, sonar, owner, mines):
 # Which round
 
 
+# R402
 def test_an_unknown_campaign_cannot_be_settled(market, full, mines):
     with refused("Sonar_CampaignUnknown", digest("nothing")):
         market.settle(full, 180_000, HALVES, sender=mines[0], campaign=digest("nothing"))
 
 
+# R402
 def test_a_closed_campaign_cannot_be_settled(market, campaign, mines):
     market.close(campaign)
     with refused("Sonar_WrongStatus", campaign.id, Status.CLOSED):
         market.settle(campaign, 180_000, [], sender=mines[0])
 
 
+# R402
 def test_a_finished_campaign_cannot_be_settled(market, full, mines):
     market.settle(full, 800_000, HALVES, sender=mines[0])
     with refused("Sonar_WrongStatus", full.id, Status.FINISHED):
         market.settle(full, 900_000, [], sender=mines[0])
 
 
+# R402
 def test_a_settlement_serves_once(market, sonar, full, mines):
     entries, settlement = list(full.entries), market.settlement(full, 180_000, HALVES)
     signature = market.sign("Settlement", settlement)
@@ -248,11 +272,13 @@ def test_a_settlement_serves_once(market, sonar, full, mines):
         sonar.settleRound(settlement, entries, signature, sender=mines[0])
 
 
+# R402
 def test_another_round_cannot_be_settled(market, full, mines):
     with refused("Sonar_WrongRound", full.id, 1, 0):
         market.settle(full, 180_000, HALVES, sender=mines[0], round=1)
 
 
+# R402
 def test_an_empty_round_cannot_be_settled(market, campaign, mines):
     with refused("Sonar_RoundEmpty", campaign.id, 0):
         market.settle(campaign, 100_000, [], sender=mines[0])
@@ -261,6 +287,7 @@ def test_an_empty_round_cannot_be_settled(market, campaign, mines):
 # Which gradients
 
 
+# R403
 @pytest.mark.parametrize(
     "tamper",
     [
@@ -282,17 +309,20 @@ def test_entries_that_are_not_the_rounds_are_refused(market, sonar, full, mines,
         market.settle(full, 180_000, HALVES, sender=mines[0], head=head)
 
 
+# R403
 def test_a_settlement_of_another_head_is_refused(market, full, mines):
     with refused("Sonar_WrongHead", full.id, digest("other"), full.head()):
         market.settle(full, 180_000, HALVES, sender=mines[0], head=digest("other"))
 
 
+# R404
 @pytest.mark.parametrize("outcomes", [HALVES[:2], [*HALVES, judged(Verdict.COPY)]], ids=["fewer", "more"])
 def test_there_is_one_outcome_for_every_gradient(market, full, mines, outcomes):
     with refused("Sonar_WrongOutcomeCount", len(outcomes), 3):
         market.settle(full, 180_000, outcomes, sender=mines[0])
 
 
+# R413
 def test_a_verdict_that_does_not_exist_is_refused(market, full, mines):
     with pytest.raises(Reverted):
         market.settle(full, 100_000, [(5, 0, 0), *NOTHING[1:]], sender=mines[0])
@@ -301,6 +331,7 @@ def test_a_verdict_that_does_not_exist_is_refused(market, full, mines):
 # Whose word
 
 
+# R401
 def test_a_settlement_signed_by_another_is_refused(market, full, attacker):
     settlement = market.settlement(full, 180_000, HALVES)
     forged = market.sign("Settlement", settlement, signer=Account.create())
@@ -308,6 +339,7 @@ def test_a_settlement_signed_by_another_is_refused(market, full, attacker):
         market.settle(full, 180_000, HALVES, sender=attacker, signature=forged)
 
 
+# R102
 def test_a_settlement_for_another_contract_is_refused(chain, market, full, owner, attacker):
     settlement = market.settlement(full, 180_000, HALVES)
     other = Market(chain.deploy("Sonar", sender=owner), market.oracle.key).sign("Settlement", settlement)
@@ -315,6 +347,7 @@ def test_a_settlement_for_another_contract_is_refused(chain, market, full, owner
         market.settle(full, 180_000, HALVES, sender=attacker, signature=other)
 
 
+# R102
 def test_a_settlement_for_another_chain_is_refused(market, full, attacker):
     settlement = market.settlement(full, 180_000, HALVES)
     other = market.sign("Settlement", settlement, chain_id=4242)
@@ -322,6 +355,7 @@ def test_a_settlement_for_another_chain_is_refused(market, full, attacker):
         market.settle(full, 180_000, HALVES, sender=attacker, signature=other)
 
 
+# R102, R104
 @pytest.mark.parametrize(
     "change",
     [
@@ -348,12 +382,14 @@ def test_a_settlement_with_one_field_changed_is_not_signed(market, full, attacke
 # What the terms allow
 
 
+# R406
 @pytest.mark.parametrize("missing", ["key", "product"])
 def test_a_round_that_advances_names_the_next_key_and_the_product(market, full, mines, missing):
     with refused("Sonar_InconsistentSettlement", full.id, 0):
         market.settle(full, 180_000, HALVES, sender=mines[0], **{missing: ZERO})
 
 
+# R406
 @pytest.mark.parametrize(
     "named",
     [{"key": digest("k")}, {"product": digest("p")}, {"exponent": 1}, {"modelCid": "c"}, {"productCid": "c"}],
@@ -364,23 +400,27 @@ def test_a_round_that_does_not_advance_names_nothing(market, full, mines, named)
         market.settle(full, 100_000, NOTHING, sender=mines[0], **named)
 
 
+# R407
 @pytest.mark.parametrize("score", [0, 99_999, 100_000, 100_999, PPM + 1, 2**32 - 1])
 def test_a_round_that_advances_gains_at_least_the_minimum(market, full, mines, score):
     with refused("Sonar_ScoreOutOfRange", score, 100_000, 1_000):
         market.settle(full, score, HALVES, sender=mines[0])
 
 
+# R407
 def test_the_minimal_gain_is_enough(market, sonar, full, mines):
     market.settle(full, 101_000, HALVES, sender=mines[0])
     assert sonar.getCampaign(full.id)["score"] == 101_000
 
 
+# R407
 @pytest.mark.parametrize("score", [99_999, 100_001, 180_000])
 def test_a_round_that_does_not_advance_leaves_the_score(market, full, mines, score):
     with refused("Sonar_ScoreOutOfRange", score, 100_000, 1_000):
         market.settle(full, score, NOTHING, sender=mines[0])
 
 
+# R210, R407
 def test_a_minimal_gain_that_no_score_can_reach_does_not_overflow(market, owner, mines):
     campaign = market.running(owner, minGain=2**32 - 1)
     market.fill(campaign, mines[:3])
@@ -388,6 +428,7 @@ def test_a_minimal_gain_that_no_score_can_reach_does_not_overflow(market, owner,
         market.settle(campaign, PPM, HALVES, sender=mines[0])
 
 
+# R408
 @pytest.mark.parametrize("verdict", [Verdict.LEFT_OUT, Verdict.UNAVAILABLE, Verdict.INVALID, Verdict.COPY])
 @pytest.mark.parametrize(("weight", "share"), [(1, 0), (0, 1)], ids=["weight", "share"])
 def test_a_gradient_that_was_not_kept_has_neither_weight_nor_share(market, full, mines, verdict, weight, share):
@@ -395,28 +436,33 @@ def test_a_gradient_that_was_not_kept_has_neither_weight_nor_share(market, full,
         market.settle(full, 180_000, [kept(1, PPM), (verdict, weight, share), kept(1, 0)], sender=mines[0])
 
 
+# R408
 def test_a_kept_gradient_has_a_weight(market, full, mines):
     with refused("Sonar_InconsistentOutcome", 2):
         market.settle(full, 180_000, [kept(1, PPM), kept(1, 0), kept(0, 0)], sender=mines[0])
 
 
+# R408
 def test_nothing_is_kept_in_a_round_that_does_not_advance(market, full, mines):
     with refused("Sonar_InconsistentOutcome", 0):
         bare = {"exponent": 0, "model": ZERO, "key": ZERO, "product": ZERO, "modelCid": "", "productCid": ""}
         market.settle(full, 100_000, HALVES, sender=mines[0], **bare)
 
 
+# R409
 def test_a_round_that_advances_keeps_enough_mines(market, full, mines):
     with refused("Sonar_TooFewKept", 1, 2):
         market.settle(full, 180_000, [kept(1, PPM), *NOTHING[1:]], sender=mines[0])
 
 
+# R410
 @pytest.mark.parametrize("last", [499_999, 500_001, 0, 2**32 - 1])
 def test_shares_sum_to_exactly_one(market, full, mines, last):
     with refused("Sonar_WrongShareSum", 500_000 + last, PPM):
         market.settle(full, 180_000, [kept(1, 500_000), kept(1, last), NOTHING[2]], sender=mines[0])
 
 
+# R902
 def test_a_campaigns_settlement_moves_no_other_campaigns_money(market, sonar, full, owner, mines):
     other = market.running(owner)
     market.settle(full, 800_000, HALVES, sender=mines[0])

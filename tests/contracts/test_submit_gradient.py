@@ -9,6 +9,7 @@ def campaign(market, owner):
     return market.running(owner)
 
 
+# R307, R301
 def test_it_enters_the_rounds_hash_chain(market, sonar, campaign, mines):
     for count, mine in enumerate(mines[:2], start=1):
         market.submit(campaign, mine)
@@ -17,6 +18,7 @@ def test_it_enters_the_rounds_hash_chain(market, sonar, campaign, mines):
         assert present["head"] == campaign.head()
 
 
+# R308
 def test_it_answers_and_announces_the_gradients_place(market, campaign, mines):
     market.submit(campaign, mines[0])
     tx = market.submit(campaign, mines[1])
@@ -29,6 +31,7 @@ def test_it_answers_and_announces_the_gradients_place(market, campaign, mines):
     assert event["cid"] == "cid of the gradient"
 
 
+# R304
 def test_the_first_one_starts_the_rounds_clock(chain, market, sonar, campaign, mines):
     market.submit(campaign, mines[0])
     opened = chain.now()
@@ -39,6 +42,7 @@ def test_the_first_one_starts_the_rounds_clock(chain, market, sonar, campaign, m
     assert present["expiresAt"] == opened + 5 * MINUTE + HOUR
 
 
+# R306
 def test_it_takes_the_bond_and_nothing_else(chain, market, sonar, campaign, mine):
     before = chain.balance(mine)
     market.submit(campaign, mine)
@@ -47,12 +51,14 @@ def test_it_takes_the_bond_and_nothing_else(chain, market, sonar, campaign, mine
     assert market.credits(mine) == [0]
 
 
+# R306
 @pytest.mark.parametrize("value", [0, BOND - 1, BOND + 1])
 def test_the_bond_must_come_exactly(market, campaign, mine, value):
     with refused("Sonar_WrongValue", value, BOND):
         market.submit(campaign, mine, value=value)
 
 
+# R306
 def test_a_campaign_without_bonds_takes_none(market, sonar, owner, mine):
     campaign = market.running(owner, bond=0)
     with refused("Sonar_WrongValue", 1, 0):
@@ -61,12 +67,14 @@ def test_a_campaign_without_bonds_takes_none(market, sonar, owner, mine):
     assert sonar.getRound(campaign.id)["count"] == 1
 
 
+# R305
 def test_an_account_submits_once_a_round(market, campaign, mine):
     market.submit(campaign, mine)
     with refused("Sonar_AlreadySubmitted", campaign.id, 0, mine):
         market.submit(campaign, mine)
 
 
+# R305
 def test_an_account_submits_again_in_the_next_round(market, sonar, campaign, mines):
     market.fill(campaign, mines[:3])
     market.settle(campaign, 200_000, [kept(1, 500_000), kept(1, 500_000), judged(0)], sender=mines[0])
@@ -77,6 +85,7 @@ def test_an_account_submits_again_in_the_next_round(market, sonar, campaign, min
         market.submit(campaign, mines[0])
 
 
+# R305, R902
 def test_an_account_submits_to_two_campaigns_at_once(market, sonar, campaign, owner, mine):
     other = market.running(owner)
     market.submit(campaign, mine)
@@ -84,6 +93,7 @@ def test_an_account_submits_to_two_campaigns_at_once(market, sonar, campaign, ow
     assert sonar.lastSubmission(campaign.id, mine) == sonar.lastSubmission(other.id, mine) == 1
 
 
+# R301
 def test_a_mine_may_be_a_contract(chain, market, sonar, campaign, mine):
     actor = chain.deploy("Actor", sender=mine)
     market.submit_through(actor, campaign, mine)
@@ -91,17 +101,20 @@ def test_a_mine_may_be_a_contract(chain, market, sonar, campaign, mine):
     assert sonar.lastSubmission(campaign.id, mine) == 0
 
 
+# R301
 def test_a_gradient_for_an_unknown_campaign_is_refused(sonar, mine):
     with refused("Sonar_CampaignUnknown", digest("nothing")):
         sonar.submitGradient(digest("nothing"), 0, digest("a"), digest("g"), "cid", sender=mine, value=BOND)
 
 
+# R301
 @pytest.mark.parametrize("number", [1, 2**32 - 1])
 def test_a_gradient_for_another_round_is_refused(market, campaign, mine, number):
     with refused("Sonar_WrongRound", campaign.id, number, 0):
         market.submit(campaign, mine, number=number)
 
 
+# R301
 def test_a_gradient_for_a_past_round_is_refused(market, campaign, mines):
     market.fill(campaign, mines[:3])
     market.settle(campaign, 100_000, [judged(0)] * 3, sender=mines[0])
@@ -109,6 +122,7 @@ def test_a_gradient_for_a_past_round_is_refused(market, campaign, mines):
         market.submit(campaign, mines[0], number=0)
 
 
+# R303
 def test_a_full_round_takes_no_more(market, sonar, campaign, mines):
     market.fill(campaign, mines[:3])
     assert not sonar.getRound(campaign.id)["open"]
@@ -116,6 +130,7 @@ def test_a_full_round_takes_no_more(market, sonar, campaign, mines):
         market.submit(campaign, mines[3])
 
 
+# R304
 def test_a_round_takes_gradients_until_its_last_second(chain, market, sonar, campaign, mines):
     market.submit(campaign, mines[0])
     closes = sonar.getRound(campaign.id)["closesAt"]
@@ -126,12 +141,14 @@ def test_a_round_takes_gradients_until_its_last_second(chain, market, sonar, cam
         market.submit(campaign, mines[2])
 
 
+# R304
 def test_an_empty_round_waits_for_its_first_gradient(chain, market, sonar, campaign, mine):
     chain.at(chain.now() + 20 * HOUR)
     market.submit(campaign, mine)
     assert sonar.getRound(campaign.id)["count"] == 1
 
 
+# R302
 def test_a_campaign_takes_gradients_until_its_deadline(chain, market, campaign, mines):
     deadline = campaign.terms["deadline"]
     chain.at(deadline - 1)
@@ -140,6 +157,7 @@ def test_a_campaign_takes_gradients_until_its_deadline(chain, market, campaign, 
         market.submit(campaign, mines[1])
 
 
+# R304
 def test_a_round_closes_at_the_deadline_if_that_comes_first(chain, market, sonar, campaign, mine):
     deadline = campaign.terms["deadline"]
     chain.at(deadline - MINUTE)
@@ -148,12 +166,14 @@ def test_a_round_closes_at_the_deadline_if_that_comes_first(chain, market, sonar
     assert (present["closesAt"], present["expiresAt"]) == (deadline, deadline + HOUR)
 
 
+# R301
 def test_a_closed_campaign_takes_no_gradient(market, campaign, mine):
     market.close(campaign)
     with refused("Sonar_WrongStatus", campaign.id, Status.CLOSED):
         market.submit(campaign, mine)
 
 
+# R301
 def test_a_finished_campaign_takes_no_gradient(market, campaign, mines):
     market.fill(campaign, mines[:3])
     market.settle(campaign, 800_000, [kept(1, 500_000), kept(1, 500_000), judged(0)], sender=mines[0])
@@ -161,11 +181,13 @@ def test_a_finished_campaign_takes_no_gradient(market, campaign, mines):
         market.submit(campaign, mines[0])
 
 
+# R301
 def test_the_owner_may_mine_her_own_campaign(market, sonar, campaign, owner):
     market.submit(campaign, owner)
     assert sonar.lastSubmission(campaign.id, owner) == 1
 
 
+# R905
 def test_submitting_costs_the_same_for_any_number_of_mines(metered_market, owner, mines):
     market = metered_market
     campaign = market.running(owner, roundSize=64)

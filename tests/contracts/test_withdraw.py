@@ -44,6 +44,7 @@ def owed_actor(chain, market, owner, mines):
     return make
 
 
+# R802
 def test_it_pays_all_that_is_owed(chain, market, sonar, owed, mine):
     before, held = chain.balance(mine), chain.balance(sonar)
     tx = sonar.withdraw(NATIVE, mine, sender=mine)
@@ -53,6 +54,7 @@ def test_it_pays_all_that_is_owed(chain, market, sonar, owed, mine):
     assert market.credits(mine) == [0]
 
 
+# R802
 def test_it_pays_to_whom_the_caller_says(chain, sonar, owed, mine, stranger):
     before, own = chain.balance(stranger), chain.balance(mine)
     sonar.withdraw(NATIVE, stranger, sender=mine)
@@ -60,6 +62,7 @@ def test_it_pays_to_whom_the_caller_says(chain, sonar, owed, mine, stranger):
     assert chain.balance(mine) == own
 
 
+# R802
 def test_it_pays_tokens(market, sonar, owed_tokens, token, mine):
     owed_tokens(token)
     sonar.withdraw(token, mine, sender=mine)
@@ -68,6 +71,7 @@ def test_it_pays_tokens(market, sonar, owed_tokens, token, mine):
     assert market.credits(mine) == [BOND]
 
 
+# R802
 def test_it_pays_a_token_that_returns_nothing(sonar, owed_tokens, fund, owner, mine):
     token = fund("SilentToken", owner)
     owed_tokens(token)
@@ -75,6 +79,7 @@ def test_it_pays_a_token_that_returns_nothing(sonar, owed_tokens, fund, owner, m
     assert token.balanceOf(mine) == BOUNTY // 20
 
 
+# R806
 def test_it_says_so(sonar, owed, mine, stranger):
     tx = sonar.withdraw(NATIVE, stranger, sender=mine)
     (event,) = tx.events["Withdrawn"]
@@ -82,6 +87,7 @@ def test_it_says_so(sonar, owed, mine, stranger):
     assert event["amount"] == BOUNTY // 20 + BOND
 
 
+# R801, R802
 def test_what_several_campaigns_owe_is_paid_at_once(market, sonar, owner, mines):
     for _ in range(2):
         campaign = market.running(owner)
@@ -91,23 +97,27 @@ def test_what_several_campaigns_owe_is_paid_at_once(market, sonar, owner, mines)
     assert tx.return_value == 2 * (BOUNTY // 20 + BOND)
 
 
+# R803
 def test_nothing_owed_is_nothing_paid(sonar, owed, attacker, token):
     for asked in (NATIVE, token):
         with refused("Sonar_NothingOwed", asked, attacker):
             sonar.withdraw(asked, attacker, sender=attacker)
 
 
+# R803
 def test_it_pays_once(sonar, owed, mine):
     sonar.withdraw(NATIVE, mine, sender=mine)
     with refused("Sonar_NothingOwed", NATIVE, mine):
         sonar.withdraw(NATIVE, mine, sender=mine)
 
 
+# R802
 def test_it_pays_nobody_at_zero(sonar, owed, mine):
     with refused("Sonar_ToZero"):
         sonar.withdraw(NATIVE, NATIVE, sender=mine)
 
 
+# R903
 def test_the_contract_itself_takes_no_coin(chain, sonar, owed, mine, attacker):
     with refused("Sonar_TransferFailed", sonar, BOUNTY // 20 + BOND):
         sonar.withdraw(NATIVE, sonar, sender=mine)
@@ -115,6 +125,7 @@ def test_the_contract_itself_takes_no_coin(chain, sonar, owed, mine, attacker):
         chain.transact(attacker, sonar.address, value=1)
 
 
+# R804, R805
 def test_a_receiver_that_refuses_keeps_its_claim(chain, market, sonar, owed_actor, mine):
     actor = owed_actor("RejectingActor")
     with refused("Sonar_TransferFailed", actor, BOUNTY // 20 + BOND):
@@ -125,6 +136,7 @@ def test_a_receiver_that_refuses_keeps_its_claim(chain, market, sonar, owed_acto
     assert chain.balance(mine) == before + BOUNTY // 20 + BOND
 
 
+# R801, R805
 @pytest.mark.parametrize("contract", ["RejectingActor", "GasBurningActor", "ReenteringActor"])
 def test_no_receiver_can_hold_up_the_others(chain, sonar, owed_actor, mines, contract):
     owed_actor(contract)
@@ -133,6 +145,7 @@ def test_no_receiver_can_hold_up_the_others(chain, sonar, owed_actor, mines, con
     assert chain.balance(mines[1]) == before + BOUNTY // 20 + BOND
 
 
+# R804, R805
 def test_a_receiver_that_burns_all_gas_keeps_its_claim(market, sonar, owed_actor, mine):
     actor = owed_actor("GasBurningActor")
     with pytest.raises(Reverted):
@@ -140,6 +153,7 @@ def test_a_receiver_that_burns_all_gas_keeps_its_claim(market, sonar, owed_actor
     assert market.credits(actor) == [BOUNTY // 20 + BOND]
 
 
+# R805, R906
 def test_a_receiver_that_calls_back_is_not_paid_twice(chain, market, sonar, owed_actor, mine):
     actor = owed_actor("ReenteringActor")
     actor.arm(sonar.withdraw.encode(NATIVE, actor), sender=mine)
@@ -150,6 +164,7 @@ def test_a_receiver_that_calls_back_is_not_paid_twice(chain, market, sonar, owed
     assert chain.balance(actor) == BOUNTY // 20 + BOND
 
 
+# R906
 def test_a_receiver_that_calls_back_cannot_create_a_campaign(market, sonar, owed_actor, mine):
     actor = owed_actor("ReenteringActor")
     admission = market.admission(actor)
@@ -160,6 +175,7 @@ def test_a_receiver_that_calls_back_cannot_create_a_campaign(market, sonar, owed
     assert (actor.succeeded(), actor.answer()) == (False, REENTRANT)
 
 
+# R906
 def test_a_token_that_calls_back_is_not_drained(market, sonar, owed_tokens, fund, owner, mine):
     token = fund("CallbackToken", owner)
     owed_tokens(token)
@@ -169,6 +185,7 @@ def test_a_token_that_calls_back_is_not_drained(market, sonar, owed_tokens, fund
     assert token.balanceOf(sonar) == BOUNTY - BOUNTY // 20
 
 
+# R804, R902
 def test_a_token_that_stops_keeps_only_its_own_campaigns_waiting(market, sonar, owed, owed_tokens, fund, owner, mine):
     token = fund("PausableToken", owner)
     owed_tokens(token)
@@ -182,6 +199,7 @@ def test_a_token_that_stops_keeps_only_its_own_campaigns_waiting(market, sonar, 
     assert token.balanceOf(mine) == BOUNTY // 20
 
 
+# R802
 def test_a_contract_withdraws_like_any_account(chain, market, sonar, owed_actor, mine):
     actor = owed_actor("Actor")
     actor.execute(sonar, sonar.withdraw.encode(NATIVE, actor), sender=mine)
