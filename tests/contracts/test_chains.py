@@ -35,6 +35,13 @@ def test_a_transaction_answers_announces_and_costs(chain, token, owner, mine):
     assert token.transfer(owner, 2, sender=mine).return_value is True
 
 
+def test_a_deployment_announces_and_costs(chain, owner):
+    capsules = sorted(chain.accounts[1:4], key=lambda account: int(account, 16))
+    committee = chain.deploy("CapsuleCommittee", capsules, 2, sender=owner)
+    assert committee.deployment.events == {"CommitteeFormed": [{"members": capsules, "threshold": 2}]}
+    assert committee.deployment.gas_used > 53_000
+
+
 def test_a_transaction_carries_coin_and_gas_is_free(chain, actor, owner):
     before = chain.balance(owner)
     chain.transact(owner, actor.address, value=BOND)

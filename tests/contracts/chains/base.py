@@ -1,9 +1,11 @@
 """What the contract tests ask of a chain, whichever it is, and contracts that are spoken to through one.
 
-sonar = chain.deploy("Sonar", sender=owner)
-receipt = sonar.close(campaign, sender=owner)      # a transaction: receipt.events, .return_value, .gas_used
-sonar.getCampaign(campaign)["score"]               # a view: Python values
-sonar.close.encode(campaign)                       # the data, to be sent through another contract
+    sonar = chain.deploy("Sonar", sender=owner)        # its receipt: sonar.deployment
+    receipt = sonar.close(campaign, sender=owner)      # a transaction: receipt.events, .return_value, .gas_used
+    sonar.getCampaign(campaign)["score"]               # a view: Python values
+    sonar.close.encode(campaign)                       # the data, to be sent through another contract
+
+Structs are dicts by field name, addresses are checksummed strings, bytes are bytes; a contract stands for its address.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,9 +47,9 @@ class Receipt:
 
 
 class ContractReceipt:
-    """What came of a transaction to a known function, with names to it. Decodes only what is asked for."""
+    """What came of a deployment or a known function, with names to it. Decodes only what is asked for."""
 
-    def __init__(self, receipt: Receipt, function: Function, catalogue: Catalogue) -> None:
+    def __init__(self, receipt: Receipt, function: Function | None, catalogue: Catalogue) -> None:
         self.receipt = receipt
         self.gas_used = receipt.gas_used
         self.logs = receipt.logs
@@ -61,8 +63,8 @@ class ContractReceipt:
 
     @property
     def return_value(self) -> Any:
-        """The answer."""
-        return self._function.decode(self.output)
+        """The answer; of a deployment there is none."""
+        return self._function.decode(self.output) if self._function else None
 
     @cached_property
     def events(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -114,8 +116,11 @@ class Chain(Protocol):
 class Contract:
     """A deployed contract: its functions are attributes."""
 
-    def __init__(self, chain: Chain, name: str, address: str, abi: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, chain: Chain, name: str, address: str, abi: Sequence[Mapping[str, Any]], receipt: Receipt
+    ) -> None:
         self.chain = chain
+        self.deployment = ContractReceipt(receipt, None, chain.catalogue)
         self.name = name
         self.address = address
         self._functions = {entry["name"]: Function(entry) for entry in abi if entry["type"] == "function"}

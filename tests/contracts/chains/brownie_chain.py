@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import brownie.network.contract
 from brownie import accounts, project, web3
 from brownie import chain as blocks
 from brownie._config import CONFIG
@@ -62,6 +63,9 @@ class BrownieChain:
         (self._project,) = project.get_loaded_projects()
         self.accounts = [account.address for account in accounts[:10]]
         self.chain_id = blocks.id
+        if CONFIG.argv["coverage"]:
+            # Brownie forgets a contract whose code on the chain is not the compiled one; immutables make it so.
+            brownie.network.contract._verify_deployed_code = lambda *_: True
         self.catalogue = Catalogue(container.abi for container in self._project)
         self._is_anvil = "anvil" in web3.client_version.lower()
         if self._is_anvil:
@@ -71,7 +75,7 @@ class BrownieChain:
     def deploy(self, contract: str, *arguments: Any, sender: str) -> Contract:
         """Deploys a contract of the project."""
         deployed = accounts.at(sender).deploy(self._project[contract], *arguments)
-        return Contract(self, contract, deployed.address, deployed.abi)
+        return Contract(self, contract, deployed.address, deployed.abi, _Receipt(deployed.tx))
 
     def transact(self, sender: str, to: str, data: bytes = b"", value: int = 0, gas: int | None = None) -> _Receipt:
         """Sends a transaction."""

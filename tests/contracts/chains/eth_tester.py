@@ -61,18 +61,15 @@ class EthTesterChain:
     def deploy(self, contract: str, *arguments: Any, sender: str) -> Contract:
         """Deploys a contract of the project."""
         artifact = self._artifacts[contract]
-        computation, _ = self._send(sender, b"", artifact.bytecode + constructor_data(artifact.abi, arguments), 0, None)
-        return Contract(self, contract, to_checksum_address(computation.msg.storage_address), artifact.abi)
+        code = artifact.bytecode + constructor_data(artifact.abi, arguments)
+        computation, receipt = self._send(sender, b"", code, 0, None)
+        address = to_checksum_address(computation.msg.storage_address)
+        return Contract(self, contract, address, artifact.abi, _receipt(receipt, b""))
 
     def transact(self, sender: str, to: str, data: bytes = b"", value: int = 0, gas: int | None = None) -> Receipt:
         """Signs a transaction and mines it in a block of its own."""
         computation, receipt = self._send(sender, to_canonical_address(to), data, value, gas)
-        logs = tuple(
-            Log(to_checksum_address(log.address), tuple(topic.to_bytes(32, "big") for topic in log.topics), log.data)
-            for log in receipt.logs
-        )
-        # A block of its own: what the block used is what the transaction used.
-        return Receipt(receipt.gas_used, bytes(computation.output), logs)
+        return _receipt(receipt, bytes(computation.output))
 
     def call(self, to: str, data: bytes, sender: str | None = None) -> bytes:
         """Asks on the latest state, in the latest block."""
@@ -137,3 +134,12 @@ class EthTesterChain:
             return bytes(computation.output)
         data = computation.output if isinstance(computation.error, Revert) else b""
         raise Reverted(bytes(data), self.catalogue)
+
+
+def _receipt(receipt: Any, output: bytes) -> Receipt:
+    logs = tuple(
+        Log(to_checksum_address(log.address), tuple(topic.to_bytes(32, "big") for topic in log.topics), log.data)
+        for log in receipt.logs
+    )
+    # A block of its own: what the block used is what the transaction used.
+    return Receipt(receipt.gas_used, output, logs)

@@ -62,18 +62,12 @@ class RevmChain:
             address = self._evm.deploy(sender, code)
         except RuntimeError as error:
             raise self._reverted(error) from None
-        return Contract(self, contract, to_checksum_address(address), artifact.abi)
+        return Contract(self, contract, to_checksum_address(address), artifact.abi, self._receipt(b""))
 
     def transact(self, sender: str, to: str, data: bytes = b"", value: int = 0, gas: int | None = None) -> Receipt:
         """Sends a transaction in a block of its own."""
         self._begin_block()
-        output = self._run(sender, to, data, value, gas)
-        result = self._evm.result
-        logs = tuple(
-            Log(to_checksum_address(log.address), tuple(bytes.fromhex(topic[2:]) for topic in log.topics), log.data[1])
-            for log in result.logs
-        )
-        return Receipt(result.gas_used, output, logs)
+        return self._receipt(self._run(sender, to, data, value, gas))
 
     def call(self, to: str, data: bytes, sender: str | None = None) -> bytes:
         """Asks on the latest state, in the latest block, and forgets what the call did."""
@@ -137,6 +131,14 @@ class RevmChain:
             return bytes(self._evm.message_call(sender, to, data, value, gas))
         except RuntimeError as error:
             raise self._reverted(error) from None
+
+    def _receipt(self, output: bytes) -> Receipt:
+        result = self._evm.result
+        logs = tuple(
+            Log(to_checksum_address(log.address), tuple(bytes.fromhex(topic[2:]) for topic in log.topics), log.data[1])
+            for log in result.logs
+        )
+        return Receipt(result.gas_used, output, logs)
 
     def _reverted(self, error: RuntimeError) -> Exception:
         """pyrevm tells the revert's bytes in words only; whatever else it says is the test's own mistake."""
