@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from sonar.errors import ConfigError
 
@@ -34,7 +35,8 @@ class Network(BaseModel):
     """One deployment of Sonar.
 
     `store` is `directory:PATH`, `kubo:URL` or `memory:`; `capsule` is the address that signs admissions and
-    settlements; `start_block` is the block of the contract's deployment, from which events are read.
+    settlements; `start_block` is the block of the contract's deployment, from which events are read. A file may leave
+    out `contract`, and `start_block` with it: the deployments file knows them by the chain's id.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -52,7 +54,7 @@ class Network(BaseModel):
         """The network in the file found by `network_path`; raises ConfigError that names file and field."""
         file = network_path(path)
         try:
-            return cls.model_validate_json(file.read_bytes())
+            return cls.model_validate_json(_completed(file.read_bytes(), file))
         except FileNotFoundError as error:
             raise ConfigError(
                 f"no network file at {file}: start `sonar devnet`, or set SONAR_NETWORK to the file of your network"
@@ -78,3 +80,23 @@ class Network(BaseModel):
                 f"the network file {file} cannot be written: {error.strerror}; it says\n{text}"
             ) from error
         return file
+
+
+def _completed(data: bytes, file: Path) -> bytes:
+    """The network file's text with its contract in it, from the deployments file if it names none itself."""
+    try:
+        network = from_json(data)
+    except ValueError:
+        return data  # what is wrong with it, the model tells
+    chain_id = network.get("chain_id") if isinstance(network, dict) else None
+    if not isinstance(chain_id, int) or "contract" in network:
+        return data
+    from sonar.chain.deployments import find_sonar  # slow to import, and few need it
+
+    found = find_sonar(chain_id)
+    if found is None:
+        raise ConfigError(
+            f"the network file {file} names no contract, and no deployment on chain {chain_id} is known: "
+            "add `contract`, or set SONAR_DEPLOYMENTS to the file that scripts/deploy.py wrote"
+        )
+    return json.dumps({"start_block": found.block, **network, "contract": found.address}).encode()
