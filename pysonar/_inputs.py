@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from eth_utils.address import is_address, to_checksum_address
 
-from pysonar.errors import TermsError, ValidationSetError
+from pysonar.errors import TermsError, UnknownCampaignError, ValidationSetError
 from sonar.errors import ConfigError
-from sonar.units import PPM, Ppm, Wei, duration
+from sonar.units import PPM, Address, CampaignId, Ppm, Wei, duration
 
-__all__ = ["class_indices", "deadline_at", "feature_table", "parts_per_million", "plain_array", "wei"]
+__all__ = [
+    "address", "campaign_id", "class_indices", "deadline_at", "feature_table", "parts_per_million", "plain_array",
+    "wei",
+]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -97,6 +101,24 @@ def wei(amount: Any, what: str) -> Wei:
     if isinstance(amount, bool) or not isinstance(amount, int | np.integer) or amount < 0:
         raise TermsError(f"{what} {amount!r} is not an amount in wei: write pysonar.ether(1.5) for 1.5 ether")
     return Wei(int(amount))
+
+
+def address(text: Any, what: str) -> Address:
+    """An account's or contract's address, checksummed; raises TermsError."""
+    if not isinstance(text, str) or not is_address(text):
+        raise TermsError(f"{what} {text!r} is not an address: give 0x and 40 hexadecimal digits")
+    return Address(to_checksum_address(text))
+
+
+def campaign_id(given: Any) -> CampaignId:
+    """A campaign's id of 32 bytes, or of its hex text; raises UnknownCampaignError."""
+    try:
+        key = CampaignId(bytes.fromhex(given.removeprefix("0x")) if isinstance(given, str) else bytes(given))
+    except (ValueError, TypeError) as error:
+        raise UnknownCampaignError(f"{given!r} is not a campaign's id: give 64 hexadecimal digits") from error
+    if len(key) != 32:
+        raise UnknownCampaignError(f"a campaign's id has 32 bytes, not {len(key)}: give 64 hexadecimal digits")
+    return key
 
 
 def parts_per_million(fraction: Any, what: str) -> Ppm:

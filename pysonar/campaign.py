@@ -6,16 +6,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from capsule.client import CapsuleRefusedError, CapsuleUnavailableError
-from pysonar.errors import NotOverError, NotOwnerError, UnknownCampaignError
+from pysonar._inputs import address, wei
+from pysonar.errors import NotOverError, NotOwnerError, TermsError, UnknownCampaignError
 from pysonar.history import Gradient, History, Payout, Round, RoundState
 from sonar.chain import calls
-from sonar.chain.events import CampaignClosed, CampaignCreated, EventCursor
+from sonar.chain.events import BountyRaised, CampaignClosed, CampaignCreated, EventCursor
 from sonar.chain.records import NATIVE, CampaignRecord, Entry, RoundRecord, Status
+from sonar.chain.token import ensure_allowance
 from sonar.protocol.payloads import decode_weights
 from sonar.protocol.sealing import BoxContext, Purpose, SealingKeyPair, open_box_for
 from sonar.protocol.spec import MAX_SPEC_BYTES, Spec
 from sonar.storage.base import Artifact
-from sonar.units import PPM, Address, CampaignId, Wei, format_ether, format_ppm
+from sonar.units import PPM, Address, CampaignId, Wei, format_ppm
 
 if TYPE_CHECKING:
     from pysonar.linear import LinearModel
@@ -29,7 +31,7 @@ _RETRY_SECONDS = 0.5
 class Campaign:
     """A campaign on the contract. Every property asks the chain, so it is always the present.
 
-    The questions are open to everybody; `result` and `close` are the owner's.
+    The questions are open to everybody; `result`, `close` and `transfer` are the owner's.
     """
 
     def __init__(self, sonar: "Sonar", campaign: CampaignId, *, spec: Spec | None = None) -> None:
@@ -48,7 +50,7 @@ class Campaign:
         return (
             f"<b>Sonar campaign</b> <code>{self.id.hex()}</code>: {record.status.name.lower()}, "
             f"score {format_ppm(record.score)} of {format_ppm(record.terms.target)}, "
-            f"paid {format_ether(record.paid)} of {format_ether(record.terms.bounty)}"
+            f"paid {record.terms.show(record.paid)} of {record.terms.show(record.terms.bounty)}"
         )
 
     # ---- the present
@@ -82,6 +84,11 @@ class Campaign:
             self._spec = Spec.parse(data)
         self._spec.check_terms(created.terms)
         return self._spec
+
+    @property
+    def pending_owner(self) -> Address | None:
+        """To whom the campaign is offered, or None."""
+        return self._sonar.client.pending_owner(self.id)
 
     def is_over(self) -> bool:
         """Whether no gradient will be taken or judged any more: finished, closed, or past its deadline."""
@@ -163,7 +170,33 @@ class Campaign:
                     raise
             time.sleep(min(_RETRY_SECONDS, max(0.0, limit - time.monotonic())))
 
+    # ---- its owner
+
+    def transfer(self, to: Address | str | None) -> None:
+        """Offers the campaign to another account, which owns it once it accepts (`Sonar.accept`); None: to nobody.
+
+        Credits that this account has stay its own. Raises NotOwnerError, TermsError for what is no address.
+        """
+        self._own("it is handed over by")
+        receiver = NATIVE if to is None else address(to, "the new owner")
+        self._sonar.client.transact(calls.transfer_campaign(self.id, receiver))
+
     # ---- money
+
+    def top_up(self, amount: int) -> Wei:
+        """Adds to the bounty, for what is still to be earned; returns what it is since.
+
+        Anybody may, before the deadline; what is not paid in the end goes to the campaign's owner. `amount` is in wei,
+        or in the smallest unit of the bounty's token, of which the contract is allowed to take exactly that.
+
+        Raises TermsError, UnfundedAccountError, and ContractRevertError that says why the contract refuses.
+        """
+        token, added = self.record.terms.token, wei(amount, "amount")
+        if added == 0:
+            raise TermsError("the amount is zero: add something")
+        ensure_allowance(self._sonar.client, token, added)
+        receipt = self._sonar.client.transact(calls.top_up(self.id, added, token))
+        return next(event.bounty for event in receipt.events if isinstance(event, BountyRaised))
 
     def close(self) -> Wei:
         """Ends the campaign and credits what is left of the bounty to its owner; returns that amount in wei.

@@ -15,7 +15,8 @@ from sonar import syft
 from sonar.chain import calls
 from sonar.chain.client import SonarClient
 from sonar.chain.errors import UnfundedAccountError
-from sonar.chain.records import Admission, Terms
+from sonar.chain.records import NATIVE, Admission, Terms
+from sonar.chain.token import require_balance
 from sonar.protocol.messages import Domain, hash_admission, verify_admission
 from sonar.protocol.payloads import encode_validation
 from sonar.protocol.sealing import BoxContext, Purpose, seal
@@ -26,6 +27,7 @@ from sonar.units import Address, CampaignId, KeyId, format_ether, format_ppm
 __all__ = ["Plan", "Published", "admit", "escrow_call", "make_plan", "publish"]
 
 Options = Mapping[str, Any]
+_LARGEST_BOUNTY = 2**128 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def make_plan(
     validation: Any,
     *,
     bounty: Any,
+    token: Address,
     target: Any,
     deadline: Any,
     now: int,
@@ -73,6 +76,8 @@ def make_plan(
     escrow = wei(bounty, "bounty")
     if escrow == 0:
         raise TermsError("the bounty is zero, for which no mine works: write pysonar.ether(1) for 1 ether")
+    if escrow > _LARGEST_BOUNTY:
+        raise TermsError(f"the bounty {escrow} is above 2^128 - 1, the most that the contract takes: offer less")
     if {"target"} & (payout or {}).keys():
         raise TermsError("the target is an argument of its own: take it out of payout")
     spec = Spec.build(
@@ -89,11 +94,14 @@ def make_plan(
         payout={"target": parts_per_million(target, "target"), **(payout or {})},
     )
     model.check_weights(spec.encoding)
-    return Plan(model, features, labels, spec, spec.terms(bounty=escrow, deadline=at))
+    return Plan(model, features, labels, spec, spec.terms(bounty=escrow, deadline=at, token=token))
 
 
 def check_funds(plan: Plan, client: SonarClient, owner: Address) -> None:
     """Raises UnfundedAccountError when the owner cannot pay the bounty; gas is checked when the escrow is signed."""
+    if plan.terms.token != NATIVE:
+        require_balance(client, plan.terms.token, owner, plan.terms.bounty)
+        return
     held = client.balance(owner)
     if held < plan.terms.bounty:
         raise UnfundedAccountError(

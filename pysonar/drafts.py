@@ -1,31 +1,36 @@
-"""Signed but unconfirmed escrows, kept in files, so that a crash between signing and the receipt loses nothing.
+"""Campaigns that are about to be escrowed, kept in files, so that a crash before the receipt loses nothing.
 
-A draft is written before its transaction is sent and removed once the chain has decided. It holds the transaction,
-which is public once sent, and no secret.
+A draft is written before anything is sent and removed once the chain has decided. It holds the transaction, which is
+public once sent, and no secret.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from sonar.chain.client import SignedTransaction
 from sonar.errors import ConfigError
-from sonar.units import Address, CampaignId
+from sonar.units import Address, CampaignId, Wei
 
 __all__ = ["Draft", "Drafts"]
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One signed createCampaign transaction; `valid_until` is the admission's last second."""
+    """One createCampaign transaction: its data, and itself once it is signed.
+
+    `valid_until` is the admission's last second; `bounty` is in the smallest unit of `token`.
+    """
 
     campaign: CampaignId
     chain_id: int
     contract: Address
     owner: Address
     valid_until: int
-    nonce: int
-    hash: bytes
-    raw: bytes
+    token: Address
+    bounty: Wei
+    data: bytes
+    signed: SignedTransaction | None = None
 
 
 class Drafts:
@@ -36,8 +41,18 @@ class Drafts:
 
     def save(self, draft: Draft) -> None:
         """Writes the draft in one step; raises ConfigError where that is not possible."""
+        signed = draft.signed
         fields = {
-            name: "0x" + value.hex() if isinstance(value, bytes) else value for name, value in asdict(draft).items()
+            "campaign": "0x" + draft.campaign.hex(),
+            "chain_id": draft.chain_id,
+            "contract": draft.contract,
+            "owner": draft.owner,
+            "valid_until": draft.valid_until,
+            "token": draft.token,
+            "bounty": str(draft.bounty),
+            "data": "0x" + draft.data.hex(),
+            "signed": signed
+            and {"nonce": signed.nonce, "hash": "0x" + signed.hash.hex(), "raw": "0x" + signed.raw.hex()},
         }
         path = self._path(draft.campaign)
         part = path.with_suffix(".part")
@@ -66,15 +81,18 @@ class Drafts:
     def _load(path: Path) -> Draft:
         try:
             fields = json.loads(path.read_text())
+            signed = fields["signed"]
             return Draft(
                 campaign=CampaignId(_bytes(fields["campaign"])),
                 chain_id=int(fields["chain_id"]),
                 contract=Address(fields["contract"]),
                 owner=Address(fields["owner"]),
                 valid_until=int(fields["valid_until"]),
-                nonce=int(fields["nonce"]),
-                hash=_bytes(fields["hash"]),
-                raw=_bytes(fields["raw"]),
+                token=Address(fields["token"]),
+                bounty=Wei(int(fields["bounty"])),
+                data=_bytes(fields["data"]),
+                signed=signed
+                and SignedTransaction(_bytes(signed["raw"]), _bytes(signed["hash"]), int(signed["nonce"])),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} is not the draft of a campaign: move it away ({error})") from error

@@ -12,15 +12,16 @@ from eth_utils.address import to_checksum_address
 
 from capsule.client import CapsuleClient
 from pysonar import creation
+from pysonar._inputs import address, campaign_id
 from pysonar.campaign import Campaign
 from pysonar.drafts import Draft, Drafts
 from pysonar.errors import TermsError, UnknownCampaignError
+from pysonar.escrow import Escrows, is_on_chain
 from pysonar.models import LinearClassifier
 from sonar.chain import calls
-from sonar.chain.client import SignedTransaction, SonarClient
-from sonar.chain.errors import ContractRevertError, TransactionFailedError
-from sonar.chain.events import CampaignCreated, EventCursor, Withdrawn
-from sonar.chain.records import NATIVE, Status
+from sonar.chain.client import SonarClient
+from sonar.chain.events import CampaignCreated, CampaignTransferred, EventCursor, Withdrawn
+from sonar.chain.records import NATIVE
 from sonar.config import Network, home
 from sonar.errors import ConfigError
 from sonar.protocol.messages import Domain
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from sonar.protocol.spec import Encoding, Rounds, Training
 
 __all__ = ["Sonar", "connect"]
-
-_ESCROW_SECONDS = 300.0
 
 
 def connect(
@@ -118,7 +117,7 @@ class Sonar:
         self.oracle = oracle
         self.address = Address(client.account.address)
         self.domain = Domain(client.chain_id, client.address)
-        self._drafts = Drafts(directory)
+        self._escrows = Escrows(client, Drafts(directory), self.address)
         self._clock = clock
         self._small = allow_insecure_small_key
         # In a notebook nobody writes `with`: connections are also closed when the session is forgotten.
@@ -155,6 +154,7 @@ class Sonar:
         target: float,
         deadline: Any,
         *,
+        token: Address | str | None = None,
         name: str | None = None,
         description: str = "",
         target_column: str = "target",
@@ -164,15 +164,16 @@ class Sonar:
         encoding: "Encoding | Mapping[str, Any] | None" = None,
         payout: Mapping[str, Any] | None = None,
     ) -> Campaign:
-        """Encrypts the start model, has the Capsule admit it, and escrows the bounty (wei); returns the campaign.
+        """Encrypts the start model, has the Capsule admit it, and escrows the bounty; returns the campaign.
 
-        `validation` is a pair (X, y) that only the Capsule will see; `target` the accuracy, 0 to 1, at which the
-        campaign is finished; `deadline` '2h', seconds from now, or a datetime. `training`, `rounds`, `encoding` and
-        `payout` are the options of `sonar.protocol.spec` by name, for instance payout={"base": "gain"} or
-        rounds={"round_size": 4, "round_seconds": 60}.
+        `bounty` is in wei, or in the smallest unit of the ERC-20 token at the address `token`, of which the contract is
+        allowed to take exactly that. `validation` is a pair (X, y) that only the Capsule will see; `target` the
+        accuracy, 0 to 1, at which the campaign is finished; `deadline` '2h', seconds from now, or a datetime.
+        `training`, `rounds`, `encoding` and `payout` are the options of `sonar.protocol.spec` by name, for instance
+        payout={"base": "gain"} or rounds={"round_size": 4, "round_seconds": 60}.
 
         Raises CampaignError for input that cannot work, UnfundedAccountError, CapsuleError when the Capsule refuses or
-        is down, StorageError, ChainError. Until the escrow is signed nothing is spent; after that `resume` finishes it.
+        is down, StorageError, ChainError. What was begun to be escrowed when the program died, `resume` finishes.
         """
         if not isinstance(model, LinearClassifier):
             raise TermsError(f"a {type(model).__name__} cannot be trained encrypted: give a pysonar.LinearClassifier")
@@ -180,6 +181,7 @@ class Sonar:
             model,
             validation,
             bounty=bounty,
+            token=address(token, "token") if token is not None else NATIVE,
             target=target,
             deadline=deadline,
             now=self.now(),
@@ -207,64 +209,59 @@ class Sonar:
         campaign, signed = creation.admit(
             published, plan, self.capsule, domain=self.domain, oracle=self.oracle, owner=self.address, now=self.now()
         )
-        transaction = self.client.sign(creation.escrow_call(plan, published, signed))
         draft = Draft(
             campaign=campaign,
             chain_id=self.domain.chain_id,
             contract=self.domain.contract,
             owner=self.address,
             valid_until=signed.admission.valid_until,
-            nonce=transaction.nonce,
-            hash=transaction.hash,
-            raw=transaction.raw,
+            token=plan.terms.token,
+            bounty=plan.terms.bounty,
+            data=self.client.encode(creation.escrow_call(plan, published, signed)).data,
         )
-        self._drafts.save(draft)
-        self._escrow(draft)
+        self._escrows.make(draft)
         return Campaign(self, campaign, spec=plan.spec)
 
     def resume(self) -> list[Campaign]:
-        """Finishes the campaigns whose escrow was signed but not confirmed, for instance because the program died.
+        """Finishes the campaigns whose escrow was begun but not confirmed, for instance because the program died.
 
-        The same signed transaction is sent again, so nothing is escrowed twice. A draft that can no longer become a
+        What was signed is sent again as it is, so nothing is escrowed twice. A draft that can no longer become a
         campaign (its admission or its nonce is used up) is forgotten; its bounty never left the account.
         """
-        drafts = self._drafts.all(chain_id=self.domain.chain_id, contract=self.domain.contract, owner=self.address)
-        found = []
-        for draft in drafts:
-            if not self._exists(draft.campaign):
-                spent = self.client.used_nonce() > draft.nonce and self.client.receipt(draft.hash) is None
-                if spent or self.client.now() > draft.valid_until:
-                    self._drafts.remove(draft.campaign)
-                    continue
-                self._escrow(draft)
-            self._drafts.remove(draft.campaign)
-            found.append(Campaign(self, draft.campaign))
-        return found
+        return [Campaign(self, campaign) for campaign in self._escrows.resume()]
 
     def campaigns(self) -> list[Campaign]:
-        """This account's campaigns on this contract, oldest first; `campaign(id)` finds anybody's."""
-        events = EventCursor(self.client, self.network.start_block).read()
-        return [
-            Campaign(self, event.id)
-            for event in events
-            if isinstance(event, CampaignCreated) and event.owner == self.address
-        ]
+        """The campaigns that this account owns on this contract, also those handed over to it, oldest first.
+
+        `campaign(id)` finds anybody's.
+        """
+        owners: dict[CampaignId, Address] = {}
+        for event in EventCursor(self.client, self.network.start_block).read():
+            match event:
+                case CampaignCreated():
+                    owners[event.id] = event.owner
+                case CampaignTransferred():
+                    owners[event.id] = event.new_owner
+        return [Campaign(self, campaign) for campaign, owner in owners.items() if owner == self.address]
 
     def campaign(self, campaign: CampaignId | bytes | str) -> Campaign:
         """The campaign with this id (32 bytes, or its hex text); raises UnknownCampaignError."""
-        try:
-            key = CampaignId(
-                bytes.fromhex(campaign.removeprefix("0x")) if isinstance(campaign, str) else bytes(campaign)
-            )
-        except (ValueError, TypeError) as error:
-            raise UnknownCampaignError(f"{campaign!r} is not a campaign's id: give 64 hexadecimal digits") from error
-        if len(key) != 32:
-            raise UnknownCampaignError(f"a campaign's id has 32 bytes, not {len(key)}: give 64 hexadecimal digits")
-        if not self._exists(key):
+        key = campaign_id(campaign)
+        if not is_on_chain(self.client, key):
             raise UnknownCampaignError(
                 f"the contract {self.client.address} has no campaign {key.hex()}: check the id and the network"
             )
         return Campaign(self, key)
+
+    def accept(self, campaign: CampaignId | bytes | str) -> Campaign:
+        """Makes this account the owner of a campaign that was offered to it (`Campaign.transfer`).
+
+        With it come the right to the result, slashed bonds and what is left of the bounty. Raises UnknownCampaignError,
+        and ContractRevertError if it is offered to nobody or to somebody else.
+        """
+        found = self.campaign(campaign)
+        self.client.transact(calls.accept_campaign(found.id))
+        return found
 
     def credit(self, token: Address = NATIVE) -> Wei:
         """What the contract owes this account in `token`, over all campaigns."""
@@ -279,25 +276,6 @@ class Sonar:
             return Wei(0)
         receipt = self.client.transact(calls.withdraw(to or self.address, token))
         return Wei(sum(event.amount for event in receipt.events if isinstance(event, Withdrawn)))
-
-    def _exists(self, campaign: CampaignId) -> bool:
-        try:
-            return self.client.campaign(campaign).status is not Status.NONE
-        except ContractRevertError as error:
-            if error.name == "Sonar_CampaignUnknown":
-                return False
-            raise
-
-    def _escrow(self, draft: Draft) -> None:
-        """Sends a noted escrow and waits for it; the note goes once the chain has decided, either way."""
-        self.client.send(SignedTransaction(raw=draft.raw, hash=draft.hash, nonce=draft.nonce))
-        receipt = self.client.wait(draft.hash, timeout=_ESCROW_SECONDS)
-        self._drafts.remove(draft.campaign)
-        if not receipt.succeeded:
-            raise TransactionFailedError(
-                f"the escrow {draft.hash.hex()} was mined but refused by the contract; the bounty stays with "
-                f"{draft.owner}: create the campaign again"
-            )
 
 
 def _close_all(opened: tuple[CapsuleClient | ContentStore, ...]) -> None:

@@ -16,8 +16,8 @@ from rich.text import Text
 from pysonar.errors import NotOverError
 from pysonar.history import Round, RoundState
 from sonar.chain.errors import RpcUnavailableError
-from sonar.chain.records import NATIVE, CampaignRecord, RoundRecord, Status, Terms, Verdict
-from sonar.units import format_ether, format_ppm
+from sonar.chain.records import CampaignRecord, RoundRecord, Status, Terms, Verdict
+from sonar.units import format_ppm
 
 if TYPE_CHECKING:
     from pysonar.campaign import Campaign
@@ -113,7 +113,7 @@ class _LineView:
         record, terms = seen.record, seen.record.terms
         self._say(
             f"campaign {record.id.hex()}: start {format_ppm(record.start_score)}, target {format_ppm(terms.target)}, "
-            f"bounty {_amount(terms.bounty, terms)}"
+            f"bounty {terms.show(terms.bounty)}"
         )
         for held in seen.rounds:
             for gradient in held.gradients:
@@ -168,7 +168,7 @@ class _LiveView:
         state = (
             _ending(record)
             if seen.over
-            else f"{_amount(record.paid, terms)} of {_amount(terms.bounty, terms)} paid, {_clock(left)} to the deadline"
+            else f"{terms.show(record.paid)} of {terms.show(terms.bounty)} paid, {_clock(left)} to the deadline"
         )
         self._shown = Group(head, rounds, Text(state))
         self._live.update(self._shown, refresh=True)
@@ -181,7 +181,7 @@ def _told(held: Round, terms: Terms) -> str:
         return f"no improvement, score stays {format_ppm(held.score)}"
     count = sum(gradient.payout > 0 for gradient in held.gradients)
     mines = "1 mine" if count == 1 else f"{count} mines"
-    return f"score {format_ppm(held.score)}, paid {_amount(held.payout, terms)} to {mines}"
+    return f"score {format_ppm(held.score)}, paid {terms.show(held.payout)} to {mines}"
 
 
 def _waiting(seen: _Seen) -> str:
@@ -192,13 +192,8 @@ def _waiting(seen: _Seen) -> str:
 
 def _ending(record: CampaignRecord) -> str:
     how = {Status.FINISHED: "finished", Status.CLOSED: "closed"}.get(record.status, "past its deadline")
-    paid, bounty = _amount(record.paid, record.terms), _amount(record.terms.bounty, record.terms)
+    paid, bounty = record.terms.show(record.paid), record.terms.show(record.terms.bounty)
     return f"{how}: score {format_ppm(record.score)}, paid {paid} of {bounty}"
-
-
-def _amount(amount: int, terms: Terms) -> str:
-    """An amount of the bounty's coin; a token's decimals are its own affair, so tokens show in their smallest unit."""
-    return f"{format_ether(amount)} ether" if terms.token == NATIVE else f"{amount} of token {terms.token}"
 
 
 def _clock(seconds: int) -> str:

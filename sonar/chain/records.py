@@ -7,15 +7,20 @@ from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any
 
-from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei
+from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei, format_ether
 
 __all__ = [
     "NATIVE", "Admission", "CampaignRecord", "Entry", "Outcome", "PayoutBase", "RoundRecord", "Settlement", "Status",
-    "Terms", "Verdict",
+    "Terms", "Verdict", "show_amount",
 ]  # fmt: skip
 
 NATIVE = Address("0x0000000000000000000000000000000000000000")
 """The token address that stands for the chain's native coin."""
+
+
+def show_amount(amount: int, token: Address) -> str:
+    """An amount for people: in ether, or in the smallest unit of a token, whose decimals are its own to say."""
+    return f"{format_ether(amount)} ether" if token == NATIVE else f"{amount} of token {token}"
 
 
 class PayoutBase(IntEnum):
@@ -79,6 +84,10 @@ class Terms(_AbiRecord):
     round_seconds: int
     settlement_seconds: int
     deadline: int
+
+    def show(self, amount: int) -> str:
+        """An amount of the bounty's coin for people, see `show_amount`."""
+        return show_amount(amount, self.token)
 
 
 @dataclass(frozen=True, slots=True)
