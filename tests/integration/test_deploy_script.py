@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from sonar.wallet import create_key_file, load_account
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "deploy.py"
+DOCUMENT = (ROOT / "docs" / "deployment.md").read_text()
 SECONDS = 120
 
 
@@ -245,3 +247,30 @@ def test_the_configuration_names_no_provider_and_holds_no_secret():
     hosts = {name: entry["host"] for name, entry in networks.items() if "host" in entry}
     assert {"development", "ganache", "anvil", "sepolia", "mainnet", "live"} <= set(hosts)
     assert all(re.fullmatch(r"\$\w+|http://127\.0\.0\.1:\d+", host) for host in hosts.values())
+
+
+def test_the_documents_commands_do_what_it_says(anvil):
+    shell, brownie, committee, verify = documented(".venv/bin/python scripts/deploy.py", "scripts/deploy-brownie")
+    said = run_documented(anvil, shell)
+    address, transaction = said.split()[-1], anvil.history().current.transaction
+    assert f"Sonar {address}" in run_documented(anvil, brownie).splitlines()
+    assert run_documented(anvil, committee).splitlines()[0] == f"Sonar {address}"
+    assert anvil.history("CapsuleCommittee").current.threshold == 2
+    assert run_documented(anvil, verify, ADDRESS=address, TRANSACTION=transaction) == f"Sonar {address}\n"
+    assert anvil.paid() == 2
+
+
+def documented(*starts: str) -> list[list[str]]:
+    """The document's indented commands that start so."""
+    lines = [line.strip() for line in DOCUMENT.splitlines() if line.startswith("    ")]
+    return [shlex.split(line) for line in lines if line.startswith(starts)]
+
+
+def run_documented(place: Place, words: list[str], **values: str) -> str:
+    """What a command prints that stands in the document, with values for its words in capitals."""
+    members = {f"MEMBER{number}": Account.create().address for number in (1, 2, 3)}
+    values |= members | {"deployer.json": str(place.account), ".venv/bin/python": sys.executable}
+    command = [values.get(word, word) for word in words]
+    done = subprocess.run(command, cwd=ROOT, env=place.env, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
