@@ -17,6 +17,7 @@ def campaign_of(row: sqlite3.Row) -> KnownCampaign:
     return KnownCampaign(
         id=CampaignId(row["id"]),
         owner=Address(row["owner"]),
+        token=Address(row["token"]),
         admission=admission,
         transaction=row["created"],
         block=row["block"],

@@ -11,7 +11,7 @@ from typing import Any
 
 from mine.data import file_state
 from mine.policy import Policy
-from mine.records import KnownCampaign
+from mine.records import KnownCampaign, token_or_none
 from mine.stopping import Stop
 from mine.worker import Report, Worker
 from sonar.chain.errors import (
@@ -22,12 +22,20 @@ from sonar.chain.errors import (
     UnfundedAccountError,
     WrongChainError,
 )
-from sonar.chain.events import CampaignClosed, CampaignCreated, CampaignFinished, Event, GradientJudged, RoundExpired
-from sonar.chain.records import Status
+from sonar.chain.events import (
+    BountyRaised,
+    CampaignClosed,
+    CampaignCreated,
+    CampaignFinished,
+    Event,
+    GradientJudged,
+    RoundExpired,
+)
+from sonar.chain.records import NATIVE, Status
 from sonar.errors import SonarError
 from sonar.storage import DigestMismatchError, StorageError
 from sonar.syft import EngineError
-from sonar.units import CampaignId
+from sonar.units import Address, CampaignId
 
 __all__ = ["Daemon"]
 
@@ -96,6 +104,9 @@ class Daemon:
         self._resume("chain")
         for event in events:
             self._tell(worker, event)
+            if isinstance(event, BountyRaised) and event.id in self._declined:
+                # It may be worth the work now; what is said again only if it is something else.
+                self._declined[event.id] = (None, self._declined[event.id][1])
         self._provide(worker)
         for campaign in worker.ledger.campaigns(worker.deployment):
             if self._stop.requested:
@@ -165,8 +176,11 @@ class Daemon:
         elif isinstance(event, GradientJudged) and event.mine == worker.address:
             self._report("judged", {
                 **_for(event.id), "round": event.round, "verdict": event.verdict.name.lower(), "share_ppm": event.share,
-                "payout_wei": event.payout, "bond_returned_wei": event.bond_returned,
+                "payout_wei": event.payout, "token": _token(worker, event.id),
+                "bond_returned_wei": event.bond_returned,
             })  # fmt: skip
+        elif isinstance(event, BountyRaised):
+            self._report("raised", {**_for(event.id), "bounty_wei": event.bounty, "token": _token(worker, event.id)})
         elif isinstance(event, RoundExpired) and worker.ledger.submission(event.id, event.round) is not None:
             self._report("expired", {**_for(event.id), "round": event.round})
 
@@ -179,6 +193,12 @@ def _passes(error: SonarError) -> bool:
         return False
     # An engine whose helper process was killed, for memory perhaps, starts another one.
     return isinstance(error, EngineError | UnfundedAccountError | TransactionTimeoutError | TransactionFailedError)
+
+
+def _token(worker: Worker, campaign: CampaignId) -> Address | None:
+    """The token that a campaign pays in; None for native coin."""
+    tokens = {known.id: known.token for known in worker.ledger.campaigns(worker.deployment)}
+    return token_or_none(tokens.get(campaign, NATIVE))
 
 
 def _for(what: CampaignId | str) -> dict[str, Any]:

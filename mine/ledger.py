@@ -19,6 +19,7 @@ from sonar.chain.events import (
     CampaignClosed,
     CampaignCreated,
     CampaignFinished,
+    CampaignTransferred,
     Event,
     GradientJudged,
     GradientSubmitted,
@@ -30,16 +31,17 @@ from sonar.units import Address, CampaignId
 
 __all__ = ["Ledger"]
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE datasets (
     name TEXT PRIMARY KEY, path TEXT NOT NULL, target TEXT NOT NULL, columns TEXT NOT NULL, labels TEXT NOT NULL
 );
 CREATE TABLE cursors (deployment TEXT PRIMARY KEY, next_block INTEGER NOT NULL);
 CREATE TABLE campaigns (
-    id BLOB PRIMARY KEY, deployment TEXT NOT NULL, owner TEXT NOT NULL, admission TEXT NOT NULL, created BLOB NOT NULL,
-    block INTEGER NOT NULL, spec_cid TEXT NOT NULL, model_cid TEXT NOT NULL, model BLOB NOT NULL, key BLOB NOT NULL,
-    version INTEGER NOT NULL, round INTEGER NOT NULL, score INTEGER NOT NULL, status INTEGER NOT NULL
+    id BLOB PRIMARY KEY, deployment TEXT NOT NULL, owner TEXT NOT NULL, token TEXT NOT NULL, admission TEXT NOT NULL,
+    created BLOB NOT NULL, block INTEGER NOT NULL, spec_cid TEXT NOT NULL, model_cid TEXT NOT NULL,
+    model BLOB NOT NULL, key BLOB NOT NULL, version INTEGER NOT NULL, round INTEGER NOT NULL, score INTEGER NOT NULL,
+    status INTEGER NOT NULL
 );
 CREATE INDEX campaigns_by_deployment ON campaigns (deployment, status);
 CREATE TABLE submissions (
@@ -259,20 +261,22 @@ class Ledger:
                     (State.EXPIRED, event.id, event.round, State.POSTED),
                 )
                 self._over(event.id, event.round, "the round expired without it")
+            case CampaignTransferred():
+                self._db.execute("UPDATE campaigns SET owner = ? WHERE id = ?", (event.new_owner, event.id))
             case CampaignFinished():
                 self._status(event.id, Status.FINISHED)
             case CampaignClosed():
                 self._status(event.id, Status.CLOSED)
             case _:
-                pass
+                pass  # what a bounty is, and to whom a campaign is offered, is asked of the chain when it matters
 
     def _created(self, deployment: str, event: CampaignCreated) -> None:
         # Seen again where the chain took its block back and put it elsewhere; what followed comes again as well.
         self._db.execute(
-            "INSERT OR REPLACE INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
-            (event.id, deployment, event.owner, dump_admission(event.admission), event.transaction, event.block,
-             event.spec_cid, event.model_cid, event.admission.model, event.admission.key, event.admission.start_score,
-             Status.RUNNING),
+            "INSERT OR REPLACE INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
+            (event.id, deployment, event.owner, event.terms.token, dump_admission(event.admission), event.transaction,
+             event.block, event.spec_cid, event.model_cid, event.admission.model, event.admission.key,
+             event.admission.start_score, Status.RUNNING),
         )  # fmt: skip
 
     def _submitted(self, event: GradientSubmitted) -> None:

@@ -1,8 +1,8 @@
 """What a campaign offers, believed only as far as signatures and digests go.
 
 The node that answers could invent a campaign to get at the mine's data. So the admission must hash to the campaign's
-id, carry the signature of a Capsule that the owner trusts, and the spec must have the digest that was signed; only the
-sealing key in that admission is sealed to.
+id, carry the signature of a Capsule, or of enough members of a committee, that the owner trusts, and the spec must have
+the digest that was signed; only the sealing key in that admission is sealed to.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from mine.policy import Policy
 from mine.records import KnownCampaign
 from sonar.chain.client import SonarClient
 from sonar.chain.lookups import admission_signature
+from sonar.protocol.committee import verify_joined
 from sonar.protocol.messages import Domain, hash_admission, verify_admission
 from sonar.protocol.sealing import BoxContext, Purpose, seal
 from sonar.protocol.spec import MAX_SPEC_BYTES, Spec
@@ -52,14 +53,17 @@ def read_offer(
     Raises PolicyError for a Capsule that is not trusted, ProtocolError for an admission or spec that does not hold,
     StorageError and ChainError where something cannot be had.
     """
-    policy.trusts(campaign.admission.oracle, network_capsule)
+    committee = policy.trusts(campaign.admission.oracle, network_capsule)
     domain = Domain(client.chain_id, client.address)
     if hash_admission(domain, campaign.admission) != campaign.id:
         raise PolicyError("its admission does not hash to its id: the node at the RPC address is not honest")
     signature = admission_signature(client, campaign.transaction)
     if signature is None:
         raise PolicyError("it was created through another contract, so its Capsule's signature cannot be read")
-    verify_admission(domain, campaign.admission, signature)
+    if committee is None:
+        verify_admission(domain, campaign.admission, signature)
+    else:
+        verify_joined(campaign.id, signature, [Address(member) for member in committee.members], committee.threshold)
     spec = Spec.parse(store.get(campaign.spec, max_bytes=MAX_SPEC_BYTES))
     spec.check_terms(client.campaign(campaign.id).terms)
     return Offer(campaign, domain, spec)

@@ -1,5 +1,6 @@
 """What the `mine` command shows: campaigns, the mine's own record, and happenings as sentences."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ from mine.follow import deployment_of, follow
 from mine.home import Home
 from mine.ledger import Ledger
 from mine.policy import Policy
-from mine.records import KnownCampaign, State, Submission, hexed
+from mine.records import KnownCampaign, State, Submission, hexed, token_or_none
 from mine.worker import Worker
 from sonar.chain.calls import withdraw
 from sonar.chain.client import SonarClient
 from sonar.chain.errors import RpcUnavailableError
 from sonar.chain.events import Withdrawn
-from sonar.chain.records import NATIVE, Status
+from sonar.chain.records import NATIVE, Status, show_amount
 from sonar.config import Network
 from sonar.errors import ConfigError
 from sonar.protocol.errors import ProtocolError
@@ -38,9 +39,11 @@ def _campaign_row(worker: Worker, policy: Policy, campaign: KnownCampaign) -> di
     row: dict[str, Any] = {
         "id": hexed(campaign.id),
         "name": None,
+        "owner": record.owner,
         "status": record.status.name.lower(),
         "score_ppm": record.score,
         "target_ppm": record.terms.target,
+        "token": token_or_none(record.terms.token),
         "bounty_wei": record.terms.bounty,
         "paid_wei": record.paid,
         "bond_wei": record.terms.bond,
@@ -70,10 +73,10 @@ def campaign_table(rows: list[dict[str, Any]]) -> str:
         return "no campaigns yet"
     lines = []
     for row in rows:
-        left = format_ether(row["bounty_wei"] - row["paid_wei"])
+        left = show_amount(row["bounty_wei"] - row["paid_wei"], row["token"] or NATIVE)
         lines.append(
             f"{row['id'][:14]}  {row['name'] or '(not read)'}  {row['status']}  round {row['round']}  "
-            f"{format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}  {left} ether left"
+            f"{format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}  {left} left"
         )
         if row["dataset"]:
             lines.append(f"    fits data set {row['dataset']}")
@@ -91,6 +94,7 @@ def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
     report: dict[str, Any] = {"home": str(place.path), "address": mine, "balance_wei": None, "credit_wei": None,
                               "problem": None}  # fmt: skip
     with place.ledger() as ledger:
+        client: SonarClient | None = None
         deployment: str | None
         try:
             client = SonarClient.from_network(net)
@@ -99,13 +103,22 @@ def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
         except RpcUnavailableError as error:
             report["problem"] = str(error)
             deployment = ledger.last_deployment(f"{net.chain_id}:{to_checksum_address(net.contract)}:")
+            client = None
         submissions = ledger.submissions(deployment) if deployment else []
+        paid_in = {known.id: known.token for known in ledger.campaigns(deployment or "")}
         report["datasets"] = [
             {"name": one.name, "path": str(one.path), "target": one.target, "records": one.records}
             for one in ledger.datasets()
         ]
-    report["submissions"] = [_submission_row(one) for one in submissions]
-    report["earned_wei"] = sum(one.payout or 0 for one in submissions)
+    report["submissions"] = [_submission_row(one, paid_in[one.campaign]) for one in submissions]
+    earned: Counter[Address] = Counter()
+    for one in submissions:
+        earned[paid_in[one.campaign]] += one.payout or 0
+    report["earned_wei"] = earned.pop(NATIVE, 0)
+    report["tokens"] = [
+        {"token": token, "earned": amount, "credit": None if client is None else client.credit(mine, token)}
+        for token, amount in earned.items()
+    ]
     report["bond_at_stake_wei"] = sum(one.bond for one in submissions if one.state is State.POSTED)
     return report
 
@@ -116,7 +129,7 @@ def _follow(client: SonarClient, ledger: Ledger, net: Network, mine: Address, po
     return deployment
 
 
-def _submission_row(one: Submission) -> dict[str, Any]:
+def _submission_row(one: Submission, token: Address) -> dict[str, Any]:
     return {
         "campaign": hexed(one.campaign),
         "round": one.round,
@@ -126,6 +139,7 @@ def _submission_row(one: Submission) -> dict[str, Any]:
         "verdict": None if one.verdict is None else one.verdict.name.lower(),
         "share_ppm": one.share,
         "payout_wei": one.payout,
+        "token": token_or_none(token),
         "bond_wei": one.bond,
         "bond_returned_wei": one.bond_returned,
         "artifact": one.artifact.cid,
@@ -144,11 +158,14 @@ def status_table(report: dict[str, Any]) -> str:
         lines.append(f"balance   {format_ether(report['balance_wei'])} ether")
         lines.append(f"credit    {format_ether(report['credit_wei'])} ether to withdraw")
     lines.append(f"earned    {format_ether(report['earned_wei'])} ether")
+    for row in report["tokens"]:
+        owed = "" if row["credit"] is None else f", {row['credit']} to withdraw"
+        lines.append(f"token     {row['earned']} of {row['token']} earned{owed}")
     lines.append(f"at stake  {format_ether(report['bond_at_stake_wei'])} ether in bonds")
     lines += [f"data      {one['name']}: {one['records']} records, {one['path']}" for one in report["datasets"]]
     for one in report["submissions"]:
         verdict = one["verdict"] or one["state"]
-        pay = "" if one["payout_wei"] is None else f", {format_ether(one['payout_wei'])} ether"
+        pay = "" if one["payout_wei"] is None else f", {show_amount(one['payout_wei'], one['token'] or NATIVE)}"
         note = f" ({one['note']})" if one["note"] else ""
         lines.append(f"gradient  {one['campaign'][:14]} round {one['round']}: {verdict}{pay}{note}")
     return "\n".join(lines)
@@ -189,8 +206,10 @@ def sentence(what: str, facts: dict[str, Any]) -> str:
         case "judged":
             return (
                 f"{place}: {facts['verdict'].replace('_', ' ')}, share {format_ppm(facts['share_ppm'])}, "
-                f"{format_ether(facts['payout_wei'])} ether"
+                f"{show_amount(facts['payout_wei'], facts['token'] or NATIVE)}"
             )
+        case "raised":
+            return f"{place}: the bounty is {show_amount(facts['bounty_wei'], facts['token'] or NATIVE)} now"
         case "waiting" | "declined" | "missed":
             return f"{place}: {what}: {facts['reason']}"
         case "campaign":

@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mine.errors import PolicyError
 from sonar.chain.records import NATIVE, CampaignRecord, Verdict
@@ -36,6 +36,23 @@ Ether = Annotated[str, AfterValidator(_amount)]
 AddressText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 
 
+class CommitteeTerms(BaseModel):
+    """Whose signatures make a committee's."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    members: Annotated[list[AddressText], Field(min_length=1, max_length=32)]
+    threshold: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _can_sign(self) -> Self:
+        if self.threshold > len({member.lower() for member in self.members}):
+            raise ValueError(
+                f"{self.threshold} of these members cannot sign: lower the threshold, name each member once"
+            )
+        return self
+
+
 class Policy(BaseModel):
     """The owner's settings; amounts are text in ether, such as "0.01"."""
 
@@ -43,6 +60,9 @@ class Policy(BaseModel):
 
     capsules: Annotated[list[AddressText], Field(max_length=1000)] = []
     """Which Capsules to trust; empty: only the one that the network file names."""
+    committees: Annotated[dict[AddressText, CommitteeTerms], Field(max_length=1000)] = {}
+    """Which committees of Capsules to trust besides: for each a table [committees.0x...] of its `members` and
+    `threshold`, which are taken from here and not from the chain, whose node could name others."""
     tokens: Annotated[list[AddressText], Field(max_length=1000)] = []
     """Which ERC-20 tokens to accept as pay besides the native coin."""
     min_records: Annotated[int, Field(ge=2)] = 10
@@ -50,7 +70,7 @@ class Policy(BaseModel):
     min_mines: Annotated[int, Field(ge=1, le=64)] = 2
     """The fewest mines a round must keep: with 1 the model may change by one mine's gradient alone, which shows it."""
     min_bounty_left: Ether = "0"
-    """Campaigns with less of their bounty left than this are not worth the work."""
+    """Campaigns in native coin with less of their bounty left than this are not worth the work."""
     max_bond: Ether = "0.01"
     """The largest bond to put at stake with one gradient."""
     max_unpaid_rounds: Annotated[int, Field(ge=1)] = 5
@@ -83,16 +103,25 @@ class Policy(BaseModel):
         """A policy file with every setting explained and commented out at its default."""
         lines = ["# What this mine agrees to. Remove the # before a setting to change it."]
         for name, field in cls.model_fields.items():
-            lines += ["", f"# {field.description}", f"# {name} = {json.dumps(field.default)}"]
+            description = [f"# {line}" for line in str(field.description).splitlines()]
+            lines += ["", *description, f"# {name} = {json.dumps(field.default)}"]
         return "\n".join(lines) + "\n"
 
-    def trusts(self, capsule: Address, network_capsule: str | None) -> None:
-        """Raises PolicyError unless the campaign's Capsule is one that the owner trusts."""
+    def trusts(self, capsule: Address, network_capsule: str | None) -> CommitteeTerms | None:
+        """Whose signatures stand for the campaign's Capsule if it is a committee; None for one that signs itself.
+
+        Raises PolicyError unless it is one that the owner trusts.
+        """
+        for address, committee in self.committees.items():
+            if address.lower() == capsule.lower():
+                return committee
         trusted = self.capsules or ([network_capsule] if network_capsule else [])
         if capsule.lower() not in {address.lower() for address in trusted}:
             raise PolicyError(
-                f"its Capsule {capsule} is not trusted: add it to `capsules` in the policy if you do trust it"
+                f"its Capsule {capsule} is not trusted: add it to `capsules` in the policy if you do trust it, or to "
+                "`committees` if it is one"
             )
+        return None
 
     def check(self, campaign: CampaignRecord, verdicts: Sequence[Verdict]) -> None:
         """Raises PolicyError unless the campaign's state is acceptable; the data is checked apart.
@@ -113,7 +142,7 @@ class Policy(BaseModel):
                 f"its bond is {format_ether(campaign.terms.bond)} ether, above `max_bond` {self.max_bond} in the policy"
             )
         left = campaign.terms.bounty - campaign.paid
-        if left < ether(self.min_bounty_left):
+        if campaign.terms.token == NATIVE and left < ether(self.min_bounty_left):
             raise PolicyError(
                 f"{format_ether(left)} ether of its bounty are left, less than `min_bounty_left` {self.min_bounty_left}"
             )

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sonar.chain.records import Admission, Status, Verdict
+from sonar.chain.records import NATIVE, Admission, Status, Verdict
 from sonar.storage import Artifact
 from sonar.units import Address, CampaignId, Digest, KeyId, Ppm, Wei
 
-__all__ = ["KnownCampaign", "State", "Submission", "hexed"]
+__all__ = ["KnownCampaign", "State", "Submission", "hexed", "token_or_none"]
 
 
 class State(StrEnum):
@@ -30,10 +30,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KnownCampaign:
-    """A campaign as its events left it; `model` and `key` are of the present version, `round` is the present one."""
+    """A campaign as its events left it: its present owner, round and model version; `model` and `key` are of that."""
 
     id: CampaignId
     owner: Address
+    token: Address
     admission: Admission
     transaction: bytes
     block: int
@@ -70,6 +71,11 @@ class Submission:
     payout: Wei | None = None
     bond_returned: Wei | None = None
     note: str = ""
+
+
+def token_or_none(token: Address) -> Address | None:
+    """A token as reports for machines name it: native coin is none."""
+    return None if token == NATIVE else token
 
 
 def hexed(data: bytes) -> str:

@@ -94,7 +94,7 @@ class Worker:
         self._options = options
         self._sending = home.sending
         self._poster = Poster(self.client, ledger, self.address, home.sending, options.patience)
-        self._offers: dict[CampaignId, Offer] = {}
+        self._offers: dict[tuple[CampaignId, str | None], Offer] = {}
         self._gathered: dict[object, Gathered] = {}
 
     def follow(self, policy: Policy) -> list[Event]:
@@ -201,11 +201,12 @@ class Worker:
         return True
 
     def offer(self, campaign: KnownCampaign, policy: Policy) -> Offer:
-        """The campaign's verified offer, read once."""
-        policy.trusts(campaign.admission.oracle, self._network.capsule)
-        if campaign.id not in self._offers:
-            self._offers[campaign.id] = read_offer(self.client, self._store, campaign, policy, self._network.capsule)
-        return self._offers[campaign.id]
+        """The campaign's verified offer, read once, and again when the policy names other signers."""
+        committee = policy.trusts(campaign.admission.oracle, self._network.capsule)
+        key = campaign.id, None if committee is None else committee.model_dump_json()
+        if key not in self._offers:
+            self._offers[key] = read_offer(self.client, self._store, campaign, policy, self._network.capsule)
+        return self._offers[key]
 
     def consider(self, campaign: KnownCampaign, policy: Policy) -> tuple[Offer, CampaignRecord]:
         """The offer and the campaign's state on chain; raises PolicyError unless the policy agrees to both."""

@@ -23,8 +23,10 @@ from sonar.chain import calls
 from sonar.chain.client import SonarClient
 from sonar.chain.deploy import Deployment
 from sonar.chain.events import GradientSubmitted, campaign_events
-from sonar.chain.records import Admission, Entry, Outcome, Settlement, Verdict
+from sonar.chain.records import NATIVE, Admission, Entry, Outcome, Settlement, Verdict
+from sonar.chain.token import ensure_allowance
 from sonar.config import Network
+from sonar.protocol.committee import join_signatures
 from sonar.protocol.messages import Domain, hash_admission, sign_admission, sign_settlement
 from sonar.protocol.sealing import BoxContext, Purpose, SealingKeyPair, open_box_for
 from sonar.protocol.spec import Spec
@@ -178,21 +180,30 @@ class Stage:
         return syft.dump_model(tensor)
 
     def campaign(self, spec: Spec | None = None, **changes: Any) -> CampaignId:
-        """Publishes a campaign; `changes`: model (bytes), key, signer, oracle, sealing_key, terms_spec, spec_bytes."""
+        """Publishes a campaign; `changes`: model (bytes), key, oracle, terms_spec, spec_bytes, seconds, bounty, token,
+        committee (the address that is the oracle) and signers (who sign for it).
+        """
         spec = spec or self.spec()
         model = self.store.put(
             changes.get("model") or self.encrypted(np.zeros(spec.shape, dtype=int), self.paillier, spec)
         )
         document = self.store.put(changes.get("spec_bytes") or spec.to_bytes())
         oracle: LocalAccount = changes.get("oracle", self.attester)
+        signers: list[LocalAccount] = changes.get("signers", [oracle])
+        bounty, token = changes.get("bounty", ether(1)), changes.get("token", NATIVE)
         now = self.client.now()
-        terms = changes.get("terms_spec", spec).terms(bounty=ether(1), deadline=now + changes.get("seconds", 7200))
+        deadline = now + changes.get("seconds", 7200)
+        terms = changes.get("terms_spec", spec).terms(bounty=bounty, deadline=deadline, token=token)
         admission = Admission(
             spec=document.digest, model=model.digest, key=changes.get("key", self.paillier.public.key_id),
-            sealing_key=self.sealing.public, start_score=Ppm(100_000), oracle=Address(oracle.address),
-            owner=Address(self.owner.address), valid_until=now + 3600,
+            sealing_key=self.sealing.public, start_score=Ppm(100_000),
+            oracle=Address(changes.get("committee", oracle.address)), owner=Address(self.owner.address),
+            valid_until=now + 3600,
         )  # fmt: skip
-        signature = sign_admission(self.domain, admission, oracle)
+        signature = join_signatures(
+            {Address(signer.address): sign_admission(self.domain, admission, signer) for signer in signers}
+        )
+        ensure_allowance(self.client, token, bounty)
         self.client.transact(calls.create_campaign(terms, admission, signature, document.cid, model.cid))
         return hash_admission(self.domain, admission)
 
