@@ -57,6 +57,12 @@ def test_a_revert_tells_its_error_and_changes_nothing(chain, token, owner, mine)
     assert chain.balance(mine) == before
 
 
+def test_a_reverting_deployment_tells_its_error(chain, owner):
+    with pytest.raises(Reverted) as raised:
+        chain.deploy("CapsuleCommittee", [owner], 2, sender=owner)
+    assert raised.value.error == ("CapsuleCommittee_ThresholdOutOfRange", (2, 1))
+
+
 def test_a_reverting_call_tells_its_error(chain, sonar):
     with pytest.raises(Reverted) as raised:
         sonar.getCampaign(bytes(32))

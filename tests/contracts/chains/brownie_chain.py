@@ -2,16 +2,15 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import brownie.network.contract
 from brownie import accounts, project, web3
 from brownie import chain as blocks
 from brownie._config import CONFIG
-from brownie.exceptions import VirtualMachineError
+from brownie.exceptions import TransactionError, VirtualMachineError
 from brownie.network import state
-from brownie.network.transaction import TransactionReceipt
-from eth_utils import to_bytes, to_checksum_address
+from eth_utils import to_checksum_address
 
 from chains.abi import Catalogue
 from chains.base import Contract, Log, Reverted
@@ -22,22 +21,20 @@ __all__ = ["BrownieChain"]
 class _Receipt:
     """A receipt that asks for the answer only when it is wanted: that takes a trace of the whole transaction."""
 
-    def __init__(self, transaction: TransactionReceipt) -> None:
-        self._transaction = transaction
-        self.gas_used = transaction.gas_used
+    def __init__(self, txid: str) -> None:
+        self._txid = txid
+        receipt = web3.eth.wait_for_transaction_receipt(txid)
+        self.succeeded = receipt["status"] == 1
+        self.gas_used = receipt["gasUsed"]
         self.logs = tuple(
-            Log(
-                to_checksum_address(log["address"]),
-                tuple(bytes(topic) for topic in log["topics"]),
-                to_bytes(log["data"]),
-            )
-            for log in transaction.logs
+            Log(to_checksum_address(log["address"]), tuple(bytes(topic) for topic in log["topics"]), bytes(log["data"]))
+            for log in receipt["logs"]
         )
 
     @property
     def output(self) -> bytes:
         """The answer's bytes."""
-        trace = _rpc("debug_traceTransaction", self._transaction.txid, {"enableMemory": True})["result"]
+        trace = _rpc("debug_traceTransaction", self._txid, {"enableMemory": True})["result"]
         if answer := trace.get("returnValue"):
             return bytes.fromhex(answer.removeprefix("0x"))
         last = trace["structLogs"][-1]
@@ -74,19 +71,31 @@ class BrownieChain:
 
     def deploy(self, contract: str, *arguments: Any, sender: str) -> Contract:
         """Deploys a contract of the project."""
-        deployed = accounts.at(sender).deploy(self._project[contract], *arguments)
-        return Contract(self, contract, deployed.address, deployed.abi, _Receipt(deployed.tx))
+        container = self._project[contract]
+        try:
+            deployed = accounts.at(sender).deploy(container, *arguments)
+        except VirtualMachineError:
+            self._fail({"from": sender, "data": container.deploy.encode_input(*arguments)})
+        return Contract(self, contract, deployed.address, deployed.abi, _Receipt(deployed.tx.txid))
 
     def transact(self, sender: str, to: str, data: bytes = b"", value: int = 0, gas: int | None = None) -> _Receipt:
         """Sends a transaction."""
+        request = {"from": sender, "to": to, "data": "0x" + data.hex(), "value": hex(value)}
+        if gas is not None:
+            request["gas"] = hex(gas)
+        account = accounts.at(sender)
         try:
-            account = accounts.at(sender)
-            return _Receipt(account.transfer(to, value, data="0x" + data.hex(), gas_limit=gas, skip_undo=True))
+            txid = account.transfer(to, value, data=request["data"], gas_limit=gas, skip_undo=True).txid
         except VirtualMachineError:
-            # The failed transaction's block is the latest, with its time, and it changed nothing: it fails again.
-            request = {"from": sender, "to": to, "data": "0x" + data.hex(), "value": hex(value)}
-            self._ask(request if gas is None else request | {"gas": hex(gas)})
-            raise
+            self._fail(request)
+        except TransactionError as error:
+            # After a restoring, a thread that Brownie left with an undone transaction may take this one, which has the
+            # same nonce, for a dropped one. The node knows better.
+            txid = str(error).split()[-1]
+        receipt = _Receipt(txid)
+        if not receipt.succeeded:
+            self._fail(request)
+        return receipt
 
     def call(self, to: str, data: bytes, sender: str | None = None) -> bytes:
         """Asks on the latest state."""
@@ -122,6 +131,11 @@ class BrownieChain:
     def restore(self, snapshot: _Snapshot) -> None:
         """Goes back, and lets Brownie forget the transactions and contracts that are no more."""
         snapshot.number = blocks._revert(snapshot.number)
+
+    def _fail(self, request: dict[str, Any]) -> NoReturn:
+        """Raises what a failed transaction ended in: its block is the latest and changed nothing, so it fails again."""
+        self._ask(request)
+        raise AssertionError("a transaction failed that then succeeded as a call")
 
     def _ask(self, request: dict[str, Any]) -> bytes:
         answer = web3.provider.make_request("eth_call", [request, "latest"])
