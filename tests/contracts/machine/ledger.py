@@ -5,6 +5,7 @@ every account's coin and tokens, because nobody may end with anything that it do
 """
 
 from collections import Counter
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -97,10 +98,28 @@ class Campaign:
         """What the next round would pay."""
         return self.paid_at(score) - self.paid if self.status == RUNNING and score > self.score else 0
 
+    def add(self, amount):
+        """Tops the bounty up: the addition's own line begins at the present score."""
+        slope = amount
+        if self.terms.payout_base == GAIN:
+            # The whole addition is to be spent when the target is reached: rounded up, the bounty is the limit.
+            slope = -(-amount * self.base // (self.terms.target - self.score))
+        self.lines.append((slope, self.score))
+        self.additions.append((amount, self.score))
+        self.terms = self.terms._replace(bounty=self.terms.bounty + amount)
+
+    def some_scores(self):
+        """Scores at which payouts may go wrong."""
+        score, target = self.score, self.terms.target
+        least = min(score + self.terms.min_gain, PPM)
+        return [score, min(score + 1, PPM), least, (score + target) // 2, target - 1, target, min(target + 1, PPM), PPM]
+
     def ideal(self, score):
         """What `paid_at` approximates: the bounty's line and one for each addition, without any rounding."""
         reached = min(score, self.terms.target)
-        total = Fraction((self.terms.bounty - sum(a for a, _ in self.additions)) * (reached - self.start_score), self.base)
+        total = Fraction(
+            (self.terms.bounty - sum(a for a, _ in self.additions)) * (reached - self.start_score), self.base
+        )
         for amount, since in self.additions:
             base = self.base if self.terms.payout_base == TARGET else self.terms.target - since
             total += Fraction(amount * (reached - since), base)
@@ -137,7 +156,9 @@ class Ledger:
         self.signed = set()
         """(oracle, digest, signature) that an oracle made."""
         self.consents = {}
-        """Of oracles that sign without signatures: the digests that they approved, or nothing while they misbehave."""
+        """Of oracles that sign without signatures: the digests that they approved."""
+        self.unwell = set()
+        """Those of them that sign nothing at present."""
         self.armed = {}
         """What an account calls when it is called back."""
         self.callbacks = {}
@@ -145,6 +166,16 @@ class Ledger:
         self.encode_refusal = None
         self._events = []
         self._entered = False
+
+    def copy(self):
+        """Books of its own with the same contents."""
+        duplicate = copy(self)
+        duplicate.campaigns = deepcopy(self.campaigns)
+        duplicate.tokens = deepcopy(self.tokens)
+        duplicate.consents = deepcopy(self.consents)
+        for name in ("credits", "wallets", "donations", "signed", "unwell", "armed", "callbacks"):
+            setattr(duplicate, name, getattr(self, name).copy())
+        return duplicate
 
     # -------------------------------------------------------------------------------------------------------- calls
 
@@ -274,13 +305,11 @@ class Ledger:
         self._check_value(terms.token, amount, value)
         self._check_pull(terms.token, sender, amount)
 
-        slope = amount
-        if terms.payout_base == GAIN:
-            # The whole addition is to be spent when the target is reached: rounded up, the bounty is the limit.
-            slope = -(-amount * campaign.base // (terms.target - campaign.score))
-        campaign.lines.append((slope, campaign.score))
-        campaign.additions.append((amount, campaign.score))
-        campaign.terms = terms._replace(bounty=terms.bounty + amount)
+        before = campaign.paid_at(campaign.score), [campaign.quote(score) for score in campaign.some_scores()]
+        campaign.add(amount)
+        after = campaign.paid_at(campaign.score), [campaign.quote(score) for score in campaign.some_scores()]
+        assert before[0] == after[0], "a top-up changed what was paid"
+        assert all(new >= old for old, new in zip(before[1], after[1], strict=True)), "a top-up lowered a payout"
         self._pull(terms.token, sender, amount, time)
         self._emit("BountyRaised", id_, sender, amount, terms.bounty + amount)
         return ()
@@ -370,7 +399,10 @@ class Ledger:
 
     def _check_signature(self, oracle, digest, signature):
         consents = self.consents.get(oracle)
-        valid = (oracle, digest, signature) in self.signed if consents is None else digest in consents
+        if consents is None:
+            valid = (oracle, digest, signature) in self.signed
+        else:
+            valid = oracle not in self.unwell and digest in consents
         if not valid:
             raise Refusal("Sonar_BadSignature", oracle, digest)
 
@@ -403,7 +435,9 @@ class Ledger:
         if paid:
             parts[paid[-1]] += payout - sum(parts)
         lost = 0
-        for index, (entry, outcome, earned) in enumerate(zip(campaign.entries, settlement.outcomes, parts, strict=True)):
+        for index, (entry, outcome, earned) in enumerate(
+            zip(campaign.entries, settlement.outcomes, parts, strict=True)
+        ):
             slashed = terms.bond
             if outcome.verdict == KEPT:
                 slashed = 0
@@ -433,7 +467,7 @@ class Ledger:
             self._call_back(token, time)
 
     def _move(self, token, source, to, amount):
-        """Lets coin or tokens change hands, as the token likes it. What the contract sends to itself is a gift to it."""
+        """Lets coin or tokens change hands, as the token likes it. What the contract sends itself is a gift."""
         delivered = self._delivered(token, amount) if token != NATIVE else amount
         self.wallets[token, source] -= amount
         self.wallets[token, to] += delivered
@@ -472,7 +506,7 @@ class Ledger:
                 owed[campaign.terms.token] += campaign.terms.bounty - campaign.paid
                 owed[NATIVE] += campaign.terms.bond * len(campaign.entries)
         for token in (NATIVE, *self.tokens):
-            assert owed[token] == self.wallets[token, self.sonar], f"{token:#x}: the contract owes another sum than it has"
+            assert owed[token] == self.wallets[token, self.sonar], f"{token:#x}: owed {owed[token]}, not what is there"
 
 
 def _check_entries(campaign, entries):

@@ -99,25 +99,30 @@ class Call(NamedTuple):
 
 def encode(*fields):
     """The ABI encoding of a list of values. Tuples are static structs, except settlements; lists are arrays."""
-    statics = [None if isinstance(field, _DYNAMIC) else _static(field) for field in fields]
-    offset = sum(32 if static is None else len(static) for static in statics)
-    head, tail = [], []
-    for field, static in zip(fields, statics, strict=True):
-        if static is None:
-            static = offset.to_bytes(32, "big")
-            tail.append(_dynamic(field))
-            offset += len(tail[-1])
-        head.append(static)
-    return b"".join(head + tail)
+    head, dynamic, offset = [], [], 0
+    for field in fields:
+        if isinstance(field, _DYNAMIC):
+            dynamic.append((len(head), _dynamic(field)))
+            part = bytes(32)
+        else:
+            part = _static(field)
+        head.append(part)
+        offset += len(part)
+    for place, data in dynamic:
+        head[place] = offset.to_bytes(32, "big")
+        head.append(data)
+        offset += len(data)
+    return b"".join(head)
 
 
 _DYNAMIC = (str, Blob, list, Settlement)
 
 
 def _static(field):
-    if isinstance(field, int):
+    kind = type(field)
+    if kind is int or kind is bool:
         return field.to_bytes(32, "big")
-    return field if isinstance(field, bytes) else b"".join(map(_static, field))
+    return field if kind is bytes else b"".join(map(_static, field))
 
 
 def _dynamic(field):
