@@ -1,6 +1,5 @@
 """A data scientist's session: one account on one network, from which campaigns are made and found."""
 
-import os
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,7 @@ from sonar.protocol.messages import Domain
 from sonar.storage.base import ContentStore
 from sonar.storage.opening import open_store
 from sonar.units import Address, CampaignId, Wei
-from sonar.wallet import load_account
+from sonar.wallet import owner_account
 
 if TYPE_CHECKING:
     from sonar.protocol.spec import Encoding, Rounds, Training
@@ -286,4 +285,4 @@ def _close_all(opened: tuple[CapsuleClient | ContentStore, ...]) -> None:
 def _account(given: LocalAccount | Path | str | None) -> LocalAccount:
     if isinstance(given, LocalAccount):
         return given
-    return load_account(Path(given or os.environ.get("SONAR_ACCOUNT") or home() / "accounts" / "owner.key"))
+    return owner_account(given)

@@ -16,6 +16,11 @@ __all__ = ["main"]
 _network = click.option(
     "--network", type=click.Path(dir_okay=False, path_type=Path), help="The network file (default: SONAR_NETWORK)."
 )
+_account = click.option(
+    "--account",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Who acts: a keystore or key file (default: SONAR_ACCOUNT, else accounts/owner.key in the home).",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
@@ -123,10 +128,88 @@ def campaigns(network: Path | None, as_json: bool) -> None:
     for row in rows:
         # The decimals of a token are its own to say, so its amounts are shown in its smallest unit.
         show, unit = (format_ether, "ether") if row["token"] is None else (str, f"of token {row['token']}")
+        offer = f"  offered to {row['pending_owner']}" if row["pending_owner"] else ""
         click.echo(
             f"{row['id']}  {row['status']:<8}  {format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}  "
-            f"bounty {show(row['bounty_wei'])}  paid {show(row['paid_wei'])} {unit}"
+            f"bounty {show(row['bounty_wei'])}  paid {show(row['paid_wei'])} {unit}{offer}"
         )
+
+
+@main.command("top-up")
+@click.argument("campaign")
+@click.argument("amount")
+@_account
+@_network
+@_json
+def top_up(campaign: str, amount: str, account: Path | None, network: Path | None, as_json: bool) -> None:
+    """Add AMOUNT to the bounty of a running CAMPAIGN, anybody's.
+
+    In ether, or in the smallest unit of the token that the campaign pays in. What is not paid in the end goes to the
+    campaign's owner.
+    """
+    from sonar import actions
+    from sonar.chain.records import NATIVE, show_amount
+
+    key = actions.campaign_id(campaign)
+    done = actions.top_up(_acting(network, account), key, amount)
+    if as_json:
+        echo_json(done)
+    else:
+        click.echo(f"{done['campaign']}  bounty {show_amount(done['bounty_wei'], done['token'] or NATIVE)}")
+
+
+@main.command()
+@click.argument("campaign")
+@click.argument("to")
+@_account
+@_network
+@_json
+def transfer(campaign: str, to: str, account: Path | None, network: Path | None, as_json: bool) -> None:
+    """Offer your CAMPAIGN to the account at address TO, or to nobody: that takes an offer back.
+
+    It is handed over once that account accepts it: with the result, slashed bonds and what is left of the bounty.
+    """
+    from sonar import actions
+
+    key = actions.campaign_id(campaign)
+    done = actions.transfer(_acting(network, account), key, to)
+    if as_json:
+        echo_json(done)
+    else:
+        click.echo(f"{done['campaign']}  offered to {done['pending_owner'] or actions.NOBODY}")
+
+
+@main.command()
+@click.argument("campaign")
+@_account
+@_network
+@_json
+def accept(campaign: str, account: Path | None, network: Path | None, as_json: bool) -> None:
+    """Become the owner of a CAMPAIGN that was offered to your account."""
+    from sonar import actions
+
+    key = actions.campaign_id(campaign)
+    done = actions.accept(_acting(network, account), key)
+    if as_json:
+        echo_json(done)
+    else:
+        click.echo(f"{done['campaign']}  owner {done['owner']}")
+
+
+@main.command()
+@click.argument("address")
+@_network
+@_json
+def committee(address: str, network: Path | None, as_json: bool) -> None:
+    """Show a committee of Capsules, after checking its code, as a mine's policy lists it."""
+    from sonar.actions import committee_at
+
+    found = committee_at(_connect(network)[0], address)
+    if as_json:
+        echo_json({"address": found.address, "members": found.members, "threshold": found.threshold})
+        return
+    members = ", ".join(f'"{member}"' for member in found.members)
+    click.echo(f"[committees.{found.address}]\nmembers = [{members}]\nthreshold = {found.threshold}")
 
 
 @main.command()
@@ -177,8 +260,18 @@ def _engines() -> dict[str, Any]:
 
 
 def _connect(path: Path | None) -> "tuple[SonarClient, int]":
+    """The network's contract, to be read, and the block from which it has events."""
     from sonar.chain.client import SonarClient
     from sonar.config import Network
 
     network = Network.load(path)
     return SonarClient.from_network(network), network.start_block
+
+
+def _acting(path: Path | None, account: Path | None) -> "SonarClient":
+    """The network's contract, to which the account sends transactions."""
+    from sonar.chain.client import SonarClient
+    from sonar.config import Network
+    from sonar.wallet import owner_account
+
+    return SonarClient.from_network(Network.load(path), owner_account(account))

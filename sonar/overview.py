@@ -4,31 +4,48 @@ from collections import Counter
 from typing import Any
 
 from sonar.chain.client import SonarClient
-from sonar.chain.events import CampaignCreated, EventCursor, GradientJudged, GradientSubmitted, RoundSettled
+from sonar.chain.events import (
+    BountyRaised,
+    CampaignCreated,
+    CampaignTransferred,
+    CampaignTransferStarted,
+    EventCursor,
+    GradientJudged,
+    GradientSubmitted,
+    RoundSettled,
+)
 from sonar.chain.records import NATIVE
+from sonar.units import Address, CampaignId
 
 __all__ = ["campaign_rows", "totals"]
 
 
 def campaign_rows(client: SonarClient, start_block: int) -> list[dict[str, Any]]:
     """One row a campaign in order of creation; amounts in the token's smallest unit (wei), scores in ppm."""
-    rows = []
+    offered: dict[CampaignId, Address | None] = {}
     for event in EventCursor(client, start_block).read():
-        if isinstance(event, CampaignCreated):
-            record = client.campaign(event.id)
-            rows.append({
-                "id": "0x" + event.id.hex(),
-                "owner": record.owner,
-                "status": record.status.name.lower(),
-                "start_score_ppm": record.start_score,
-                "score_ppm": record.score,
-                "target_ppm": record.terms.target,
-                "token": None if record.terms.token == NATIVE else record.terms.token,
-                "bounty_wei": record.terms.bounty,
-                "paid_wei": record.paid,
-                "deadline": record.terms.deadline,
-                "version": record.version,
-            })  # fmt: skip
+        match event:
+            case CampaignCreated() | CampaignTransferred():
+                offered[event.id] = None
+            case CampaignTransferStarted():
+                offered[event.id] = None if event.pending_owner == NATIVE else event.pending_owner
+    rows = []
+    for campaign, pending_owner in offered.items():
+        record = client.campaign(campaign)
+        rows.append({
+            "id": "0x" + campaign.hex(),
+            "owner": record.owner,
+            "pending_owner": pending_owner,
+            "status": record.status.name.lower(),
+            "start_score_ppm": record.start_score,
+            "score_ppm": record.score,
+            "target_ppm": record.terms.target,
+            "token": None if record.terms.token == NATIVE else record.terms.token,
+            "bounty_wei": record.terms.bounty,
+            "paid_wei": record.paid,
+            "deadline": record.terms.deadline,
+            "version": record.version,
+        })  # fmt: skip
     return rows
 
 
@@ -43,6 +60,8 @@ def totals(client: SonarClient, start_block: int) -> dict[str, int]:
                 if event.terms.token == NATIVE:
                     native.add(event.id)
                     counts["bounty_wei"] += event.terms.bounty
+            case BountyRaised():
+                counts["bounty_wei"] += event.amount if event.id in native else 0
             case GradientSubmitted():
                 counts["gradients"] += 1
             case GradientJudged():

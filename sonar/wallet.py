@@ -11,9 +11,10 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from sonar.config import home
 from sonar.errors import ConfigError
 
-__all__ = ["create_key_file", "create_keystore", "load_account"]
+__all__ = ["create_key_file", "create_keystore", "load_account", "owner_account"]
 
 _LARGEST_FILE = 64 * 1024
 _PASSPHRASE_VARIABLE = "SONAR_PASSPHRASE"  # noqa: S105  (a name)
@@ -64,6 +65,11 @@ def load_account(path: Path | str, passphrase: str | None = None) -> LocalAccoun
         # `from None` above all: a traceback must not quote the file.
         raise ConfigError(f"{file} is neither a keystore nor a key of 64 hexadecimal digits") from None
     return _account(key, file)
+
+
+def owner_account(path: Path | str | None = None) -> LocalAccount:
+    """The data scientist's account: in this file, else in SONAR_ACCOUNT's, else in accounts/owner.key in the home."""
+    return load_account(path or os.environ.get("SONAR_ACCOUNT") or home() / "accounts" / "owner.key")
 
 
 def _free(path: Path | str) -> Path:

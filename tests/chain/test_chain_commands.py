@@ -107,7 +107,8 @@ def test_native_bounties_are_summed_up_and_those_of_tokens_only_listed(stage, mi
 
 
 def test_the_list_shows_a_tokens_amounts_in_its_smallest_unit(run, monkeypatch):
-    row = {"id": "0x1", "status": "running", "score_ppm": 1, "target_ppm": 2, "bounty_wei": 5 * 10**17, "paid_wei": 7}
+    row = {"id": "0x1", "status": "running", "score_ppm": 1, "target_ppm": 2, "bounty_wei": 5 * 10**17, "paid_wei": 7,
+           "pending_owner": None}  # fmt: skip
     monkeypatch.setattr("sonar.cli._connect", lambda _: (None, 0))
     monkeypatch.setattr(overview, "campaign_rows", lambda *_: [row | {"token": None}, row | {"token": TOKEN}])
     first, second = run("campaigns").stdout.splitlines()

@@ -1,0 +1,89 @@
+"""What `sonar` does on chain for an account: top a campaign up, offer it to another, accept it; read a committee."""
+
+from typing import Any
+
+from eth_utils.address import is_address, to_checksum_address
+
+from sonar.chain import calls
+from sonar.chain.client import SonarClient
+from sonar.chain.committee import Committee, read_committee
+from sonar.chain.events import BountyRaised
+from sonar.chain.records import NATIVE
+from sonar.chain.token import ensure_allowance
+from sonar.errors import ConfigError
+from sonar.units import Address, CampaignId, Wei, ether
+
+__all__ = ["NOBODY", "accept", "campaign_id", "committee_at", "top_up", "transfer"]
+
+NOBODY = "nobody"
+"""The word for a receiver that takes an offer back."""
+
+
+def campaign_id(text: str) -> CampaignId:
+    """The campaign's id in hexadecimal; raises ConfigError."""
+    try:
+        key = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ConfigError(f"{text!r} is not a campaign's id: give its 64 hexadecimal digits (`sonar campaigns`)")
+    return CampaignId(key)
+
+
+def top_up(client: SonarClient, campaign: CampaignId, amount: str) -> dict[str, Any]:
+    """Adds to a campaign's bounty: ether, or whole units of the token that it pays in.
+
+    The contract is allowed to take exactly that of a token. Raises ConfigError for another amount, and ChainError.
+    """
+    token = client.campaign(campaign).terms.token
+    added = ether(amount) if token == NATIVE else _units(amount, token)
+    if added == 0:
+        raise ConfigError("the amount is zero: add something")
+    ensure_allowance(client, token, added)
+    receipt = client.transact(calls.top_up(campaign, added, token))
+    bounty = next(event.bounty for event in receipt.events if isinstance(event, BountyRaised))
+    return {
+        "campaign": "0x" + campaign.hex(),
+        "token": None if token == NATIVE else token,
+        "added_wei": added,
+        "bounty_wei": bounty,
+        "transaction": "0x" + receipt.hash.hex(),
+    }
+
+
+def transfer(client: SonarClient, campaign: CampaignId, to: str) -> dict[str, Any]:
+    """Offers a campaign to an address, or to nobody; raises ConfigError for what is neither, and ChainError."""
+    receiver = NATIVE if to == NOBODY else _address(to, besides=f", or {NOBODY}")
+    receipt = client.transact(calls.transfer_campaign(campaign, receiver))
+    return {
+        "campaign": "0x" + campaign.hex(),
+        "pending_owner": None if receiver == NATIVE else receiver,
+        "transaction": "0x" + receipt.hash.hex(),
+    }
+
+
+def accept(client: SonarClient, campaign: CampaignId) -> dict[str, Any]:
+    """Makes the client's account the owner of a campaign that was offered to it; raises ChainError."""
+    receipt = client.transact(calls.accept_campaign(campaign))
+    return {
+        "campaign": "0x" + campaign.hex(),
+        "owner": client.campaign(campaign).owner,
+        "transaction": "0x" + receipt.hash.hex(),
+    }
+
+
+def committee_at(client: SonarClient, address: str) -> Committee:
+    """The committee at an address; raises ConfigError for what is none, and ChainError."""
+    return read_committee(client.web3, _address(address))
+
+
+def _address(text: str, *, besides: str = "") -> Address:
+    if not is_address(text):
+        raise ConfigError(f"{text!r} is not an address: give 0x and 40 hexadecimal digits{besides}")
+    return Address(to_checksum_address(text))
+
+
+def _units(text: str, token: Address) -> Wei:
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"{text!r} is not a whole number: the bounty is in the smallest unit of token {token}")
+    return Wei(int(text))
