@@ -14,7 +14,7 @@ from eth_utils.crypto import keccak
 
 from sonar.chain.errors import ChainError, ContractRevertError
 
-__all__ = ["Artifact", "artifact", "decode_revert", "event_topic", "runtime_matches"]
+__all__ = ["Artifact", "artifact", "decode_revert", "event_topic"]
 
 _BUILT_IN = (
     {"name": "Error", "type": "error", "inputs": [{"name": "reason", "type": "string"}]},
@@ -69,20 +69,3 @@ def decode_revert(data: bytes) -> ContractRevertError:
         for item, value in zip(entry["inputs"], values, strict=True)
     }
     return ContractRevertError(entry["name"], arguments)
-
-
-def runtime_matches(code: bytes, contract: str = "Sonar") -> bool:
-    """Whether deployed code is the compiled contract, whatever its immutables were set to.
-
-    Where those are known, `sonar.chain.bytecode` compares every byte.
-    """
-    compiled = artifact(contract)
-    expected = bytearray.fromhex(compiled["deployedBytecode"].removeprefix("0x"))
-    if len(code) != len(expected):
-        return False
-    found = bytearray(code)
-    for places in compiled["immutableReferences"].values():
-        for place in places:
-            span = slice(place["start"], place["start"] + place["length"])
-            expected[span] = found[span] = bytes(place["length"])
-    return found == expected
