@@ -27,6 +27,7 @@ from sonar.chain.events import (
     CampaignClosed,
     CampaignCreated,
     CampaignFinished,
+    CampaignTransferred,
     Event,
     GradientJudged,
     RoundExpired,
@@ -104,8 +105,8 @@ class Daemon:
         self._resume("chain")
         for event in events:
             self._tell(worker, event)
-            if isinstance(event, BountyRaised) and event.id in self._declined:
-                # It may be worth the work now; what is said again only if it is something else.
+            if isinstance(event, BountyRaised | CampaignTransferred) and event.id in self._declined:
+                # It may be worth the work now, or its owner welcome; the same reason is not said again.
                 self._declined[event.id] = (None, self._declined[event.id][1])
         self._provide(worker)
         for campaign in worker.ledger.campaigns(worker.deployment):

@@ -63,6 +63,8 @@ class Policy(BaseModel):
     committees: Annotated[dict[AddressText, CommitteeTerms], Field(max_length=1000)] = {}
     """Which committees of Capsules to trust besides: for each a table [committees.0x...] of its `members` and
     `threshold`, which are taken from here and not from the chain, whose node could name others."""
+    owners: Annotated[list[AddressText], Field(max_length=1000)] = []
+    """Whose campaigns to take, also those that were handed over to them; empty: everybody's."""
     tokens: Annotated[list[AddressText], Field(max_length=1000)] = []
     """Which ERC-20 tokens to accept as pay besides the native coin."""
     min_records: Annotated[int, Field(ge=2)] = 10
@@ -128,6 +130,8 @@ class Policy(BaseModel):
 
         `verdicts` are those on this mine's own gradients in the campaign, the latest first.
         """
+        if self.owners and campaign.owner.lower() not in {owner.lower() for owner in self.owners}:
+            raise PolicyError(f"it belongs to {campaign.owner}: add that to `owners` in the policy to accept it")
         if campaign.terms.token.lower() not in {token.lower() for token in (NATIVE, *self.tokens)}:
             raise PolicyError(
                 f"it pays in the token {campaign.terms.token}: add it to `tokens` in the policy to accept it"

@@ -77,6 +77,30 @@ def test_a_campaign_that_changes_hands_in_mid_round_is_paid_and_mined_on(stage, 
     assert f"  {format_ether(ether(2) - stage.client.campaign(campaign).paid)} ether left" in campaign_table([row])
 
 
+def test_a_policy_about_owners_sees_who_owns_a_campaign_now(stage, opened_mine, next_paillier):
+    mine, ledger = opened_mine
+    mine.home.policy_file.write_text(f'owners = ["{stage.owner.address.lower()}"]\n')
+    spec = stage.spec(rounds={"round_size": 2})
+    campaign = stage.campaign(spec)
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    heir = hand_over(stage, campaign)
+    stage.submit_other(campaign)
+    model = stage.encrypted(np.zeros(spec.shape, dtype=int), next_paillier, spec)
+    stage.settle(campaign, [Verdict.KEPT, Verdict.KEPT], model=model, key=next_paillier.public.key_id)
+    daemon.step()
+    assert ledger.submission(campaign, 1) is None
+    assert mine.reasons("declined") == [
+        f"it belongs to {heir.address}: add that to `owners` in the policy to accept it",
+    ]
+    stage.client_for(heir).transact(calls.transfer_campaign(campaign, Address(stage.owner.address)))
+    daemon.step()
+    assert ledger.submission(campaign, 1) is None, "an offer is not a hand-over"
+    stage.client.transact(calls.accept_campaign(campaign))
+    daemon.step()
+    assert ledger.submission(campaign, 1).state is State.POSTED
+
+
 def test_the_ledger_knows_the_last_owner_and_no_offer_that_was_not_accepted(stage, tmp_path):
     campaign = stage.campaign()
     heir = hand_over(stage, campaign)
