@@ -10,9 +10,9 @@ from machine.world import Disagreement
 __all__ = ["Audit", "drain"]
 
 STATUS_CHANGES = {NONE: {RUNNING}, RUNNING: {FINISHED, CLOSED}, FINISHED: {CLOSED}, CLOSED: set()}
-SAMPLE, THOROUGH_SAMPLE = 12, 48
-"""So many of the questions about accounts, and a twelfth as many campaigns, have their turn after a step; what the step
-was about is asked in any case, and everything after each way out. What is wrong once stays wrong, so none is missed."""
+SAMPLE, THOROUGH_SAMPLE = 3, 24
+"""So much of what should not have changed has its turn after a step. All that should have is asked in any case, and
+everything at all on each way out. What is wrong once stays wrong, so none of it is missed."""
 
 
 class Audit:
@@ -23,6 +23,7 @@ class Audit:
         self._sample = THOROUGH_SAMPLE if thorough else SAMPLE
         self._status = {}
         self._turn = 0
+        self._seen = {}
         self._accounts = [
             question
             for token in world.tokens
@@ -37,24 +38,37 @@ class Audit:
         ledger = self._world.ledger
         ledger.check()
         self._check_status_changes()
-        questions = [*self._own, *self._some_accounts(everything), *self._callbacks()]
-        campaigns = ledger.campaigns if everything else self._some_campaigns()
-        questions += [(kind, id_) for id_ in campaigns for kind in ("campaign", "round", "pendingOwner")]
-        if touched in ledger.campaigns:
-            questions += [(kind, touched) for kind in ("campaign", "round", "pendingOwner")]
-            questions += [("lastSubmission", touched, account) for account in self._world.everybody]
-            questions += [("quote", touched, score) for score in ledger.campaigns[touched].some_scores()]
-        self._compare(questions)
-
-    def _some_accounts(self, everything):
+        questions = [*self._own, *self._callbacks(), *self._changed_accounts()]
         if everything:
-            return self._accounts
-        self._turn += self._sample
-        return [self._accounts[(self._turn + i) % len(self._accounts)] for i in range(self._sample)]
+            questions += self._accounts
+            campaigns = list(ledger.campaigns)
+        else:
+            questions += self._some(self._accounts)
+            campaigns = self._some(list(ledger.campaigns))[:4]
+        if touched in ledger.campaigns:
+            campaigns.append(touched)
+            questions += [("lastSubmission", touched, account) for account in self._some(self._world.everybody)]
+            questions += [("quote", touched, score) for score in self._some(ledger.campaigns[touched].some_scores())]
+        questions += [(kind, id_) for id_ in campaigns for kind in ("campaign", "round", "pendingOwner")]
+        self._compare(questions)
+        self._turn += 1
 
-    def _some_campaigns(self):
-        ids = list(self._world.ledger.campaigns)
-        return [ids[(self._turn + i) % len(ids)] for i in range(min(len(ids), self._sample // 12))]
+    def _changed_accounts(self):
+        """Questions about the accounts that the ledger knows something new of."""
+        changed = []
+        for question in self._accounts:
+            kind, *key = question
+            amount = (self._world.ledger.credits if kind == "credit" else self._world.ledger.wallets)[tuple(key)]
+            if self._seen.get(question) != amount:
+                self._seen[question] = amount
+                changed.append(question)
+        return changed
+
+    def _some(self, options):
+        """Those whose turn it is."""
+        size = min(self._sample, len(options))
+        start = self._turn * size
+        return [options[(start + i) % len(options)] for i in range(size)]
 
     def _callbacks(self):
         return [(kind, account) for account in self._world.ledger.callbacks for kind in ("succeeded", "answer")]

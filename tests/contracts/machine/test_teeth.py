@@ -32,9 +32,9 @@ MISTAKES = [
     ),
     Mistake("what was withdrawn is still owed", "credit[token][msg.sender] = 0;", ""),
     Mistake(
-        "dust stays in the contract",
-        "i == lastPaid ? unpaid : payout * outcome.share / ONE",
-        "payout * outcome.share / ONE",
+        "dust is what a share rounds up to",
+        "i == lastPaid ? unpaid : payout",
+        "i == lastPaid ? Math.ceilDiv(payout * outcome.share, ONE) : payout",
     ),
     Mistake("the first with a share takes the dust", "lastPaid = i;", "if (lastPaid == 0) lastPaid = i;"),
     Mistake(
