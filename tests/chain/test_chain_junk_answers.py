@@ -11,7 +11,7 @@ from eth_account.typed_transactions import TypedTransaction
 from hexbytes import HexBytes
 
 from sonar.chain._artifact import artifact, event_topic
-from sonar.chain.calls import Call
+from sonar.chain.calls import EncodedCall
 from sonar.chain.client import SonarClient
 from sonar.chain.errors import ChainError, RpcUnavailableError
 from sonar.chain.events import EventCursor
@@ -120,8 +120,5 @@ def test_a_node_cannot_have_a_transaction_signed_for_another_chain(client_for: A
     client = client_for(new_account())
     ours, client.chain_id = client.chain_id, client.chain_id + 1  # the node now says something else than at first
     # A transfer of nothing to itself: it never reverts.
-    call = Call("transfer", (), Wei(0))
-    client._data = lambda _: "0x"
-    client.address = client.account.address
-    signed = client.sign(call)
+    signed = client.sign(EncodedCall(Address(client.account.address), b"", Wei(0)))
     assert TypedTransaction.from_bytes(HexBytes(signed.raw)).as_dict()["chainId"] == ours + 1

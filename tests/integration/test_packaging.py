@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("sonar", "capsule", "mine", "pysonar", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 pytestmark = pytest.mark.alone
+CHAIN_DATA = {f"sonar/chain/data/{name}.json" for name in ("Sonar", "CapsuleCommittee", "deployments")}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_a_source_distribution_holds_what_the_extension_is_built_from(sdist):
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sonar/syft/engines/src").iterdir()}
     assert len(sources) > 3
     assert sources <= names
-    assert {"setup.py", "sonar/chain/data/Sonar.json", "sonar/syft/engines/_native.pyi", "LICENSE"} <= names
+    assert {*CHAIN_DATA, "setup.py", "sonar/syft/engines/_native.pyi", "LICENSE"} <= names
 
 
 def test_a_source_distribution_installs_without_a_compiler(sdist, tmp_path):
@@ -64,7 +65,7 @@ def test_a_wheel_installs_and_holds_data_types_and_where_possible_the_extension(
     (wheel,) = tmp_path.glob("sonar_marketplace-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {"sonar/chain/data/Sonar.json", "sonar/py.typed", "mine/cli.py"} <= names
+    assert {*CHAIN_DATA, "sonar/py.typed", "mine/cli.py"} <= names
     assert not any(name.startswith(("tests/", "scripts/", "sonar/syft/engines/src/")) for name in names)
     built = any(name.startswith("sonar/syft/engines/_native") and name.endswith(".so") for name in names)
     assert built == any((ROOT / "sonar/syft/engines").glob("_native*.so"))
