@@ -225,7 +225,8 @@ class Sonar:
         """Finishes the campaigns whose escrow was begun but not confirmed, for instance because the program died.
 
         What was signed is sent again as it is, so nothing is escrowed twice. A draft that can no longer become a
-        campaign (its admission or its nonce is used up) is forgotten; its bounty never left the account.
+        campaign (its admission or its nonce is used up) is forgotten; its bounty never left the account. One whose
+        tokens are not there any more raises UnfundedAccountError and waits for them.
         """
         return [Campaign(self, campaign) for campaign in self._escrows.resume()]
 

@@ -165,15 +165,22 @@ class SonarClient:
 
     # ---- transactions
 
+    @property
+    def signer(self) -> LocalAccount:
+        """The account; raises ChainError where there is none."""
+        if self.account is None:
+            raise ChainError("this connection has no account and can only read: connect with the account that acts")
+        return self.account
+
     def next_nonce(self) -> int:
         """The nonce for the account's next transaction, after those that wait to be mined."""
         with rpc(self.web3):
-            return int(self.web3.eth.get_transaction_count(self._signer().address, "pending"))
+            return int(self.web3.eth.get_transaction_count(self.signer.address, "pending"))
 
     def used_nonce(self) -> int:
         """How many of the account's transactions are mined: a lower nonce is used up."""
         with rpc(self.web3):
-            return int(self.web3.eth.get_transaction_count(self._signer().address, "latest"))
+            return int(self.web3.eth.get_transaction_count(self.signer.address, "latest"))
 
     def encode(self, call: Call) -> EncodedCall:
         """The call as it stands in a transaction, for whoever signs it later."""
@@ -186,7 +193,7 @@ class SonarClient:
         Raises ContractRevertError if it would revert now, UnfundedAccountError if the account cannot pay for it.
         """
         number = self.next_nonce() if nonce is None else nonce
-        return sign_transaction(self.web3, self._signer(), self._transaction(call), number, self.chain_id)
+        return sign_transaction(self.web3, self.signer, self._transaction(call), number, self.chain_id)
 
     def send(self, signed: SignedTransaction) -> None:
         """Sends a signed transaction; one that the chain knows already is left alone.
@@ -213,11 +220,6 @@ class SonarClient:
         if not receipt.succeeded:
             raise self._reason(call, receipt)
         return receipt
-
-    def _signer(self) -> LocalAccount:
-        if self.account is None:
-            raise ChainError("this connection has no account and can only read: connect with the account that acts")
-        return self.account
 
     def _transaction(self, call: Call | EncodedCall) -> dict[str, Any]:
         encoded = self.encode(call) if isinstance(call, Call) else call
@@ -250,7 +252,7 @@ class SonarClient:
         """Why a mined call reverted: a receipt does not say, so the call is replayed on its own block."""
         try:
             with rpc(self.web3):
-                sent = {**self._transaction(call), "from": self._signer().address}
+                sent = {**self._transaction(call), "from": self.signer.address}
                 self.web3.eth.call(cast(TxParams, sent), receipt.block)
         except ContractRevertError as error:
             return error

@@ -89,7 +89,12 @@ def _show(name: str, key: str, value: Any) -> str:
             return _STATUS.get(value, str(value))
     if key == "token" and value == NATIVE:
         return "zero (the native coin)"
-    return str(value)
+    # A stranger's contract, such as a token, may write the reason: none of it may steer a terminal.
+    text = str(value)
+    shown = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:_LONGEST]
+    )
+    return shown if len(text) <= _LONGEST else f"{shown}..."
 
 
 def _time(seconds: int) -> str:
@@ -99,6 +104,7 @@ def _time(seconds: int) -> str:
         return str(seconds)
 
 
+_LONGEST = 200
 _PPM_ARGUMENTS = {
     "Sonar_SlashAboveOne": ("slash",),
     "Sonar_TargetOutOfRange": ("target", "startScore"),

@@ -42,10 +42,7 @@ class Token:
 
         Raises ContractRevertError if the token refuses, ChainError if it says yes and does not do it.
         """
-        account = self._client.account
-        if account is None:
-            raise ChainError("this connection has no account and can only read: connect with the account that pays")
-        owner = Address(account.address)
+        owner = Address(self._client.signer.address)
         try:
             self._client.transact(self._approval(amount))
         except ContractRevertError:
@@ -96,9 +93,9 @@ def ensure_allowance(client: SonarClient, token: Address, amount: Wei) -> None:
 
     Nothing is sent where it may take that much already. Raises UnfundedAccountError if the balance is short.
     """
-    if token == NATIVE or client.account is None:
+    if token == NATIVE:
         return
-    owner = Address(client.account.address)
+    owner = Address(client.signer.address)
     require_balance(client, token, owner, amount)
     asset = Token(client, token)
     if asset.allowance(owner) < amount:

@@ -84,6 +84,15 @@ def test_the_revert_bytes_are_found_where_each_node_puts_them():
         assert _revert_data(ContractLogicError("execution reverted", data=text)) is None
 
 
+def test_a_reason_that_a_stranger_wrote_is_short_and_steers_no_terminal():
+    head = keccak(text="Error(string)")[:4]
+    error = decode_revert(head + codec.encode(["string"], ["\x1b[2J\nAll is well" + "!" * 10_000]))
+    assert str(error).isprintable()
+    assert str(error).startswith("the contract refused the call: \N{REPLACEMENT CHARACTER}[2J")
+    assert len(str(error)) < 300
+    assert error.arguments["reason"].startswith("\x1b"), "the evidence is as it was given"
+
+
 def test_every_chain_error_ends_a_command_with_four():
     assert issubclass(ContractRevertError, TransactionFailedError)
     for name in errors.__all__:
