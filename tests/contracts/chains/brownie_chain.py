@@ -1,5 +1,6 @@
 """The chain that Brownie runs, spoken to through Brownie's own objects, because its coverage looks at nothing else."""
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -75,7 +76,8 @@ class BrownieChain:
         try:
             deployed = accounts.at(sender).deploy(container, *arguments)
         except VirtualMachineError:
-            self._fail({"from": sender, "data": container.deploy.encode_input(*arguments)})
+            code = container.deploy.encode_input(*arguments)
+            self._fail({"from": sender, "data": "0x" + code.removeprefix("0x")})
         return Contract(self, contract, deployed.address, deployed.abi, _Receipt(deployed.tx.txid))
 
     def transact(self, sender: str, to: str, data: bytes = b"", value: int = 0, gas: int | None = None) -> _Receipt:
@@ -159,7 +161,5 @@ def _rpc(method: str, *parameters: Any) -> dict[str, Any]:
 
 
 def _revert_data(error: dict[str, Any]) -> bytes:
-    data = error.get("data", "0x")
-    if isinstance(data, dict):
-        data = data.get("result", "0x")
-    return bytes.fromhex(data.removeprefix("0x"))
+    assert re.search(r"revert|out ?of ?gas", error["message"], re.IGNORECASE), error
+    return bytes.fromhex(error.get("data", "0x").removeprefix("0x"))
