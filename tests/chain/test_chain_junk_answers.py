@@ -13,10 +13,12 @@ from hexbytes import HexBytes
 from sonar.chain._artifact import artifact, event_topic
 from sonar.chain.calls import EncodedCall
 from sonar.chain.client import SonarClient
+from sonar.chain.committee import read_committee
 from sonar.chain.errors import ChainError, RpcUnavailableError
 from sonar.chain.events import EventCursor
 from sonar.chain.lookups import block_hash
-from sonar.units import Address, CampaignId, Wei
+from sonar.chain.token import Token
+from sonar.units import Address, CampaignId, Ppm, Wei
 
 CONTRACT = "0x" + "11" * 20
 CAMPAIGN = CampaignId(bytes(32))
@@ -38,6 +40,13 @@ ASKED: list[Callable[[SonarClient], object]] = [
     lambda client: client.balance(Address(CONTRACT)),
     lambda client: client.campaign(CAMPAIGN),
     lambda client: client.round(CAMPAIGN),
+    lambda client: client.pending_owner(CAMPAIGN),
+    lambda client: client.last_submission(CAMPAIGN, Address(CONTRACT)),
+    lambda client: client.quote(CAMPAIGN, Ppm(1)),
+    lambda client: client.credit(Address(CONTRACT)),
+    lambda client: Token(client, Address(CONTRACT)).balance(Address(CONTRACT)),
+    lambda client: Token(client, Address(CONTRACT)).allowance(Address(CONTRACT)),
+    lambda client: read_committee(client.web3, Address(CONTRACT)),
     lambda client: client.receipt(bytes(32)),
     lambda client: block_hash(client, 1),
     lambda client: EventCursor(client, 0).read(),
