@@ -10,7 +10,7 @@ from machine.world import Disagreement
 __all__ = ["Audit", "drain"]
 
 STATUS_CHANGES = {NONE: {RUNNING}, RUNNING: {FINISHED, CLOSED}, FINISHED: {CLOSED}, CLOSED: set()}
-SAMPLE, THOROUGH_SAMPLE = 3, 24
+SAMPLE, THOROUGH_SAMPLE = 3, 8
 """So much of what should not have changed has its turn after a step. All that should have is asked in any case, and
 everything at all on each way out. What is wrong once stays wrong, so none of it is missed."""
 
@@ -44,7 +44,7 @@ class Audit:
             campaigns = list(ledger.campaigns)
         else:
             questions += self._some(self._accounts)
-            campaigns = self._some(list(ledger.campaigns))[:4]
+            campaigns = self._some(list(ledger.campaigns))[:2]
         if touched in ledger.campaigns:
             campaigns.append(touched)
             questions += [("lastSubmission", touched, account) for account in self._some(self._world.everybody)]
