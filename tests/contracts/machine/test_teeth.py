@@ -53,14 +53,14 @@ MISTAKES = [
         "block.timestamp > admission.validUntil",
         "block.timestamp >= admission.validUntil",
     ),
-    Mistake("a top-up pays for the past", "record.offset += slope * (record.score - record.startScore);", ""),
+    Mistake("a top-up pays for the past", "record.offset += slope * (", "record.offset += 0 * slope * ("),
     Mistake(
         "a top-up's slope is rounded down",
-        "Math.ceilDiv(slope * _base(record), record.target - record.score)",
-        "slope * _base(record) / (record.target - record.score)",
+        "slope = Math.ceilDiv(slope * _base(record), ",
+        "slope = Math.mulDiv(slope, _base(record), ",
     ),
     Mistake("payouts may pass the bounty", "return paid < bounty ? paid : bounty;", "return paid;"),
-    Mistake("payouts rise above the target", "(score < target ? score : target)", "score"),
+    Mistake("payouts rise above the target", "(score < target ? score : target)", "(score < target ? score : score)"),
     Mistake("an expiry takes any entries", "        _checkEntries(id, record, round, entries);", ""),
     Mistake(
         "an expiry pays the owner", "_credit(NATIVE, entries[i].mine, bond);", "_credit(NATIVE, record.owner, bond);"
@@ -76,11 +76,17 @@ MISTAKES = [
     ),
     Mistake("tokens may deliver less", "if (received != amount)", "if (received > amount)"),
     Mistake("tokens may deliver more", "if (received != amount)", "if (received < amount)"),
-    Mistake("an owner closes with a gradient waiting", "if (progress.count > 0) {", "if (progress.count > 1) {"),
+    Mistake(
+        "an owner closes with a gradient waiting",
+        "if (progress.count > 0) {\n            revert Sonar_RoundPending",
+        "if (progress.count > 1) {\n            revert Sonar_RoundPending",
+    ),
     Mistake(
         "a campaign is closed twice", "if (progress.status == Status.Closed)", "if (progress.status == Status.None)"
     ),
-    Mistake("the refund is the whole bounty", "record.bounty - _paidAt(record, record.score);", "record.bounty;"),
+    Mistake(
+        "the refund is the whole bounty", "uint256 refund = record.bounty - ", "uint256 refund = record.bounty - 0 * "
+    ),
     Mistake("an offer is accepted twice", "record.pendingOwner = address(0);", ""),
     Mistake("one round too many", "progress.settled == progress.maxRounds", "progress.settled > progress.maxRounds"),
     Mistake("one member signs twice", "signer <= previous ||", "signer < previous ||", "CapsuleCommittee.sol"),
@@ -103,13 +109,20 @@ def test_a_mistake_is_found(tmp_path, mistake):
     pytest.fail(f"{EPISODES * STEPS} steps did not tell that {mistake.name}")
 
 
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name.replace(" ", "-"))
+def test_a_mistake_is_in_the_source_as_it_is_now(mistake):
+    assert _source(ROOT, mistake).read_text().count(mistake.right) == 1
+
+
+def _source(root, mistake):
+    return root / "contracts" / mistake.file
+
+
 def _world_with(root, mistake):
     shutil.copytree(ROOT / "contracts", root / "contracts")
     for shared in ("node_modules", "scripts"):
         (root / shared).symlink_to(ROOT / shared)
-    source = root / "contracts" / mistake.file
-    text = source.read_text()
-    assert text.count(mistake.right) == 1, f"{mistake.file} has not exactly one {mistake.right!r}"
-    source.write_text(text.replace(mistake.right, mistake.wrong))
+    source = _source(root, mistake)
+    source.write_text(source.read_text().replace(mistake.right, mistake.wrong))
     artifacts = load_artifacts(root)
     return World(RevmChain(artifacts), artifacts)
