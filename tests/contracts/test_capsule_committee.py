@@ -136,6 +136,13 @@ def test_the_zero_address_is_no_member(chain, owner):
         chain.deploy("CapsuleCommittee", ["0x" + 40 * "0", CAPSULES[0].address], 1, sender=owner)
 
 
+# R1001
+def test_every_other_address_may_be_a_member(chain, owner):
+    members = [f"0x{number:040x}" for number in (1, 2**160 - 1)]
+    committee = chain.deploy("CapsuleCommittee", members, 2, sender=owner)
+    assert [committee.isMember(member) for member in members] == [True, True]
+
+
 # As the oracle of a campaign
 
 
