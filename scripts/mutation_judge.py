@@ -7,7 +7,7 @@ import io
 import multiprocessing
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from itertools import pairwise
@@ -30,6 +30,7 @@ METERED = "metered_market"
 PLENTY_OF_CODE = 1 << 20
 """So is its size."""
 EXAMPLES = 15
+NOBODY = "0x" + 20 * "00"
 
 
 class Judge:
@@ -52,9 +53,9 @@ class Judge:
         self._connection.close()
         self._process.join()
 
-    def killer(self, bytecode: bytes, first: Sequence[str]) -> str | None:
+    def killer(self, bytecode: bytes, coinbase: str = NOBODY, first: Sequence[str] = ()) -> str | None:
         """The test that fails on the contract, or what else ends it; None if it lives. Begins with some tests."""
-        self._connection.send((self._contract, bytecode, first))
+        self._connection.send((self._contract, bytecode, coinbase, first))
         try:
             answer: str | None = self._connection.recv()
         except EOFError:
@@ -105,22 +106,24 @@ class _Bench:
             return None  # what could not be read; pytest's own loop says so
         from chains import artifacts, revm
 
-        compiled = artifacts.load_artifacts()
+        compiled, block = artifacts.load_artifacts(), revm.BlockEnv
         revm.CfgEnv = partial(revm.CfgEnv, limit_contract_code_size=PLENTY_OF_CODE)
         while True:
             try:
-                contract, bytecode, first = self._requests.recv()
+                contract, bytecode, coinbase, first = self._requests.recv()
             except EOFError:
                 return True
             changed = artifacts.Artifact(contract, compiled[contract].abi, bytecode)
-            self._requests.send(self._fork(session.items, {**compiled, contract: changed}, first))
+            artifacts.load_artifacts = partial(dict, compiled, **{contract: changed})
+            revm.BlockEnv = partial(block, coinbase=coinbase)
+            self._requests.send(self._fork(session.items, first))
 
-    def _fork(self, items: Sequence[Any], compiled: Mapping[str, Any], first: Sequence[str]) -> str | None:
+    def _fork(self, items: Sequence[Any], first: Sequence[str]) -> str | None:
         ours, theirs = multiprocessing.Pipe(duplex=False)
         child = os.fork()
         if child == 0:
             try:
-                theirs.send(_first_failure(items, compiled, first))
+                theirs.send(_first_failure(items, first))
             finally:
                 os._exit(0)
         theirs.close()
@@ -142,11 +145,9 @@ def _is_judge(item: Any) -> bool:
     return item.path.parent == TESTS and item.path.name not in NO_JUDGES and METERED not in item.fixturenames
 
 
-def _first_failure(items: Sequence[Any], compiled: Mapping[str, Any], first: Sequence[str]) -> str | None:
+def _first_failure(items: Sequence[Any], first: Sequence[str]) -> str | None:
     from _pytest.runner import runtestprotocol
-    from chains import artifacts
 
-    artifacts.load_artifacts = lambda: compiled
     ranks = {name: rank for rank, name in enumerate(first)}
     ordered = sorted(items, key=lambda item: ranks.get(item.nodeid, len(ranks)))
     for item, following in pairwise([*ordered, None]):

@@ -4,9 +4,10 @@ syntax tree, which says of everything at which bytes of the source it stands.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-__all__ = ["Mutant", "mutants"]
+__all__ = ["Form", "Mutant", "mutants"]
 
 Node = Mapping[str, Any]
 
@@ -27,11 +28,20 @@ ORDERED = ("-", "/", "%")
 STEPS = {"++": "--", "--": "++"}
 
 
+class Form(Enum):
+    """What kind of thing is replaced, by the same kind of thing or by nothing."""
+
+    EXPRESSION = "expression"
+    STATEMENT = "statement"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """One change of one place of a source."""
 
     operator: str
+    form: Form
     where: str
     """The function or constant, as `Contract.function`."""
     line: int
@@ -59,21 +69,25 @@ def mutants(source: bytes, tree: Node, contract: str) -> list[Mutant]:
         if part["nodeType"] not in ("FunctionDefinition", "ModifierDefinition", "VariableDeclaration"):
             continue
         where = f"{contract}.{part['name'] or part['kind']}"
-        for change in _Finder(source).changes(part):
-            found.setdefault(change[1:], _mutant(source, where, *change))
+        for operator, form, start, end, text in _Finder(source).changes(part):
+            if part["nodeType"] == "VariableDeclaration":  # whose value must be known to the compiler
+                form = Form.OTHER
+            found.setdefault((start, end, text), _mutant(source, operator, form, where, start, end, text))
     return [found[place] for place in sorted(found)]
 
 
-def _mutant(source: bytes, where: str, operator: str, start: int, end: int, replacement: str) -> Mutant:
+def _mutant(source: bytes, operator: str, form: Form, where: str, start: int, end: int, replacement: str) -> Mutant:
     first, last = source.rfind(b"\n", 0, start) + 1, source.find(b"\n", end)
     before = source[first:last].decode()
     after = source[first:start].decode() + replacement + source[end:last].decode()
     line = source.count(b"\n", 0, start) + 1
-    return Mutant(operator, where, line, start, end, replacement, " ".join(before.split()), " ".join(after.split()))
+    return Mutant(
+        operator, form, where, line, start, end, replacement, " ".join(before.split()), " ".join(after.split())
+    )
 
 
-Change = tuple[str, int, int, str]
-"""An operator, the bytes that it replaces, and by what."""
+Change = tuple[str, Form, int, int, str]
+"""An operator, what it replaces, at which bytes, and by what."""
 
 
 class _Finder:
@@ -87,7 +101,7 @@ class _Finder:
             "Conditional": self._ternary,
             "EmitStatement": self._drop,
             "ExpressionStatement": self._drop,
-            "FunctionCall": self._zero_bytes,
+            "FunctionCall": self._conversion,
             "IfStatement": self._if,
             "Literal": self._literal,
             "ModifierInvocation": self._modifier,
@@ -101,6 +115,8 @@ class _Finder:
         if operator := self._operators.get(node["nodeType"]):
             yield from operator(node)
         children = {key: value for key, value in node.items() if key not in ("typeName", "documentation")}
+        if _is_conversion(node):
+            return
         if _is_guard(node):
             children["trueBody"] = _expressions(node["trueBody"])
         for child in children.values():
@@ -115,7 +131,7 @@ class _Finder:
         def instead(kind: str, text: str) -> Change:
             start, end = _span(node)
             enclosed = self._source[start - 1 : start] == b"(" and self._source[end : end + 1] == b")"
-            return kind, start, end, text if enclosed else f"({text})"
+            return kind, Form.EXPRESSION, start, end, text if enclosed else f"({text})"
 
         for other in COMPARISONS.get(operator, ()):
             yield instead("comparison", f"{left} {other} {right}")
@@ -134,60 +150,63 @@ class _Finder:
         operator = node["operator"]
         left, right = self._text(node["leftHandSide"]), self._text(node["rightHandSide"])
         if operator in ARITHMETIC:
-            yield "arithmetic", *_span(node), f"{left} {ARITHMETIC[operator]} {right}"
-            yield "arithmetic", *_span(node), f"{left} = {right}"
+            yield "arithmetic", Form.EXPRESSION, *_span(node), f"{left} {ARITHMETIC[operator]} {right}"
+            yield "arithmetic", Form.EXPRESSION, *_span(node), f"{left} = {right}"
 
     def _unary(self, node: Node) -> Iterator[Change]:
         operator, operand = node["operator"], self._text(node["subExpression"])
         if operator == "!":
-            yield "condition", *_span(node), operand
+            yield "condition", Form.EXPRESSION, *_span(node), operand
         elif operator in STEPS:
-            yield "arithmetic", *_span(node), STEPS[operator] + operand
+            yield "arithmetic", Form.EXPRESSION, *_span(node), STEPS[operator] + operand
 
     def _ternary(self, node: Node) -> Iterator[Change]:
         for branch in ("trueExpression", "falseExpression"):
-            yield "ternary", *_span(node), f"({self._text(node[branch])})"
+            yield "ternary", Form.EXPRESSION, *_span(node), f"({self._text(node[branch])})"
 
     def _if(self, node: Node) -> Iterator[Change]:
         condition = node["condition"]
         if condition.get("operator") not in (*COMPARISONS, "!"):  # which are turned round where they stand
-            yield "condition", *_span(condition), f"!({self._text(condition)})"
+            yield "condition", Form.EXPRESSION, *_span(condition), f"!({self._text(condition)})"
         if node.get("falseBody") is None:
-            yield "drop", *_span(node), ""
+            yield "drop", Form.STATEMENT, *_span(node), ""
         else:
             for branch in ("trueBody", "falseBody"):
-                yield "drop", *_span(node), self._text(node[branch])
+                yield "drop", Form.STATEMENT, *_span(node), self._text(node[branch])
 
     def _drop(self, node: Node) -> Iterator[Change]:
         start, end = _span(node)
         # The tree leaves a statement's semicolon out; the step of a loop has none.
-        yield "drop", start, end + self._source[end:].startswith(b";"), ""
+        if self._source[end:].startswith(b";"):
+            yield "drop", Form.STATEMENT, start, end + 1, ""
+        else:
+            yield "drop", Form.OTHER, start, end, ""
 
     def _modifier(self, node: Node) -> Iterator[Change]:
         if node["kind"] == "modifierInvocation":
-            yield "modifier", *_span(node), ""
+            yield "modifier", Form.OTHER, *_span(node), ""
 
     def _unchecked(self, node: Node) -> Iterator[Change]:
         start, _ = _span(node)
-        yield "unchecked", start, start + len("unchecked"), ""
+        yield "unchecked", Form.OTHER, start, start + len("unchecked"), ""
 
     def _literal(self, node: Node) -> Iterator[Change]:
         text = self._text(node)
         if node["kind"] == "bool":
-            yield "constant", *_span(node), {"true": "false", "false": "true"}[text]
+            yield "constant", Form.EXPRESSION, *_span(node), {"true": "false", "false": "true"}[text]
         elif node["kind"] == "string":
-            yield "constant", *_span(node), text[:-1] + "x" + text[-1]
+            yield "constant", Form.OTHER, *_span(node), text[:-1] + "x" + text[-1]
         elif node["kind"] == "number":
-            yield "constant", *_span(node), f"({text} + 1)" if text != "0" else "1"
-            if text != "0":
-                yield "constant", *_span(node), f"({text} - 1)"
+            for number in _neighbours(text):
+                yield "constant", Form.EXPRESSION, *_span(node), number
 
-    def _zero_bytes(self, node: Node) -> Iterator[Change]:
-        """`bytes32(0)` is the only number that converts to bytes just like that."""
-        kind = node["expression"]["typeDescriptions"]["typeString"]
-        if node["kind"] == "typeConversion" and kind.startswith("type(bytes") and self._text(node).endswith("(0)"):
-            size = int(kind.removeprefix("type(bytes").removesuffix(")"))
-            yield "constant", *_span(node), f"bytes{size}(uint{8 * size}(1))"
+    def _conversion(self, node: Node) -> Iterator[Change]:
+        """`bytes32(0)` and `address(0)`: other numbers convert by other ways."""
+        if _is_conversion(node):
+            kind, text = self._text(node["expression"]), self._text(node["arguments"][0])
+            for number in _neighbours(text):
+                fitting = f"uint{8 * int(kind.removeprefix('bytes'))}({number})" if kind != "address" else number
+                yield "constant", Form.EXPRESSION, *_span(node), f"{kind}({fitting})"
 
     def _operand(self, node: Node) -> str:
         """The text, so that it stays one operand beside any operator."""
@@ -202,6 +221,18 @@ class _Finder:
 def _span(node: Node) -> tuple[int, int]:
     start, length, _ = map(int, node["src"].split(":"))
     return start, start + length
+
+
+def _neighbours(number: str) -> list[str]:
+    return ["1"] if number == "0" else [f"({number} + 1)", f"({number} - 1)"]
+
+
+def _is_conversion(node: Node) -> bool:
+    """Whether a node turns a number that stands there into bytes or an address."""
+    if node["nodeType"] != "FunctionCall" or node["kind"] != "typeConversion":
+        return False
+    kind = node["expression"]["typeDescriptions"]["typeString"]
+    return kind.startswith(("type(bytes", "type(address")) and node["arguments"][0].get("kind") == "number"
 
 
 def _is_guard(node: Node) -> bool:

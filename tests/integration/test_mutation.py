@@ -17,6 +17,8 @@ SAMPLE = """
 contract Sample {
     uint256 internal constant LIMIT = 2 minutes;
     bytes32 internal last = bytes32(0);
+    bytes4 internal constant NO = bytes4(0xffffffff);
+    address internal constant NOBODY = address(0);
     uint256 internal sum;
 
     function add(uint256 a, uint256 b) external returns (uint256 c) {
@@ -52,9 +54,13 @@ WHOLE_SAMPLE = {
         ("constant", "2 minutes", "(2 minutes - 1)"),
     },
     "Sample.last": {
-        ("constant", "0", "1"),  # which does not compile
         ("constant", "bytes32(0)", "bytes32(uint256(1))"),
     },
+    "Sample.NO": {
+        ("constant", "bytes4(0xffffffff)", "bytes4(uint32((0xffffffff + 1)))"),  # which does not compile
+        ("constant", "bytes4(0xffffffff)", "bytes4(uint32((0xffffffff - 1)))"),
+    },
+    "Sample.NOBODY": {("constant", "address(0)", "address(1)")},
     "Sample.add": {
         ("drop", 'if (a > LIMIT || a - b == 0) { revert("a"); }', ""),
         ("condition", "a > LIMIT || a - b == 0", "!(a > LIMIT || a - b == 0)"),
@@ -152,6 +158,24 @@ def test_every_kind_of_change_is_made_everywhere_once(scripts):
     assert len({mutant.source(source) for mutant in found}) == len(found)
 
 
+def test_with_all_switches_off_a_contract_is_itself_and_one_turns_its_mutant_on(scripts):
+    from mutation_compiler import Compiler
+    from mutation_judge import Judge
+    from mutation_operators import Form, mutants
+    from mutation_switches import coinbase, with_switches
+
+    with Compiler(ROOT, "CapsuleCommittee") as compiler, Judge("CapsuleCommittee", seconds=300) as judge:
+        found = mutants(compiler.source, compiler.tree(), "CapsuleCommittee")
+        some = {
+            number: mutant for number, mutant in enumerate(found, 1) if mutant.form is not Form.OTHER and number < 40
+        }
+        bytecode = compiler.bytecode(with_switches(compiler.source, some))
+        assert bytecode is not None
+        assert judge.killer(bytecode) is None
+        number = next(number for number, mutant in some.items() if mutant.before == "isMember[member] = true;")
+        assert "::test_a_committee_knows_its_members" in judge.killer(bytecode, coinbase(number))
+
+
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
     """Tries three mutants that tests notice, one that none can, and one that is no contract."""
@@ -160,7 +184,7 @@ def few(tmp_path_factory):
         "if (member <= previous) { -> if (member < previous) {",
         "_isSigned, constant: address previous = address(0);",
         "isMember[member] = true; -> nothing",
-        "bytes4((0xffffffff + 1))",
+        "bytes4(uint32((0xffffffff + 1)))",
         "previous = signer; -> nothing",
     ]
     numbers = [entry.partition(":")[0] for entry in listed for change in changes if change in entry]
