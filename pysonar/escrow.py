@@ -10,7 +10,7 @@ from dataclasses import replace
 from pysonar.drafts import Draft, Drafts
 from sonar.chain.calls import EncodedCall
 from sonar.chain.client import SignedTransaction, SonarClient
-from sonar.chain.errors import ContractRevertError, TransactionFailedError
+from sonar.chain.errors import ContractRevertError, TransactionFailedError, WrongChainError
 from sonar.chain.records import NATIVE, Status
 from sonar.chain.token import ensure_allowance
 from sonar.units import Address, CampaignId, Wei
@@ -59,10 +59,11 @@ class Escrows:
         """Approves, signs and sends what is still to be; the note goes once the chain has decided, either way."""
         signed = draft.signed
         if signed is None:
-            ensure_allowance(self._client, draft.token, draft.bounty)
             try:
+                ensure_allowance(self._client, draft.token, draft.bounty)
                 signed = self._sign(draft)
-            except ContractRevertError:
+            except (ContractRevertError, WrongChainError):
+                # The token or the contract will not have it: nothing was escrowed, and trying again changes nothing.
                 self._drafts.remove(draft.campaign)
                 raise
             self._drafts.save(replace(draft, signed=signed))

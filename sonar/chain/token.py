@@ -15,7 +15,7 @@ from web3.types import TxParams
 from sonar.chain._rpc import rpc
 from sonar.chain.calls import EncodedCall
 from sonar.chain.client import SonarClient
-from sonar.chain.errors import ChainError, ContractRevertError, UnfundedAccountError, WrongChainError
+from sonar.chain.errors import ContractRevertError, UnfundedAccountError, WrongChainError
 from sonar.chain.records import NATIVE
 from sonar.units import Address, Wei
 
@@ -40,7 +40,7 @@ class Token:
     def approve(self, amount: Wei) -> None:
         """Allows Sonar's contract to take exactly `amount` from the client's account.
 
-        Raises ContractRevertError if the token refuses, ChainError if it says yes and does not do it.
+        Raises ContractRevertError if the token refuses, WrongChainError if it says yes and does not do it.
         """
         owner = Address(self._client.signer.address)
         try:
@@ -52,7 +52,7 @@ class Token:
             self._client.transact(self._approval(Wei(0)))
             self._client.transact(self._approval(amount))
         if (found := self.allowance(owner)) != amount:
-            raise ChainError(
+            raise WrongChainError(
                 f"token {self.address} was told to let {self._client.address} take {amount}, but allows {found}: "
                 "it is not a token to pay with"
             )

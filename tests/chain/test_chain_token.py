@@ -93,7 +93,7 @@ def test_a_short_balance_is_one_sentence_and_costs_nothing(holder, new_token):
 
 def test_an_approval_that_a_token_forgets_is_noticed(holder, new_token):
     token = new_token("LyingToken", {address(holder): 100})
-    with pytest.raises(ChainError, match=r"was told to let 0x\w+ take 100, but allows 0"):
+    with pytest.raises(WrongChainError, match=r"was told to let 0x\w+ take 100, but allows 0"):
         ensure_allowance(holder, Address(token.address), Wei(100))
 
 

@@ -175,10 +175,13 @@ def test_a_draft_whose_admission_ran_out_is_forgotten_and_nothing_is_taken(stage
     assert held(stage, token)[0] == 1000
 
 
-@pytest.mark.parametrize("name", ["FeeToken", "FalseToken"])
-def test_a_token_that_the_contract_refuses_leaves_no_draft(stage, new_token, name):
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("FeeToken", ContractRevertError), ("FalseToken", ContractRevertError), ("LyingToken", WrongChainError)],
+)
+def test_a_token_that_does_not_work_leaves_no_draft(stage, new_token, name, error):
     token = Address(new_token(name, {stage.owner.address: 1000}).address)
-    with pytest.raises(ContractRevertError, match=token):
+    with pytest.raises(error, match=token):
         stage.campaign(bounty=700, token=token)
     assert list(stage.directory.iterdir()) == []
     assert stage.session().resume() == []
