@@ -19,18 +19,6 @@ SCHEDULES = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-def records(seed, count, features=3, classes=4):
-    rng = np.random.default_rng(seed)
-    design = np.hstack([rng.normal(size=(count, features)), np.ones((count, 1))])
-    return design, np.eye(classes)[rng.integers(0, classes, count)]
-
-
-def cut(design, targets, places):
-    """The records cut at any places, some of them perhaps equal."""
-    edges = [0, *sorted(place % (len(design) + 1) for place in places), len(design)]
-    return [(design[a:b], targets[a:b]) for a, b in pairwise(edges)]
-
-
 @given(
     seed=st.integers(0, 2**32 - 1),
     count=st.integers(1, 60),
@@ -38,7 +26,7 @@ def cut(design, targets, places):
     places=st.lists(st.integers(0, 60), max_size=5),
     values=SCHEDULES,
 )
-def test_a_schedule_is_the_loop_over_its_batches(seed, count, features, places, values):
+def test_a_schedule_is_the_loop_over_its_batches(seed, count, features, places, values, records, cut):
     schedule = Schedule(**values)
     design, targets = records(seed, count, features)
     weights = np.random.default_rng(seed).normal(size=(features + 1, 4))
@@ -74,7 +62,7 @@ def loop(design, targets, weights, schedule):
 
 @pytest.mark.parametrize("features", [2, 10, 40], ids=["by sums", "by more records than features", "by records"])
 @pytest.mark.parametrize("remainder", [1, 2, 7])
-def test_what_remains_joins_the_batch_before_it(features, remainder):
+def test_what_remains_joins_the_batch_before_it(features, remainder, records):
     design, targets = records(3, 24 + remainder, features)
     mini, full = Schedule(epochs=1, rate=1.0, l2=1e-3, batch_size=8), Schedule(epochs=1, rate=1.0, l2=1e-3)
     found = mini.training_map(mini.gather([(design, targets)], features + 1, 4)).constant
@@ -87,7 +75,7 @@ def test_what_remains_joins_the_batch_before_it(features, remainder):
 
 @pytest.mark.parametrize("features", [2, 40], ids=["by sums", "by records"])
 @pytest.mark.parametrize("remainder", range(8))
-def test_the_capsule_cannot_solve_for_the_last_record(features, remainder):
+def test_the_capsule_cannot_solve_for_the_last_record(features, remainder, records):
     """The last step of rate 1 on one record x of label y would leave x'W = y, whatever the start."""
     design, targets = records(5, 64 + remainder, features)
     schedule = Schedule(epochs=1, rate=1.0, l2=0.0, batch_size=8)
@@ -97,7 +85,7 @@ def test_the_capsule_cannot_solve_for_the_last_record(features, remainder):
 
 @pytest.mark.parametrize("features", [2, 40], ids=["by sums", "by records"])
 @pytest.mark.parametrize("count", [1, 5])
-def test_fewer_records_than_a_batch_are_one_batch(features, count):
+def test_fewer_records_than_a_batch_are_one_batch(features, count, records):
     design, targets = records(6, count, features)
     full, mini = Schedule(epochs=3, rate=1.0, l2=0.1), Schedule(epochs=3, rate=1.0, l2=0.1, batch_size=8)
     one, other = (s.training_map(s.gather([(design, targets)], features + 1, 4)) for s in (full, mini))
@@ -106,7 +94,7 @@ def test_fewer_records_than_a_batch_are_one_batch(features, count):
 
 
 @given(seed=st.integers(0, 2**32 - 1), batch_size=st.integers(1, 30), places=st.lists(st.integers(0, 60), max_size=9))
-def test_records_are_cut_into_the_same_batches_however_they_arrive(seed, batch_size, places):
+def test_records_are_cut_into_the_same_batches_however_they_arrive(seed, batch_size, places, records, cut):
     schedule = Schedule(epochs=1, rate=0.7, l2=1e-3, batch_size=batch_size)
     design, targets = records(seed, 60, 20)
     whole = schedule.gather([(design, targets)], 21, 4)
@@ -114,7 +102,7 @@ def test_records_are_cut_into_the_same_batches_however_they_arrive(seed, batch_s
     np.testing.assert_allclose(parts.augmented, whole.augmented, rtol=0, atol=1e-12)
 
 
-def test_a_batch_that_holds_all_records_is_the_full_batch():
+def test_a_batch_that_holds_all_records_is_the_full_batch(records):
     design, targets = records(1, 50)
     full = Schedule(epochs=30, rate=0.9, l2=1e-2)
     mini = Schedule(epochs=30, rate=0.9, l2=1e-2, batch_size=50)
@@ -123,7 +111,7 @@ def test_a_batch_that_holds_all_records_is_the_full_batch():
     np.testing.assert_allclose(other.constant, one.constant, atol=1e-12)
 
 
-def test_a_million_epochs_of_mini_batches_reach_a_fixed_point():
+def test_a_million_epochs_of_mini_batches_reach_a_fixed_point(records):
     design, targets = records(2, 40)
     schedule = Schedule(epochs=10**6, rate=1.0, l2=1e-3, batch_size=8)
     affine = schedule.training_map(schedule.gather([(design, targets)], 4, 4))
@@ -141,7 +129,7 @@ def test_directions_without_data_stay_where_they_are_for_a_million_epochs():
     np.testing.assert_array_equal(affine.constant[2:5], 0)
 
 
-def test_the_taylor_logistic_loss_is_the_logistic_loss_for_small_weights():
+def test_the_taylor_logistic_loss_is_the_logistic_loss_for_small_weights(records):
     design, targets = records(4, 200)
     schedule = Schedule(epochs=1, rate=1e-3, l2=0.0, loss="taylor-logistic")
     step = schedule.training_map(schedule.gather([(design, targets)], 4, 4)).constant
@@ -150,7 +138,7 @@ def test_the_taylor_logistic_loss_is_the_logistic_loss_for_small_weights():
     np.testing.assert_allclose(step, -1e-3 / largest * gradient, rtol=1e-9)
 
 
-def test_a_class_weight_counts_records_as_if_they_were_there_more_often():
+def test_a_class_weight_counts_records_as_if_they_were_there_more_often(records):
     design, targets = records(5, 30)
     often = np.repeat(np.arange(30), 1 + 2 * targets[:, 1].astype(int))
     plain = Schedule(epochs=9, rate=1.0, l2=1e-3)
@@ -168,7 +156,7 @@ def test_a_class_weight_counts_records_as_if_they_were_there_more_often():
     features=st.sampled_from([2, 40]),
     weights=st.tuples(*[st.floats(0.1, 10)] * 4),
 )
-def test_records_count_as_their_class_weights_leave_of_them(seed, count, batch_size, features, weights):
+def test_records_count_as_their_class_weights_leave_of_them(seed, count, batch_size, features, weights, records):
     design, targets = records(seed, count, features)
     schedule = Schedule(epochs=1, rate=1.0, l2=0.0, batch_size=batch_size, class_weights=weights)
     found = schedule.gather([(design, targets)], features + 1, 4)
@@ -182,7 +170,7 @@ def test_records_count_as_their_class_weights_leave_of_them(seed, count, batch_s
 
 
 @pytest.mark.parametrize("weight", [0.001, 1 / 3, 7.7, 1000.0])
-def test_records_of_equal_class_weights_count_no_less_than_there_are(weight):
+def test_records_of_equal_class_weights_count_no_less_than_there_are(weight, records):
     found = Statistics.of([records(10, 999)], 4, 4, class_weights=(weight,) * 4)
     assert 999 <= found.effective_records < 999.001
     assert Statistics.empty(4, 4).effective_records == 0
@@ -219,7 +207,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(change, says):
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 100])
-def test_bad_records_are_refused_by_every_schedule(batch_size):
+def test_bad_records_are_refused_by_every_schedule(batch_size, records):
     schedule = Schedule(epochs=1, rate=1.0, l2=0.0, batch_size=batch_size)
 
     def train(design, targets):
@@ -243,14 +231,14 @@ def test_bad_records_are_refused_by_every_schedule(batch_size):
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 100])
-def test_a_logistic_schedule_needs_the_bias_column(batch_size):
+def test_a_logistic_schedule_needs_the_bias_column(batch_size, records):
     schedule = Schedule(epochs=1, rate=1.0, l2=0.0, loss="taylor-logistic", batch_size=batch_size)
     design, targets = records(7, 10)
     with pytest.raises(TrainingError, match="a constant 1"):
         schedule.training_map(schedule.gather([(design[:, ::-1].copy(), targets)], 4, 4))
 
 
-def test_a_batch_of_zeros_among_others_changes_nothing():
+def test_a_batch_of_zeros_among_others_changes_nothing(records):
     design, targets = records(8, 12)
     zeros = np.zeros((4, 4)), targets[:4]
     schedule = Schedule(epochs=3, rate=1.0, l2=0.0, batch_size=4)
@@ -258,7 +246,7 @@ def test_a_batch_of_zeros_among_others_changes_nothing():
     np.testing.assert_array_equal(with_zeros.augmented, schedule.gather([(design, targets)], 4, 4).augmented)
 
 
-def test_what_another_kind_of_schedule_gathered_is_refused():
+def test_what_another_kind_of_schedule_gathered_is_refused(records):
     full = Schedule(epochs=1, rate=1.0, l2=0.0)
     mini = Schedule(epochs=1, rate=1.0, l2=0.0, batch_size=5)
     weighted = Schedule(epochs=1, rate=1.0, l2=0.0, class_weights=(1.0, 1.0, 1.0, 2.0))
@@ -278,7 +266,7 @@ def test_a_map_that_expands_is_refused_before_it_is_encoded():
         Epoch(np.hstack([3 * np.eye(2), np.zeros((2, 1))]), 1, 1.0, 1.0).training_map(10**6)
 
 
-def test_what_was_gathered_does_not_show_in_a_repr():
+def test_what_was_gathered_does_not_show_in_a_repr(records):
     mini = Schedule(epochs=1, rate=1.0, l2=0.0, batch_size=5)
     assert repr(mini.gather([records(1, 7)], 4, 4)) == "Epoch(records=7)"
     weighted = Statistics.of([records(1, 7)], 4, 4, class_weights=(1.0, 2.0, 3.0, 4.0))

@@ -1,7 +1,5 @@
 """Sums over streams of records: one pass gives what all records at once would give."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,25 +9,13 @@ from sonar.syft import Statistics, TrainingError
 from sonar.syft.statistics import CHUNK
 
 
-def records(seed, count, features=3, classes=4):
-    rng = np.random.default_rng(seed)
-    design = np.hstack([rng.normal(size=(count, features)), np.ones((count, 1))])
-    return design, np.eye(classes)[rng.integers(0, classes, count)]
-
-
-def cut(design, targets, places):
-    """The records cut at any places, some of them perhaps equal."""
-    edges = [0, *sorted(place % (len(design) + 1) for place in places), len(design)]
-    return [(design[a:b], targets[a:b]) for a, b in pairwise(edges)]
-
-
 @given(
     seed=st.integers(0, 2**32 - 1),
     count=st.integers(1, 50),
     places=st.lists(st.integers(0, 50), max_size=6),
     weights=st.none() | st.tuples(*[st.floats(0.1, 10)] * 4),
 )
-def test_a_stream_in_any_batches_gives_the_sums_of_all_records(seed, count, places, weights):
+def test_a_stream_in_any_batches_gives_the_sums_of_all_records(seed, count, places, weights, records, cut):
     design, targets = records(seed, count)
     found = Statistics.of(iter(cut(design, targets, places)), 4, 4, class_weights=weights)
     each = np.ones(count) if weights is None else targets @ np.array(weights)
@@ -40,7 +26,7 @@ def test_a_stream_in_any_batches_gives_the_sums_of_all_records(seed, count, plac
     assert found.squares == pytest.approx((each**2).sum())
 
 
-def test_one_large_batch_is_cut_into_chunks_and_never_converted_as_a_whole():
+def test_one_large_batch_is_cut_into_chunks_and_never_converted_as_a_whole(records):
     design, targets = records(1, 2 * CHUNK + 17)
     narrow = design.astype(np.float32)
     whole = narrow.astype(np.float64)
@@ -49,7 +35,7 @@ def test_one_large_batch_is_cut_into_chunks_and_never_converted_as_a_whole():
     np.testing.assert_allclose(found.moment, whole.T @ targets, rtol=1e-12, atol=1e-9)
 
 
-def test_progress_is_the_part_of_the_total_and_ends_at_one():
+def test_progress_is_the_part_of_the_total_and_ends_at_one(records, cut):
     told = []
     design, targets = records(2, 90)
     Statistics.of(cut(design, targets, [30, 60]), 4, 4, total=120, progress=told.append)
@@ -58,7 +44,7 @@ def test_progress_is_the_part_of_the_total_and_ends_at_one():
     assert max(told) == 1.0
 
 
-def test_progress_may_stop_the_pass():
+def test_progress_may_stop_the_pass(records):
     def stop(_):
         raise InterruptedError
 
@@ -66,13 +52,13 @@ def test_progress_may_stop_the_pass():
         Statistics.of([records(3, 5)], 4, 4, total=10, progress=stop)
 
 
-def test_progress_without_a_total_is_refused():
+def test_progress_without_a_total_is_refused(records):
     with pytest.raises(TrainingError, match="a total of None records has no parts to report"):
         Statistics.of([records(3, 5)], 4, 4, progress=lambda _: None)
 
 
 @pytest.mark.parametrize(("name", "where"), [("features", 0), ("targets", 1)])
-def test_the_first_record_that_is_not_finite_is_named(name, where):
+def test_the_first_record_that_is_not_finite_is_named(name, where, records):
     batch = records(4, CHUNK + 10)
     batch[where][CHUNK + 6, 1] = np.inf
     with pytest.raises(TrainingError, match=f"has {name} that are not finite, first in its record {CHUNK + 7}: clean"):
