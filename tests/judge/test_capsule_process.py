@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,20 @@ def init(home: Path, *more: str) -> Any:
     done = run("init", "--home", str(home), "--key-bits", "512", "--allow-insecure-small-key", "--json", *more)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A Capsule that `capsule init` made, and what it said."""
+    home = tmp_path_factory.mktemp("template") / "capsule"
+    return home, init(home)
+
+
+@pytest.fixture
+def made(home: Path, template: tuple[Path, Any]) -> Any:
+    """What init said of the Capsule that is now at home: a copy, for whom making one is not the question."""
+    shutil.copytree(template[0], home)
+    return template[1]
 
 
 class Served:
@@ -112,8 +127,8 @@ def test_init_prints_the_attesting_address_and_keeps_everything_private(home: Pa
         assert oct(path.stat().st_mode)[-3:] == "600", path
 
 
+@pytest.mark.usefixtures("made")
 def test_init_never_overwrites_a_capsule(home: Path) -> None:
-    init(home)
     before = (home / "attester.json").read_bytes()
     done = run("init", "--home", str(home))
     assert done.returncode == 8
@@ -121,8 +136,8 @@ def test_init_never_overwrites_a_capsule(home: Path) -> None:
     assert (home / "attester.json").read_bytes() == before
 
 
+@pytest.mark.usefixtures("made")
 def test_a_capsule_whose_engine_cannot_be_used_does_not_start(home: Path, network: Path) -> None:
-    init(home)
     options = ("--home", str(home), "--network", str(network), "--port", "0")
     done = run("serve", *options, environment={"SONAR_ENGINE": "nonsense"})
     assert done.returncode == 6
@@ -147,10 +162,10 @@ def test_init_needs_a_passphrase(home: Path, tmp_path: Path) -> None:
     assert not home.exists()
 
 
+@pytest.mark.usefixtures("made")
 def test_serve_without_a_capsule_a_network_or_the_passphrase_says_what_to_do(home: Path, network: Path) -> None:
-    done = run("serve", "--home", str(home), "--network", str(network))
+    done = run("serve", "--home", str(home / "none"), "--network", str(network))
     assert (done.returncode, "capsule init" in done.stderr) == (8, True)
-    init(home)
     done = run("serve", "--home", str(home), "--network", str(home / "none.json"))
     assert (done.returncode, "network" in done.stderr) == (3, True)
     wrong = {"SONAR_CAPSULE_PASSPHRASE": "wrong"}
@@ -159,17 +174,17 @@ def test_serve_without_a_capsule_a_network_or_the_passphrase_says_what_to_do(hom
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("made")
 def test_serve_with_a_chain_that_does_not_answer_ends_with_its_exit_code(home: Path, network: Path) -> None:
-    init(home)
     found = Network.load(network).model_copy(update={"rpc_url": "http://127.0.0.1:9"}).save(home / "network.json")
     done = run("serve", "--home", str(home), "--port", "0", "--network", str(found))
     assert done.returncode == 4, done.stderr
 
 
 def test_a_served_capsule_answers_stops_at_sigterm_and_is_the_same_after_a_restart(
-    home: Path, network: Path, serve: Callable[[Path], Served], new_account: Callable[[], LocalAccount]
+    home: Path, made: Any, network: Path, serve: Callable[[Path], Served], new_account: Callable[[], LocalAccount]
 ) -> None:
-    made, account, found = init(home), new_account(), Network.load(network)
+    account, found = new_account(), Network.load(network)
     served = serve(home)
     assert served.facts["address"] == made["address"]
     domain = Domain(found.chain_id, found.contract)  # type: ignore[arg-type]
@@ -190,8 +205,8 @@ def test_a_served_capsule_answers_stops_at_sigterm_and_is_the_same_after_a_resta
         assert client.new_key().n != key.n
 
 
+@pytest.mark.usefixtures("made")
 def test_a_killed_capsule_starts_again(home: Path, serve: Callable[[Path], Served]) -> None:
-    init(home)
     served = serve(home)
     served.process.kill()
     served.process.wait(10)
@@ -215,8 +230,8 @@ def test_help_answers_without_loading_the_heavy_parts() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.usefixtures("made")
 def test_a_file_that_is_no_database_is_not_touched(home: Path) -> None:
-    init(home)
     (home / "capsule.db").write_bytes(b"not a database" * 1000)
     for leftover in home.glob("capsule.db-*"):
         leftover.unlink()
