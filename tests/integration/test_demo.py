@@ -13,7 +13,7 @@ import pytest
 from sonar.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
 def run_demo(tmp_path: Path, *arguments: str) -> dict:

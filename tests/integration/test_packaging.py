@@ -13,7 +13,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("sonar", "capsule", "mine", "pysonar", "pyproject.toml", "setup.py", "README.md", "LICENSE")
-pytestmark = pytest.mark.alone
 CHAIN_DATA = {f"sonar/chain/data/{name}.json" for name in ("Sonar", "CapsuleCommittee", "deployments")}
 
 

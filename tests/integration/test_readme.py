@@ -49,7 +49,6 @@ def hurry(client: SonarClient, mines: int, stop: threading.Event) -> None:
             client.web3.provider.make_request("evm_mine", [])
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_the_readmes_example_runs_as_it_stands(spawn, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
