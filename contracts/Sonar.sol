@@ -335,18 +335,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         // Effect: everyone is credited.
         _creditRound(record, settlement, entries, payout, lastPaid);
 
-        emit RoundSettled(
-            settlement.campaign,
-            settlement.round,
-            settlement.score,
-            settlement.exponent,
-            settlement.model,
-            settlement.key,
-            settlement.product,
-            settlement.modelCid,
-            settlement.productCid,
-            payout
-        );
+        _emitSettled(settlement, payout);
         if (finished) {
             emit CampaignFinished(id, settlement.score);
         }
@@ -712,19 +701,26 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         Settlement calldata settlement,
         bool advances
     ) internal view returns (uint256 lastPaid) {
-        // A round that does not advance names no artifacts; one that does names all of them by digest.
-        bool named = settlement.key != bytes32(0) && settlement.product != bytes32(0);
-        bool bare = settlement.key == bytes32(0) && settlement.product == bytes32(0) && settlement.exponent == 0
-            && bytes(settlement.modelCid).length == 0 && bytes(settlement.productCid).length == 0;
-        if (advances ? !named : !bare) {
+        // A round that advances names all artifacts by digest; one that does not names none.
+        bool consistent;
+        if (advances) {
+            consistent = settlement.key != bytes32(0) && settlement.product != bytes32(0);
+        } else {
+            consistent = settlement.key == bytes32(0) && settlement.product == bytes32(0) && settlement.exponent == 0
+                && bytes(settlement.modelCid).length == 0 && bytes(settlement.productCid).length == 0;
+        }
+        if (!consistent) {
             revert Sonar_InconsistentSettlement(settlement.campaign, settlement.round);
         }
 
-        uint256 score = settlement.score;
-        uint256 current = progress.score;
-        uint256 minGain = record.minGain;
-        if (advances ? score < current + minGain || score > ONE : score != current) {
-            revert Sonar_ScoreOutOfRange(settlement.score, uint32(current), uint32(minGain));
+        uint256 lowest = progress.score;
+        uint256 highest = progress.score;
+        if (advances) {
+            lowest += record.minGain;
+            highest = ONE;
+        }
+        if (settlement.score < lowest || settlement.score > highest) {
+            revert Sonar_ScoreOutOfRange(settlement.score, progress.score, record.minGain);
         }
 
         Outcome[] calldata outcomes = settlement.outcomes;
@@ -733,15 +729,16 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         for (uint256 i = 0; i < outcomes.length; ++i) {
             Outcome calldata outcome = outcomes[i];
             bool isKept = outcome.verdict == Verdict.Kept;
+            uint256 share = outcome.share;
             // Kept if and only if it has a weight; only what was kept may have a share; none is kept without an advance.
-            if (isKept != (outcome.weight > 0) || (!isKept && outcome.share > 0) || (isKept && !advances)) {
+            if (isKept != (outcome.weight > 0) || (!isKept && share > 0) || (isKept && !advances)) {
                 revert Sonar_InconsistentOutcome(i);
             }
             if (isKept) {
                 kept += 1;
             }
-            if (outcome.share > 0) {
-                sum += outcome.share;
+            if (share > 0) {
+                sum += share;
                 lastPaid = i;
             }
         }
@@ -841,44 +838,40 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         uint256 payout,
         uint256 lastPaid
     ) internal {
-        address token = _token(record);
         uint256 bond = record.bond;
         uint256 unpaid = payout;
         uint256 lost = 0;
         Outcome[] calldata outcomes = settlement.outcomes;
         for (uint256 i = 0; i < entries.length; ++i) {
             Outcome calldata outcome = outcomes[i];
-            address mine = entries[i].mine;
-            uint256 earned = i == lastPaid ? unpaid : payout * outcome.share / ONE;
-            unpaid -= earned;
             uint256 returned = _returned(record, outcome.verdict, bond);
             lost += bond - returned;
-            _creditGradient(token, mine, earned, returned);
-            emit GradientJudged(
-                settlement.campaign,
-                settlement.round,
-                mine,
-                uint8(i),
-                outcome.verdict,
-                outcome.weight,
-                outcome.share,
-                earned,
-                returned
-            );
+            uint256 earned = i == lastPaid ? unpaid : payout * outcome.share / ONE;
+            unpaid -= earned;
+            _creditGradient(record, settlement, entries[i].mine, i, outcome, earned, returned);
         }
         if (lost > 0) {
             _credit(NATIVE, record.owner, lost);
         }
     }
 
-    /// @dev Credits a mine what its gradient earned, in the campaign's token, and what comes back of its bond.
-    function _creditGradient(address token, address mine, uint256 earned, uint256 returned) internal {
-        if (token == NATIVE) {
+    /// @dev Credits a mine what its gradient earned, and what comes back of its bond; tells how it was judged.
+    function _creditGradient(
+        Record storage record,
+        Settlement calldata settlement,
+        address mine,
+        uint256 index,
+        Outcome calldata outcome,
+        uint256 earned,
+        uint256 returned
+    ) internal {
+        if (record.isNative) {
             _credit(NATIVE, mine, earned + returned);
         } else {
-            _credit(token, mine, earned);
+            _credit(record.token, mine, earned);
             _credit(NATIVE, mine, returned);
         }
+        _emitJudged(settlement, mine, index, outcome, earned, returned);
     }
 
     /// @dev The only way in which money changes hands: the receiver withdraws it.
@@ -886,5 +879,43 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         if (amount > 0) {
             credit[token][account] += amount;
         }
+    }
+
+    /// @dev Tells how a gradient was judged.
+    function _emitJudged(
+        Settlement calldata settlement,
+        address mine,
+        uint256 index,
+        Outcome calldata outcome,
+        uint256 earned,
+        uint256 returned
+    ) internal {
+        emit GradientJudged(
+            settlement.campaign,
+            settlement.round,
+            mine,
+            uint8(index),
+            outcome.verdict,
+            outcome.weight,
+            outcome.share,
+            earned,
+            returned
+        );
+    }
+
+    /// @dev Tells the result of a round.
+    function _emitSettled(Settlement calldata settlement, uint256 payout) internal {
+        emit RoundSettled(
+            settlement.campaign,
+            settlement.round,
+            settlement.score,
+            settlement.exponent,
+            settlement.model,
+            settlement.key,
+            settlement.product,
+            settlement.modelCid,
+            settlement.productCid,
+            payout
+        );
     }
 }
