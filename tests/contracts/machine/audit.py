@@ -3,7 +3,7 @@
 from eth_abi import decode
 from eth_utils import keccak
 
-from machine.ledger import CLOSED, FINISHED, NATIVE, NONE, PPM, RUNNING
+from machine.rules import CLOSED, FINISHED, NATIVE, NONE, PPM, RUNNING
 from machine.wire import Blob, Call, encode
 from machine.world import Disagreement
 

@@ -2,8 +2,10 @@
 
 from random import Random
 
-from machine.actions import ACTIONS, Dice, alive, perform, settlement_call
+from machine.actions import ACTIONS, perform
 from machine.audit import Audit, drain
+from machine.moves import Dice, alive
+from machine.rounds import settlement_call
 from machine.world import Disagreement
 
 __all__ = ["Failure", "draw", "run", "shortest"]
@@ -76,7 +78,7 @@ def run(world, actions, *, thorough=True, count=None):
 
 
 def drain_both_ways(world):
-    """Drains with an oracle that is silent, and with one that answers in the last moment."""
+    """Drains with oracles that are silent, and with oracles that answer, if the one that falls ill is well."""
     drain(world)
 
     def settle(campaign):
@@ -84,8 +86,7 @@ def drain_both_ways(world):
         if not world.send(world.actors[7], call):
             raise Disagreement(f"the last settlement is refused: {call}")
 
-    world_was_well = not world.ledger.unwell
-    if world_was_well:
+    if not world.ledger.unwell:
         drain(world, settle=settle)
 
 

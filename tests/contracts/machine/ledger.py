@@ -1,4 +1,4 @@
-"""The oracle of the machine: what the contract owes to whom, in plain Python, once more from the specification.
+"""The oracle of the machine: what the contract owes to whom.
 
 Every call first checks and raises `Refusal`, then writes; so a refused call has changed nothing. The ledger also holds
 every account's coin and tokens, because nobody may end with anything that it does not give.
@@ -6,135 +6,30 @@ every account's coin and tokens, because nobody may end with anything that it do
 
 from collections import Counter
 from copy import copy, deepcopy
-from dataclasses import dataclass, field
-from fractions import Fraction
 
-from machine.wire import ZERO, Admission, Call, Terms, admission_digest, chained, encode, seeded, settlement_digest
+from machine.rules import (
+    CLOSED,
+    COPY,
+    FINISHED,
+    KEPT,
+    LEFT_OUT,
+    MAX_BOUNTY,
+    NATIVE,
+    PPM,
+    RUNNING,
+    UNAVAILABLE,
+    Campaign,
+    Refusal,
+    check_entries,
+    check_result,
+    check_terms,
+)
+from machine.wire import ZERO, Admission, Call, admission_digest, chained, encode, seeded, settlement_digest
 
-__all__ = ["CLOSED", "FINISHED", "KEPT", "NATIVE", "NONE", "PPM", "RUNNING", "Campaign", "Ledger", "Refusal", "Token"]
-
-NATIVE = 0
-PPM = 1_000_000
-MAX_BOUNTY = 2**128 - 1
-MINUTE, DAY = 60, 86_400
-MAX_ROUND_SIZE = 64
-MAX_ROUND_SECONDS = 30 * DAY
-MIN_SETTLEMENT_SECONDS, MAX_SETTLEMENT_SECONDS = 10 * MINUTE, 365 * DAY
-MAX_CAMPAIGN_SECONDS = 5 * 365 * DAY
-
-NONE, RUNNING, FINISHED, CLOSED = range(4)
-LEFT_OUT, KEPT, UNAVAILABLE, INVALID, COPY = range(5)
-TARGET, GAIN = range(2)
+__all__ = ["Ledger"]
 
 PAYABLE = {"createCampaign", "submitGradient", "topUp"}
 GUARDED = {"createCampaign", "topUp", "withdraw"}
-
-
-class Refusal(Exception):
-    """The call reverts, with this error; without a name if it reverts with no data."""
-
-    def __init__(self, name="", *arguments):
-        super().__init__(name, *arguments)
-        self.name = name
-        self.arguments = arguments
-
-
-@dataclass
-class Token:
-    """How a token behaves at present."""
-
-    mood: str = "honest"
-    allowances: bool = True
-    """Whether it asks who approved it."""
-
-
-@dataclass
-class Campaign:
-    """A campaign, and all that it has promised and paid."""
-
-    id: bytes
-    owner: int
-    oracle: int
-    terms: Terms
-    start_score: int
-    score: int
-    head: bytes
-    lines: list[tuple[int, int]]
-    """What it pays: to each line's slope, the rise above the line's own score counts, over `base`."""
-    additions: list[tuple[int, int]] = field(default_factory=list)
-    """The top-ups: how much, and at which score."""
-    status: int = RUNNING
-    pending_owner: int = 0
-    round: int = 0
-    settled: int = 0
-    version: int = 0
-    opened_at: int = 0
-    entries: list = field(default_factory=list)
-    last_submission: dict[int, int] = field(default_factory=dict)
-    paid: int = 0
-    refund: int = 0
-
-    @property
-    def base(self):
-        return self.terms.target - (self.start_score if self.terms.payout_base == GAIN else 0)
-
-    @property
-    def closes_at(self):
-        return min(self.opened_at + self.terms.round_seconds, self.terms.deadline)
-
-    @property
-    def expires_at(self):
-        return self.closes_at + self.terms.settlement_seconds
-
-    def is_round_closed(self, time):
-        return bool(self.entries) and (len(self.entries) == self.terms.round_size or time >= self.closes_at)
-
-    def paid_at(self, score):
-        """All that is paid once the campaign is at a score, which is not below its present one."""
-        reached = min(score, self.terms.target)
-        return min(sum(slope * (reached - since) for slope, since in self.lines) // self.base, self.terms.bounty)
-
-    def quote(self, score):
-        """What the next round would pay."""
-        return self.paid_at(score) - self.paid if self.status == RUNNING and score > self.score else 0
-
-    def add(self, amount):
-        """Tops the bounty up: the addition's own line begins at the present score."""
-        slope = amount
-        if self.terms.payout_base == GAIN:
-            # The whole addition is to be spent when the target is reached: rounded up, the bounty is the limit.
-            slope = -(-amount * self.base // (self.terms.target - self.score))
-        self.lines.append((slope, self.score))
-        self.additions.append((amount, self.score))
-        self.terms = self.terms._replace(bounty=self.terms.bounty + amount)
-
-    def some_scores(self):
-        """Scores at which payouts may go wrong."""
-        score, target = self.score, self.terms.target
-        least = min(score + self.terms.min_gain, PPM)
-        return [score, min(score + 1, PPM), least, (score + target) // 2, target - 1, target, min(target + 1, PPM), PPM]
-
-    def ideal(self, score):
-        """What `paid_at` approximates: the bounty's line and one for each addition, without any rounding."""
-        reached = min(score, self.terms.target)
-        total = Fraction(
-            (self.terms.bounty - sum(a for a, _ in self.additions)) * (reached - self.start_score), self.base
-        )
-        for amount, since in self.additions:
-            base = self.base if self.terms.payout_base == TARGET else self.terms.target - since
-            total += Fraction(amount * (reached - since), base)
-        return total
-
-    def view(self):
-        """What getCampaign answers."""
-        state = (self.start_score, self.score, self.base, self.version, self.paid)
-        return (self.owner, self.oracle, self.status, self.terms, *state)
-
-    def view_round(self, now):
-        """What getRound answers."""
-        is_open = self.status == RUNNING and now < self.terms.deadline and not self.is_round_closed(now)
-        times = (self.opened_at, self.closes_at, self.expires_at) if self.entries else (0, 0, 0)
-        return (self.round, self.settled, len(self.entries), self.head, *times, is_open)
 
 
 class Ledger:
@@ -211,7 +106,7 @@ class Ledger:
         self._check_signature(admission.oracle, id_, signature)
         if id_ in self.campaigns:
             raise Refusal("Sonar_CampaignExists", id_)
-        _check_terms(terms, admission.start_score, time)
+        check_terms(terms, admission.start_score, time)
         self._check_value(terms.token, terms.bounty, value)
         self._check_pull(terms.token, sender, terms.bounty)
 
@@ -248,7 +143,7 @@ class Ledger:
         campaign = self._pending(settlement.campaign, settlement.round)
         if not campaign.is_round_closed(time):
             raise Refusal("Sonar_RoundOpen", campaign.id, campaign.round, campaign.closes_at)
-        _check_entries(campaign, entries)
+        check_entries(campaign, entries)
         if settlement.head != campaign.head:
             raise Refusal("Sonar_WrongHead", campaign.id, settlement.head, campaign.head)
         if len(settlement.outcomes) != len(entries):
@@ -256,7 +151,7 @@ class Ledger:
         if any(outcome.verdict > COPY for outcome in settlement.outcomes):
             raise Refusal
         self._check_signature(campaign.oracle, settlement_digest(self.domain, settlement), signature)
-        _check_result(campaign, settlement)
+        check_result(campaign, settlement)
 
         payout = campaign.quote(settlement.score)
         if settlement.model != ZERO:
@@ -283,7 +178,7 @@ class Ledger:
         campaign = self._pending(id_, number)
         if time < campaign.expires_at:
             raise Refusal("Sonar_RoundNotExpired", id_, number, campaign.expires_at)
-        _check_entries(campaign, entries)
+        check_entries(campaign, entries)
 
         for mine, _, _ in campaign.entries:
             self.credits[NATIVE, mine] += campaign.terms.bond
@@ -507,59 +402,3 @@ class Ledger:
                 owed[NATIVE] += campaign.terms.bond * len(campaign.entries)
         for token in (NATIVE, *self.tokens):
             assert owed[token] == self.wallets[token, self.sonar], f"{token:#x}: owed {owed[token]}, not what is there"
-
-
-def _check_entries(campaign, entries):
-    if entries == campaign.entries:
-        return
-    given = seeded(campaign.id, campaign.round)
-    for entry in entries:
-        given = chained(given, entry)
-    if given != campaign.head:
-        raise Refusal("Sonar_WrongHead", campaign.id, given, campaign.head)
-
-
-def _check_terms(terms, start_score, time):
-    if terms.bounty == 0:
-        raise Refusal("Sonar_BountyZero")
-    if terms.slash > PPM:
-        raise Refusal("Sonar_SlashAboveOne", terms.slash)
-    if not start_score < terms.target <= PPM:
-        raise Refusal("Sonar_TargetOutOfRange", terms.target, start_score)
-    if not 1 <= terms.round_size <= MAX_ROUND_SIZE:
-        raise Refusal("Sonar_RoundSizeOutOfRange", terms.round_size, MAX_ROUND_SIZE)
-    if not 1 <= terms.min_mines <= terms.round_size:
-        raise Refusal("Sonar_MinMinesOutOfRange", terms.min_mines, terms.round_size)
-    if terms.min_gain == 0:
-        raise Refusal("Sonar_MinGainZero")
-    if terms.max_rounds == 0:
-        raise Refusal("Sonar_MaxRoundsZero")
-    if not 1 <= terms.round_seconds <= MAX_ROUND_SECONDS:
-        raise Refusal("Sonar_RoundSecondsOutOfRange", terms.round_seconds, MAX_ROUND_SECONDS)
-    if not MIN_SETTLEMENT_SECONDS <= terms.settlement_seconds <= MAX_SETTLEMENT_SECONDS:
-        limits = (MIN_SETTLEMENT_SECONDS, MAX_SETTLEMENT_SECONDS)
-        raise Refusal("Sonar_SettlementSecondsOutOfRange", terms.settlement_seconds, *limits)
-    latest = time + MAX_CAMPAIGN_SECONDS
-    if not time < terms.deadline <= latest:
-        raise Refusal("Sonar_DeadlineOutOfRange", terms.deadline, time, latest)
-
-
-def _check_result(campaign, settlement):
-    advances = settlement.model != ZERO
-    artifacts = (settlement.key, settlement.product)
-    extras = (*artifacts, settlement.exponent, settlement.model_cid, settlement.product_cid)
-    if (ZERO in artifacts) if advances else (extras != (ZERO, ZERO, 0, "", "")):
-        raise Refusal("Sonar_InconsistentSettlement", campaign.id, campaign.round)
-    least = campaign.score + campaign.terms.min_gain
-    if not (least <= settlement.score <= PPM if advances else settlement.score == campaign.score):
-        raise Refusal("Sonar_ScoreOutOfRange", settlement.score, campaign.score, campaign.terms.min_gain)
-    kept = [advances and outcome.verdict == KEPT for outcome in settlement.outcomes]
-    for index, (outcome, is_kept) in enumerate(zip(settlement.outcomes, kept, strict=True)):
-        fair = outcome.weight > 0 if is_kept else outcome.verdict != KEPT and outcome.weight == outcome.share == 0
-        if not fair:
-            raise Refusal("Sonar_InconsistentOutcome", index)
-    if advances and sum(kept) < campaign.terms.min_mines:
-        raise Refusal("Sonar_TooFewKept", sum(kept), campaign.terms.min_mines)
-    shares = sum(outcome.share for outcome in settlement.outcomes)
-    if advances and shares != PPM:
-        raise Refusal("Sonar_WrongShareSum", shares, PPM)

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from machine.actions import ACTIONS, alive, perform
+from machine.actions import ACTIONS, perform
 from machine.audit import Audit
 from machine.driver import drain_both_ways
+from machine.moves import alive
 from machine.world import World
 
 AGAIN = {

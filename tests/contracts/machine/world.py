@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from chains.base import Reverted
 from eth_utils import keccak, to_checksum_address
 
-from machine.ledger import NATIVE, Ledger, Refusal, Token
+from machine.ledger import Ledger
+from machine.rules import NATIVE, Refusal, Token
 from machine.wire import Blob, Call, Signer, domain_separator, encode
 
 __all__ = ["Actor", "Disagreement", "World"]
