@@ -5,12 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import brownie.network.contract
 from brownie import accounts, project, web3
 from brownie import chain as blocks
 from brownie._config import CONFIG
 from brownie.exceptions import TransactionError, VirtualMachineError
 from brownie.network import state
+from brownie.network.contract import ContractCall
 from eth_utils import to_checksum_address
 
 from chains.abi import Catalogue
@@ -55,15 +55,11 @@ class _Snapshot:
 class BrownieChain:
     """A chain as `chains.base.Chain` wants one."""
 
-    metered = True
-
     def __init__(self) -> None:
+        self.metered = not CONFIG.argv["coverage"]  # which runs code that was not optimized
         (self._project,) = project.get_loaded_projects()
         self.accounts = [account.address for account in accounts[:10]]
         self.chain_id = blocks.id
-        if CONFIG.argv["coverage"]:
-            # Brownie forgets a contract whose code on the chain is not the compiled one; immutables make it so.
-            brownie.network.contract._verify_deployed_code = lambda *_: True
         self.catalogue = Catalogue(container.abi for container in self._project)
         self._is_anvil = "anvil" in web3.client_version.lower()
         if self._is_anvil:
@@ -149,9 +145,10 @@ class BrownieChain:
         """Brownie's coverage sees a view only as a transaction, which its own call makes and takes back."""
         if not CONFIG.argv["always_transact"]:
             return
-        view = state._find_contract(to).get_method_object(data)
-        with suppress(VirtualMachineError):  # the call itself comes next, and tells
-            view(*view.decode_input(data))
+        view = state._find_contract(to).get_method_object("0x" + data.hex())
+        if isinstance(view, ContractCall):
+            with suppress(VirtualMachineError):  # the call itself comes next, and tells
+                view(*view.decode_input("0x" + data.hex()))
 
 
 def _rpc(method: str, *parameters: Any) -> dict[str, Any]:
