@@ -24,7 +24,7 @@ AGAIN = {
 """So many times more an action is among the rules when it may get somewhere."""
 USUAL = 4
 """So many times more often than any other a call has no flaw, and comes at the next second."""
-EXAMPLES = {"eth-tester": (12, 200, 200), "revm": (100, 1_000, 2_000)}
+EXAMPLES = {"eth-tester": (12, 200, 200), "revm": (250, 2_000, 4_000)}
 STEPS = 100
 SPREAD = 0x9E3779B97F4A7C15F39CC0605CEDC835
 

@@ -96,6 +96,7 @@ EPISODES, STEPS = 40, 500
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name.replace(" ", "-"))
 def test_a_mistake_is_found(tmp_path, mistake):
     world = _world_with(tmp_path, mistake)
