@@ -6,7 +6,6 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
-import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {ISonar} from "./interfaces/ISonar.sol";
 
@@ -34,7 +33,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     uint8 internal constant MAX_ROUND_SIZE = 64;
 
     /// @dev 100% in parts per million.
-    uint256 internal constant ONE = 1e6;
+    uint256 internal constant PPM = 1e6;
 
     /// @dev Stands for the native coin.
     address internal constant NATIVE = address(0);
@@ -53,7 +52,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
                                        STORAGE
     //////////////////////////////////////////////////////////////////////////*/
 
-    /// @dev A campaign's moving part and the terms that `submitGradient` compares it with: one slot, all 32 bytes.
+    /// @dev A campaign's moving part and the terms that it is compared with: one slot, all 32 bytes.
     struct Progress {
         uint32 round; // ─────────────┐ rounds settled or expired: the number of the present round
         uint16 settled; //            │ rounds settled
@@ -69,7 +68,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         uint8 minMines; // ───────────┘
     }
 
-    /// @dev Ten slots, of which a campaign in native coin that was never topped up nor offered uses six. `submitGradient`
+    /// @dev Ten slots, of which a campaign in native coin that was never topped up nor offered uses five. `submitGradient`
     /// reads slots 0, 4, 5 and one of slot 6's, and writes the last three of them.
     struct Record {
         // slot 0
@@ -79,7 +78,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         address owner; // ────────────┐
         uint32 slash; //              │
         PayoutBase payoutBase; //     │
-        bool isNative; //             │ whether slot 2 is zero, which spares most campaigns to read it
+        bool isNative; //             │ whether slot 2 is zero, which spares most campaigns reading it
         bool toppedUp; // ────────────┘ whether slots 7 and 8 say what is paid
         // slot 2
         address token;
@@ -236,10 +235,10 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         // Effect: the campaign runs.
         _store(id, terms, admission);
 
-        // Interaction: escrow an ERC-20 bounty.
-        _pull(terms.token, terms.bounty);
-
         emit CampaignCreated(id, msg.sender, admission.oracle, terms, admission, specCid, modelCid);
+
+        // Interaction: escrow an ERC-20 bounty. A token may call back, so what follows it comes after it in the log too.
+        _pull(terms.token, terms.bounty);
     }
 
     /// @inheritdoc ISonar
@@ -373,7 +372,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         Record storage record = _records[id];
         Progress memory progress = record.progress;
 
-        // Check: the campaign runs, and can still take gradients that earn some of the addition.
+        // Check: the campaign runs, and its deadline is ahead.
         _checkRunning(id, progress);
         if (block.timestamp >= progress.deadline) {
             revert Sonar_DeadlinePassed(id, progress.deadline, block.timestamp);
@@ -382,7 +381,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         // Check: it is an addition, and the sum fits its slot.
         uint128 bounty = record.bounty;
         if (amount == 0) {
-            revert Sonar_BountyZero();
+            revert Sonar_AmountZero();
         }
         if (amount > type(uint128).max - bounty) {
             revert Sonar_BountyOverflow(bounty, amount);
@@ -393,12 +392,11 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         _checkValue(token, amount);
 
         // Effect: what is still to be earned rises, what was paid stays.
-        _raise(record, amount);
+        _addToBounty(record, amount);
+        emit BountyRaised(id, msg.sender, amount, bounty + amount);
 
         // Interaction: escrow an ERC-20 addition.
         _pull(token, amount);
-
-        emit BountyRaised(id, msg.sender, amount, bounty + amount);
     }
 
     /// @inheritdoc ISonar
@@ -460,8 +458,8 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     /// @inheritdoc ISonar
     function withdraw(address token, address to) external override nonReentrant returns (uint256 amount) {
         // Check: there is somebody to pay, and something to pay with.
-        if (to == address(0)) {
-            revert Sonar_ToZero();
+        if (to == address(0) || to == address(this)) {
+            revert Sonar_InvalidReceiver(to);
         }
         amount = credit[token][msg.sender];
         if (amount == 0) {
@@ -509,26 +507,28 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     /// bounty x rise / base, with rise = min(score, target) - start. It grows with the score, from zero to at most the
     /// bounty. A round's payout is the difference of two values, so the payouts of any sequence of rounds telescope.
     ///
-    /// Each top-up steepens the line from the present score on: (slope x rise - offset) / base, see `_raise`. For
-    /// `PayoutBase.Gain` its slope is rounded up, so that no rise pays less than before, and the bounty is the limit.
-    function _paidAt(Record storage record, uint32 score) internal view returns (uint256 paid) {
+    /// Each top-up steepens the line from the present score on: (slope x rise - offset) / base, see `_addToBounty`. For
+    /// `PayoutBase.Gain` what it adds to the slope is rounded down, so that the line never passes the bounty; at the target
+    /// the whole bounty is paid.
+    function _paidAt(Record storage record, uint32 score) internal view returns (uint256) {
         uint32 target = record.target;
         uint256 rise = (score < target ? score : target) - record.startScore;
-        uint256 bounty = record.bounty;
         if (!record.toppedUp) {
-            return bounty * rise / _base(record);
+            return record.bounty * rise / _base(record);
         }
-        paid = (record.slope * rise - record.offset) / _base(record);
-        return paid < bounty ? paid : bounty;
+        if (record.payoutBase == PayoutBase.Gain && score >= target) {
+            return record.bounty;
+        }
+        return (record.slope * rise - record.offset) / _base(record);
     }
 
     /// @dev What a verdict leaves of a bond.
-    function _returned(Record storage record, Verdict verdict, uint256 bond) internal view returns (uint256) {
+    function _bondReturned(Record storage record, Verdict verdict, uint256 bond) internal view returns (uint256) {
         if (verdict == Verdict.Kept) {
             return bond;
         }
         if (verdict == Verdict.LeftOut || verdict == Verdict.Unavailable) {
-            return bond - bond * record.slash / ONE;
+            return bond - bond * record.slash / PPM;
         }
         return 0;
     }
@@ -602,10 +602,10 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         if (terms.bounty == 0) {
             revert Sonar_BountyZero();
         }
-        if (terms.slash > ONE) {
+        if (terms.slash > PPM) {
             revert Sonar_SlashAboveOne(terms.slash);
         }
-        if (terms.target > ONE || terms.target <= startScore) {
+        if (terms.target > PPM || terms.target <= startScore) {
             revert Sonar_TargetOutOfRange(terms.target, startScore);
         }
         if (terms.roundSize == 0 || terms.roundSize > MAX_ROUND_SIZE) {
@@ -614,8 +614,8 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         if (terms.minMines == 0 || terms.minMines > terms.roundSize) {
             revert Sonar_MinMinesOutOfRange(terms.minMines, terms.roundSize);
         }
-        if (terms.minGain == 0) {
-            revert Sonar_MinGainZero();
+        if (terms.minGain == 0 || terms.minGain > PPM - startScore) {
+            revert Sonar_MinGainOutOfRange(terms.minGain, startScore);
         }
         if (terms.maxRounds == 0) {
             revert Sonar_MaxRoundsZero();
@@ -717,7 +717,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         uint256 highest = progress.score;
         if (advances) {
             lowest += record.minGain;
-            highest = ONE;
+            highest = PPM;
         }
         if (settlement.score < lowest || settlement.score > highest) {
             revert Sonar_ScoreOutOfRange(settlement.score, progress.score, record.minGain);
@@ -745,8 +745,8 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         if (advances && kept < progress.minMines) {
             revert Sonar_TooFewKept(kept, progress.minMines);
         }
-        if (advances && sum != ONE) {
-            revert Sonar_WrongShareSum(sum, ONE);
+        if (advances && sum != PPM) {
+            revert Sonar_WrongShareSum(sum, PPM);
         }
     }
 
@@ -788,16 +788,16 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
     }
 
     /// @dev Steepens what a running campaign pays from its present score on, by an addition to its bounty.
-    function _raise(Record storage record, uint128 amount) internal {
+    function _addToBounty(Record storage record, uint128 amount) internal {
         if (!record.toppedUp) {
             record.toppedUp = true;
             record.slope = record.bounty;
         }
-        // The addition's own line is `slope` x (rise - present rise) / base. With base `Gain` it reaches the whole amount
+        // The addition's own line is `slope` x (rise - present rise) / base. With base `Gain` it leads to the whole amount
         // at the target, which is above the score of a running campaign.
         uint256 slope = amount;
         if (record.payoutBase == PayoutBase.Gain) {
-            slope = Math.ceilDiv(slope * _base(record), record.target - record.progress.score);
+            slope = slope * _base(record) / (record.target - record.progress.score);
         }
         record.slope += slope;
         record.offset += slope * (record.progress.score - record.startScore);
@@ -844,9 +844,9 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         Outcome[] calldata outcomes = settlement.outcomes;
         for (uint256 i = 0; i < entries.length; ++i) {
             Outcome calldata outcome = outcomes[i];
-            uint256 returned = _returned(record, outcome.verdict, bond);
+            uint256 returned = _bondReturned(record, outcome.verdict, bond);
             lost += bond - returned;
-            uint256 earned = i == lastPaid ? unpaid : payout * outcome.share / ONE;
+            uint256 earned = i == lastPaid ? unpaid : payout * outcome.share / PPM;
             unpaid -= earned;
             _creditGradient(record, settlement, entries[i].mine, i, outcome, earned, returned);
         }

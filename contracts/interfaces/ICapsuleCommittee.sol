@@ -30,7 +30,7 @@ interface ICapsuleCommittee is IERC1271 {
 
     /// @notice EIP-1271. `signature` is the members' signatures of `digest`, 65 bytes each (r, s, v), one after the other
     /// in ascending order of their signers' addresses: at least `threshold`, every one of them valid.
-    /// @return magic 0x1626ba7e if the committee signed, else 0xffffffff; never reverts
+    /// @return magic 0x1626ba7e if the committee signed, else 0xffffffff, whatever the digest and the signature
     function isValidSignature(bytes32 digest, bytes calldata signature)
         external
         view

@@ -24,7 +24,7 @@ interface ISonar {
     }
 
     /// @notice `None`: no such campaign. `Running`: takes gradients until its deadline. `Finished`: target reached or
-    /// the last permitted round settled, only `close` remains. `Closed`: the remainder was credited to the owner.
+    /// the last permitted round settled, only to be closed. `Closed`: the remainder was credited to the owner.
     enum Status {
         None,
         Running,
@@ -43,7 +43,7 @@ interface ISonar {
     }
 
     /// @notice The terms of a campaign, fixed when it is created; only the bounty can still rise.
-    /// @param token the bounty's token; zero for the native coin. Mines should trust it: campaigns in one token share what
+    /// @param token the bounty's token, an ERC-20; zero for the native coin. Mines should trust it: campaigns in one token share what
     /// the contract holds of it, so one whose balances change by themselves may leave credits uncovered
     /// @param bounty the escrowed amount, in the token's smallest unit; `topUp` raises it
     /// @param bond what each gradient must carry, in wei
@@ -271,6 +271,7 @@ interface ISonar {
     error Sonar_BadSignature(address oracle, bytes32 digest);
     error Sonar_OracleZero();
     error Sonar_BountyZero();
+    error Sonar_AmountZero();
     /// @notice The bounty and what is to be added to it do not fit into 128 bits.
     error Sonar_BountyOverflow(uint128 bounty, uint128 amount);
     error Sonar_WrongValue(uint256 sent, uint256 required);
@@ -280,7 +281,8 @@ interface ISonar {
     error Sonar_TargetOutOfRange(uint32 target, uint32 startScore);
     error Sonar_RoundSizeOutOfRange(uint8 roundSize, uint8 maximum);
     error Sonar_MinMinesOutOfRange(uint8 minMines, uint8 roundSize);
-    error Sonar_MinGainZero();
+    /// @notice The least gain is zero, or no score reaches it: it is at most 1,000,000 less the start score.
+    error Sonar_MinGainOutOfRange(uint32 minGain, uint32 startScore);
     error Sonar_MaxRoundsZero();
     error Sonar_RoundSecondsOutOfRange(uint32 roundSeconds, uint32 maximum);
     error Sonar_SettlementSecondsOutOfRange(uint32 settlementSeconds, uint32 minimum, uint32 maximum);
@@ -297,7 +299,8 @@ interface ISonar {
     /// @notice The entries (or the settlement's head) are not those of the round.
     error Sonar_WrongHead(bytes32 id, bytes32 given, bytes32 current);
     error Sonar_WrongOutcomeCount(uint256 outcomes, uint256 entries);
-    /// @notice A round that advances must raise the score by at least `minGain`; one that does not must not change it.
+    /// @notice A round that advances must raise the score by at least `minGain`, to at most 1,000,000; one that does not
+    /// must not change it.
     error Sonar_ScoreOutOfRange(uint32 score, uint32 current, uint32 minGain);
     error Sonar_TooFewKept(uint256 kept, uint8 minMines);
     error Sonar_WrongShareSum(uint256 sum, uint256 required);
@@ -306,10 +309,11 @@ interface ISonar {
     /// @notice A round that advances lacks its key or product, or one that does not names any, an exponent or a CID.
     error Sonar_InconsistentSettlement(bytes32 id, uint32 round);
     error Sonar_RoundPending(bytes32 id, uint32 round, uint8 count);
-    /// @notice The owner cannot close yet: neither finished, nor past the deadline, nor without any paid round.
+    /// @notice The owner cannot close yet: not finished, not past the deadline, and a round has advanced the model.
     error Sonar_NotClosable(bytes32 id, uint40 deadline);
     error Sonar_NothingOwed(address token, address account);
-    error Sonar_ToZero();
+    /// @notice The receiver is the zero address or the contract itself, where nobody could get at the amount.
+    error Sonar_InvalidReceiver(address to);
     error Sonar_TransferFailed(address to, uint256 amount);
 
     // ----------------------------------------------------------------------------------------------------- calls
@@ -324,7 +328,7 @@ interface ISonar {
     /// @return id the campaign's id
     /// @dev Reverts: Sonar_AdmissionNotForCaller, Sonar_AdmissionExpired, Sonar_OracleZero, Sonar_BadSignature,
     /// Sonar_CampaignExists, Sonar_BountyZero, Sonar_SlashAboveOne, Sonar_TargetOutOfRange,
-    /// Sonar_RoundSizeOutOfRange, Sonar_MinMinesOutOfRange, Sonar_MinGainZero, Sonar_MaxRoundsZero,
+    /// Sonar_RoundSizeOutOfRange, Sonar_MinMinesOutOfRange, Sonar_MinGainOutOfRange, Sonar_MaxRoundsZero,
     /// Sonar_RoundSecondsOutOfRange, Sonar_SettlementSecondsOutOfRange, Sonar_DeadlineOutOfRange, Sonar_WrongValue,
     /// Sonar_TokenDeliveredOtherAmount, and whatever the token reverts with.
     function createCampaign(
@@ -371,7 +375,7 @@ interface ISonar {
     /// The addition pays for what is still to come, and never lowers what any rise of the score pays: with `PayoutBase`
     /// `Target` it pays (rise / target) x amount; with `Gain`, (rise / (target - present score)) x amount, so that the
     /// whole bounty is still spent when the target is reached.
-    /// @dev Reverts: Sonar_CampaignUnknown, Sonar_WrongStatus, Sonar_DeadlinePassed, Sonar_BountyZero,
+    /// @dev Reverts: Sonar_CampaignUnknown, Sonar_WrongStatus, Sonar_DeadlinePassed, Sonar_AmountZero,
     /// Sonar_BountyOverflow, Sonar_WrongValue, Sonar_TokenDeliveredOtherAmount, and whatever the token reverts with.
     function topUp(bytes32 id, uint128 amount) external payable;
 
@@ -380,7 +384,7 @@ interface ISonar {
     /// @dev Reverts: Sonar_CampaignUnknown, Sonar_NotOwner.
     function transferCampaign(bytes32 id, address to) external;
 
-    /// @notice Makes the caller, to whom the campaign was offered, its owner.
+    /// @notice Makes the caller, to whom the campaign was offered, its owner, also of one that was closed meanwhile.
     /// @dev Reverts: Sonar_CampaignUnknown, Sonar_NotPendingOwner.
     function acceptCampaign(bytes32 id) external;
 
@@ -391,7 +395,7 @@ interface ISonar {
 
     /// @notice Sends everything that the caller is owed in `token` (zero: native coin) to `to`.
     /// @return amount what was sent
-    /// @dev Reverts: Sonar_ToZero, Sonar_NothingOwed, Sonar_TransferFailed, and whatever the token reverts with.
+    /// @dev Reverts: Sonar_InvalidReceiver, Sonar_NothingOwed, Sonar_TransferFailed, and whatever the token reverts with.
     function withdraw(address token, address to) external returns (uint256 amount);
 
     // ----------------------------------------------------------------------------------------------------- views
@@ -411,8 +415,9 @@ interface ISonar {
     /// @notice The round in which `mine` last submitted, plus one; 0 if never. Reverts: Sonar_CampaignUnknown.
     function lastSubmission(bytes32 id, address mine) external view returns (uint32);
 
-    /// @notice What a round that lifts the present score to `score` would pay, in the token's smallest unit; 0 for a
-    /// score that is not above the present one and for a campaign that does not run. Reverts: Sonar_CampaignUnknown.
+    /// @notice What a round that lifts the present score to `score` would pay, in the token's smallest unit, whether or
+    /// not a round still can; 0 for a score that is not above the present one and for a campaign that does not run.
+    /// Reverts: Sonar_CampaignUnknown.
     function quote(bytes32 id, uint32 score) external view returns (uint256 payout);
 
     /// @notice What `account` can withdraw of `token` (zero: native coin).

@@ -109,6 +109,7 @@ _PPM_ARGUMENTS = {
     "Sonar_SlashAboveOne": ("slash",),
     "Sonar_TargetOutOfRange": ("target", "startScore"),
     "Sonar_ScoreOutOfRange": ("score", "current", "minGain"),
+    "Sonar_MinGainOutOfRange": ("minGain", "startScore"),
 }
 _TIME_ARGUMENTS = ("validUntil", "time", "deadline", "latest", "closesAt", "expiresAt")
 _STATUS = {0: "unknown", 1: "running", 2: "finished", 3: "closed"}
@@ -126,6 +127,7 @@ _SENTENCES = {
     "Sonar_BadSignature": "{digest} is not signed by the campaign's oracle {oracle}: ask the Capsule to sign it",
     "Sonar_OracleZero": "the oracle is the zero address: name the Capsule's address",
     "Sonar_BountyZero": "the bounty is zero: give more than nothing",
+    "Sonar_AmountZero": "the amount is zero: add more than nothing",
     "Sonar_BountyOverflow": "the bounty {bounty} and {amount} more are above 2^128 - 1: add less",
     "Sonar_WrongValue": "{sent} wei was sent with the transaction, but exactly {required} wei is required",
     "Sonar_TokenDeliveredOtherAmount": (
@@ -135,7 +137,9 @@ _SENTENCES = {
     "Sonar_TargetOutOfRange": "target {target} is not above the start score {startScore} and at most 100%: raise it",
     "Sonar_RoundSizeOutOfRange": "a round of {roundSize} gradients is not possible: give 1 to {maximum}",
     "Sonar_MinMinesOutOfRange": "at least {minMines} kept mines cannot come from rounds of {roundSize}: give 1 to that",
-    "Sonar_MinGainZero": "the least gain is zero: a round must raise the score by something",
+    "Sonar_MinGainOutOfRange": (
+        "a least gain of {minGain} is nothing or out of reach from {startScore}: choose one that a score can reach"
+    ),
     "Sonar_MaxRoundsZero": "the campaign permits no round: give at least 1",
     "Sonar_RoundSecondsOutOfRange": "rounds of {roundSeconds} s are not possible: give 1 to {maximum} s",
     "Sonar_SettlementSecondsOutOfRange": (
@@ -162,7 +166,7 @@ _SENTENCES = {
     "Sonar_RoundPending": "round {round} of campaign {id} holds {count} gradients: wait until it is settled or expired",
     "Sonar_NotClosable": "campaign {id} has paid for a round and runs until {deadline}: close it after that",
     "Sonar_NothingOwed": "account {account} is owed nothing in token {token}",
-    "Sonar_ToZero": "the receiver is the zero address: name an account",
+    "Sonar_InvalidReceiver": "{to} is no account that could take the amount: name another",
     "Sonar_TransferFailed": "{to} did not take {amount} wei: withdraw to an account that accepts payments",
     "CapsuleCommittee_SizeOutOfRange": "a committee of {size} members is not possible: give 1 to {maximum}",
     "CapsuleCommittee_ThresholdOutOfRange": "{threshold} of {size} members cannot sign: give 1 to {size}",

@@ -57,7 +57,7 @@ def test_a_top_up_pays_for_what_is_still_to_come(stage, mines):
 def test_top_ups_that_cannot_be_are_refused_with_their_reasons(stage, advance_time):
     campaign = stage()
     owner = campaign.owner
-    assert refused(owner, calls.top_up(campaign.id, Wei(0))).name == "Sonar_BountyZero"
+    assert refused(owner, calls.top_up(campaign.id, Wei(0))).name == "Sonar_AmountZero"
     unpaid = calls.Call("topUp", (campaign.id, 5), Wei(4))
     assert refused(owner, unpaid).arguments == {"sent": 4, "required": 5}
     large = refused(owner, calls.top_up(campaign.id, Wei(2**128 - 1), Address("0x" + "11" * 20)))

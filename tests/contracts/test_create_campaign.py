@@ -201,7 +201,7 @@ SMALLEST = {
     "roundSeconds": 1, "settlementSeconds": 600,
 }  # fmt: skip
 LARGEST = {
-    "bond": 2**96 - 1, "slash": PPM, "target": PPM, "minGain": 2**32 - 1, "minMines": 64, "roundSize": 64,
+    "bond": 2**96 - 1, "slash": PPM, "target": PPM, "minGain": 1, "minMines": 64, "roundSize": 64,
     "maxRounds": 2**16 - 1, "roundSeconds": 30 * DAY, "settlementSeconds": 365 * DAY,
 }  # fmt: skip
 
@@ -211,6 +211,12 @@ LARGEST = {
 def test_the_extremes_of_all_terms_are_allowed(market, sonar, owner, extreme, start):
     campaign = market.running(owner, start, **extreme)
     assert sonar.getCampaign(campaign.id)["terms"] == campaign.terms
+
+
+# R210
+def test_the_least_gain_may_be_all_that_is_left_to_a_perfect_score(market, sonar, owner):
+    campaign = market.running(owner, 0, minGain=PPM)
+    assert sonar.getCampaign(campaign.id)["terms"]["minGain"] == PPM
 
 
 # R205, R206, R207, R208, R209, R210, R211, R212, R213
@@ -226,7 +232,9 @@ def test_the_extremes_of_all_terms_are_allowed(market, sonar, owner, extreme, st
         ({"roundSize": 65}, "Sonar_RoundSizeOutOfRange", [65, 64]),
         ({"minMines": 0}, "Sonar_MinMinesOutOfRange", [0, 3]),
         ({"minMines": 4}, "Sonar_MinMinesOutOfRange", [4, 3]),
-        ({"minGain": 0}, "Sonar_MinGainZero", []),
+        ({"minGain": 0}, "Sonar_MinGainOutOfRange", [0, 100_000]),
+        ({"minGain": 900_001}, "Sonar_MinGainOutOfRange", [900_001, 100_000]),
+        ({"minGain": 2**32 - 1}, "Sonar_MinGainOutOfRange", [2**32 - 1, 100_000]),
         ({"maxRounds": 0}, "Sonar_MaxRoundsZero", []),
         ({"roundSeconds": 0}, "Sonar_RoundSecondsOutOfRange", [0, 30 * DAY]),
         ({"roundSeconds": 30 * DAY + 1}, "Sonar_RoundSecondsOutOfRange", [30 * DAY + 1, 30 * DAY]),

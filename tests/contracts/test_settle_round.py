@@ -422,11 +422,13 @@ def test_a_round_that_does_not_advance_leaves_the_score(market, full, mines, sco
 
 
 # R210, R407
-def test_a_minimal_gain_that_no_score_can_reach_does_not_overflow(market, owner, mines):
-    campaign = market.running(owner, minGain=2**32 - 1)
+def test_the_largest_minimal_gain_is_reached_only_by_a_perfect_score(market, owner, mines):
+    campaign = market.running(owner, minGain=900_000)
     market.fill(campaign, mines[:3])
-    with refused("Sonar_ScoreOutOfRange", PPM, 100_000, 2**32 - 1):
-        market.settle(campaign, PPM, HALVES, sender=mines[0])
+    with refused("Sonar_ScoreOutOfRange", PPM - 1, 100_000, 900_000):
+        market.settle(campaign, PPM - 1, HALVES, sender=mines[0])
+    market.settle(campaign, PPM, HALVES, sender=mines[0])
+    assert market.status(campaign) == Status.FINISHED
 
 
 # R408

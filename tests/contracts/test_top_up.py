@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import pytest
+from eth_utils import keccak
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from market import BOND, BOUNTY, PPM, REENTRANT, PayoutBase, Status, judged, kept, refused
@@ -145,7 +146,7 @@ def test_no_top_up_lowers_a_quote_and_every_unit_is_accounted_for(
         assert all(new >= old for old, new in zip(before, after, strict=True))
         for probe, pays in zip(probes, after, strict=True):
             line = sum(slope * max(0, min(probe, target) - at) for slope, at in exact)
-            assert abs(paid + pays - line) < max(1, raised)
+            assert -1 - raised < paid + pays - line <= 0
         score = min(score + rise, target - 1)
         if score == sonar.getCampaign(campaign.id)["score"]:
             break
@@ -194,7 +195,7 @@ def test_the_last_second_before_the_deadline_is_in_time_and_the_deadline_is_not(
 
 # R702
 def test_nothing_is_no_top_up(sonar, campaign, owner):
-    with refused("Sonar_BountyZero"):
+    with refused("Sonar_AmountZero"):
         sonar.topUp(campaign.id, 0, sender=owner)
 
 
@@ -264,11 +265,33 @@ def test_a_token_cannot_enter_it_again(market, sonar, fund, owner):
     assert sonar.getCampaign(campaign.id)["terms"]["bounty"] == BOUNTY + 7
 
 
-# R702, R901
-def test_the_reach_of_a_top_up_of_one_unit_repeated_is_never_above_the_bounty(market, sonar, owner, mines):
-    campaign = market.running(owner, 0, bounty=1, target=PPM, payoutBase=PayoutBase.GAIN, bond=0)
-    advance(market, campaign, mines, 2_000)
-    for _ in range(20):  # each rounds the slope up
+# R704, R714, R901
+def test_many_small_additions_lock_nothing_and_pay_for_nothing_that_is_past(chain, market, sonar, owner, mines):
+    campaign = market.running(owner, 0, bounty=100, target=PPM, payoutBase=PayoutBase.GAIN, minGain=1, bond=0)
+    advance(market, campaign, mines, 1)
+    for _ in range(50):
         sonar.topUp(campaign.id, 1, sender=owner, value=1)
-    assert sonar.quote(campaign.id, PPM - 1) <= 21
-    assert sonar.quote(campaign.id, PPM) == 21
+    assert sonar.quote(campaign.id, 900_000) <= 135
+    advance(market, campaign, mines, 900_000)
+    paid = sonar.getCampaign(campaign.id)["paid"]
+    assert paid == sum(market.credits(*mines))
+    sonar.topUp(campaign.id, 100, sender=owner, value=100)
+    assert sonar.getCampaign(campaign.id)["paid"] == paid
+    advance(market, campaign, mines, PPM)
+    market.close(campaign)
+    assert sum(market.credits(*mines, owner)) == 250 == chain.balance(sonar)
+
+
+# R909
+def test_what_a_token_calls_back_for_is_told_after_the_addition(market, sonar, fund, owner):
+    token = fund("CallbackToken", owner)
+    campaign = market.running(owner, token=token.address)
+    sonar.transferCampaign(campaign.id, token, sender=owner)
+    token.arm(sonar, sonar.acceptCampaign.encode(campaign.id), sender=owner)
+    receipt = sonar.topUp(campaign.id, 7, sender=owner)
+    ours = [log for log in receipt.logs if log.address == sonar.address]
+    assert list(receipt.events["CampaignTransferred"])
+    assert [log.topics[0] for log in ours] == [
+        keccak(text="BountyRaised(bytes32,address,uint128,uint128)"),
+        keccak(text="CampaignTransferred(bytes32,address,address)"),
+    ]

@@ -113,14 +113,26 @@ def test_it_pays_once(sonar, owed, mine):
 
 # R802
 def test_it_pays_nobody_at_zero(sonar, owed, mine):
-    with refused("Sonar_ToZero"):
+    with refused("Sonar_InvalidReceiver", NATIVE):
         sonar.withdraw(NATIVE, NATIVE, sender=mine)
 
 
+# R802
+@pytest.mark.parametrize("what", ["coin", "token"])
+def test_nothing_is_withdrawn_to_the_contract_itself(market, sonar, token, owner, owed, mine, what):
+    currency = NATIVE
+    if what == "token":
+        currency = token.address
+        market.close(market.running(owner, token=currency))
+    creditor = mine if what == "coin" else owner
+    before = market.credits(creditor, token=currency)
+    with refused("Sonar_InvalidReceiver", sonar):
+        sonar.withdraw(currency, sonar, sender=creditor)
+    assert market.credits(creditor, token=currency) == before != [0]
+
+
 # R903
-def test_the_contract_itself_takes_no_coin(chain, sonar, owed, mine, attacker):
-    with refused("Sonar_TransferFailed", sonar, BOUNTY // 20 + BOND):
-        sonar.withdraw(NATIVE, sonar, sender=mine)
+def test_the_contract_itself_takes_no_coin(chain, sonar, attacker):
     with pytest.raises(Reverted):
         chain.transact(attacker, sonar.address, value=1)
 

@@ -114,8 +114,8 @@ class Ledger:
         lines = [(terms.bounty, start)]
         head = seeded(id_, 0)
         self.campaigns[id_] = Campaign(id_, sender, admission.oracle, terms, start, start, head, lines)
-        self._pull(terms.token, sender, terms.bounty, time)
         self._emit("CampaignCreated", id_, sender, admission.oracle, terms, admission, spec_cid, model_cid)
+        self._pull(terms.token, sender, terms.bounty, time)
         return (id_,)
 
     def _submitGradient(self, sender, value, time, id_, number, artifact, gradient, cid):
@@ -157,9 +157,9 @@ class Ledger:
         if settlement.model != ZERO:
             campaign.score = settlement.score
             campaign.version += 1
-            # Each addition's slope is rounded up by less than one, and the sum is rounded down.
+            # Each addition's slope is rounded down by less than one, and so is the sum.
             exact = campaign.ideal(campaign.score)
-            assert exact - 1 < campaign.paid + payout < exact + 1 + len(campaign.additions), "the formula is another"
+            assert exact - 1 - len(campaign.additions) < campaign.paid + payout <= exact, "the formula is another"
         campaign.paid += payout
         campaign.settled += 1
         finished = campaign.score >= campaign.terms.target or campaign.settled == campaign.terms.max_rounds
@@ -194,7 +194,7 @@ class Ledger:
         if time >= terms.deadline:
             raise Refusal("Sonar_DeadlinePassed", id_, terms.deadline, time)
         if amount == 0:
-            raise Refusal("Sonar_BountyZero")
+            raise Refusal("Sonar_AmountZero")
         if amount + terms.bounty > MAX_BOUNTY:
             raise Refusal("Sonar_BountyOverflow", terms.bounty, amount)
         self._check_value(terms.token, amount, value)
@@ -203,10 +203,10 @@ class Ledger:
         before = campaign.paid_at(campaign.score), [campaign.quote(score) for score in campaign.some_scores()]
         campaign.add(amount)
         after = campaign.paid_at(campaign.score), [campaign.quote(score) for score in campaign.some_scores()]
-        assert before[0] == after[0], "a top-up changed what was paid"
+        assert before[0] == after[0] == campaign.paid, "a top-up changed what was paid"
         assert all(new >= old for old, new in zip(before[1], after[1], strict=True)), "a top-up lowered a payout"
-        self._pull(terms.token, sender, amount, time)
         self._emit("BountyRaised", id_, sender, amount, terms.bounty + amount)
+        self._pull(terms.token, sender, amount, time)
         return ()
 
     def _transferCampaign(self, sender, value, time, id_, to):
@@ -240,8 +240,8 @@ class Ledger:
 
     def _withdraw(self, sender, value, time, token, to):
         amount = self.credits[token, sender]
-        if to == 0:
-            raise Refusal("Sonar_ToZero")
+        if to in (0, self.sonar):
+            raise Refusal("Sonar_InvalidReceiver", to)
         if amount == 0:
             raise Refusal("Sonar_NothingOwed", token, sender)
         if token == NATIVE:

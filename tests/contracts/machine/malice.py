@@ -78,7 +78,6 @@ POKES = ("plain coin", "unknown function", "coin for a function that takes none"
 def poke(world: World, who, poke, method):
     """Somebody sends what the contract does not understand."""
     actor = among(world.actors, who)
-    world.last_refusal = "no error"
     data = world.selector(among(["close", "settleRound", "expireRound", "withdraw", "acceptCampaign"], method))
     if poke == "plain coin":
         world.send_bare(actor, b"", 1, poke)

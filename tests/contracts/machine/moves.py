@@ -79,6 +79,7 @@ def action(**fields):
 
 def perform(world, name, **arguments):
     """Does an action; answers the id of the campaign that it was about, and whether the contract took it."""
+    world.last_refusal = "nothing sent"
     return _FUNCTIONS[name](world, **arguments)
 
 

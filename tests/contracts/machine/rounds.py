@@ -74,7 +74,7 @@ def settle(world: World, campaign, relay, when, flaw, withheld, dice):
     wait_until(world, campaign, when)
     call = settlement_call(world, campaign, flaw, Dice(dice))
     if withheld == 7:
-        world.last_refusal = "withheld"
+        world.last_refusal = "nothing sent"
         return campaign.id, False
     gas = BURNABLE_GAS if campaign.oracle == world.oracles[2] and world.ledger.unwell else None
     return campaign.id, world.send(among(world.actors, relay), call, at_gas=gas)

@@ -103,7 +103,9 @@ class Campaign:
     def paid_at(self, score):
         """All that is paid once the campaign is at a score, which is not below its present one."""
         reached = min(score, self.terms.target)
-        return min(sum(slope * (reached - since) for slope, since in self.lines) // self.base, self.terms.bounty)
+        if reached == self.terms.target and self.terms.payout_base == GAIN:
+            return self.terms.bounty
+        return sum(slope * (reached - since) for slope, since in self.lines) // self.base
 
     def quote(self, score):
         """What the next round would pay."""
@@ -113,8 +115,8 @@ class Campaign:
         """Tops the bounty up: the addition's own line begins at the present score."""
         slope = amount
         if self.terms.payout_base == GAIN:
-            # The whole addition is to be spent when the target is reached: rounded up, the bounty is the limit.
-            slope = -(-amount * self.base // (self.terms.target - self.score))
+            # The line leads to the whole addition at the target; rounded down, it never passes it.
+            slope = amount * self.base // (self.terms.target - self.score)
         self.lines.append((slope, self.score))
         self.additions.append((amount, self.score))
         self.terms = self.terms._replace(bounty=self.terms.bounty + amount)
@@ -169,8 +171,8 @@ def check_terms(terms, start_score, time):
         raise Refusal("Sonar_RoundSizeOutOfRange", terms.round_size, MAX_ROUND_SIZE)
     if not 1 <= terms.min_mines <= terms.round_size:
         raise Refusal("Sonar_MinMinesOutOfRange", terms.min_mines, terms.round_size)
-    if terms.min_gain == 0:
-        raise Refusal("Sonar_MinGainZero")
+    if not 1 <= terms.min_gain <= PPM - start_score:
+        raise Refusal("Sonar_MinGainOutOfRange", terms.min_gain, start_score)
     if terms.max_rounds == 0:
         raise Refusal("Sonar_MaxRoundsZero")
     if not 1 <= terms.round_seconds <= MAX_ROUND_SECONDS:

@@ -34,7 +34,7 @@ MISTAKES = [
     Mistake(
         "dust is what a share rounds up to",
         "i == lastPaid ? unpaid : payout",
-        "i == lastPaid ? Math.ceilDiv(payout * outcome.share, ONE) : payout",
+        "i == lastPaid ? (payout * outcome.share + PPM - 1) / PPM : payout",
     ),
     Mistake("the first with a share takes the dust", "lastPaid = i;", "if (lastPaid == 0) lastPaid = i;"),
     Mistake(
@@ -55,19 +55,19 @@ MISTAKES = [
     ),
     Mistake("a top-up pays for the past", "record.offset += slope * (", "record.offset += 0 * slope * ("),
     Mistake(
-        "a top-up's slope is rounded down",
-        "slope = Math.ceilDiv(slope * _base(record), ",
-        "slope = Math.mulDiv(slope, _base(record), ",
+        "a top-up's slope is rounded up",
+        "slope = slope * _base(record) / (record.target - record.progress.score);",
+        "slope = slope * _base(record) / (record.target - record.progress.score) + 1;",
     ),
-    Mistake("payouts may pass the bounty", "return paid < bounty ? paid : bounty;", "return paid;"),
+    Mistake("the target does not pay all", "record.payoutBase == PayoutBase.Gain && score >= target", "false"),
     Mistake("payouts rise above the target", "(score < target ? score : target)", "(score < target ? score : score)"),
     Mistake("an expiry takes any entries", "        _checkEntries(id, record, round, entries);", ""),
     Mistake(
         "an expiry pays the owner", "_credit(NATIVE, entries[i].mine, bond);", "_credit(NATIVE, record.owner, bond);"
     ),
     Mistake("slashed bonds vanish", "if (lost > 0) {", "if (lost > bond) {"),
-    Mistake("shares may sum to less than one", "if (advances && sum != ONE)", "if (advances && sum > ONE)"),
-    Mistake("shares may sum to more than one", "if (advances && sum != ONE)", "if (advances && sum < ONE)"),
+    Mistake("shares may sum to less than one", "if (advances && sum != PPM)", "if (advances && sum > PPM)"),
+    Mistake("shares may sum to more than one", "if (advances && sum != PPM)", "if (advances && sum < PPM)"),
     Mistake("a settlement fits any entries", "if (settlement.head != head)", "if (settlement.head == bytes32(0))"),
     Mistake(
         "anybody's settlement counts",

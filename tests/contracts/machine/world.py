@@ -135,7 +135,7 @@ class World:
             answer, events = self.ledger.perform(call, actor.address, value, time)
         except Refusal as refusal:
             events, expected, refused = [], self._words.refusal(refusal), True
-            self.last_refusal = refusal.name or "no error"
+            self.last_refusal = refusal.name or "no data"
         else:
             # A puppet is given what it pays with.
             self.ledger.wallets[NATIVE, payer] -= value
@@ -165,6 +165,7 @@ class World:
             self._transact(actor, self.sonar.address, data, value, None)
         except Reverted as reverted:
             if reverted.data == b"":
+                self.last_refusal = "no data"
                 return
             raise Disagreement(f"{why}: reverted with {reverted}") from None
         raise Disagreement(f"{why}: the contract took it")
