@@ -362,14 +362,12 @@ class Ledger:
             self._call_back(token, time)
 
     def _move(self, token, source, to, amount):
-        """Lets coin or tokens change hands, as the token likes it. What the contract sends itself is a gift."""
+        """Lets coin or tokens change hands, as the token likes it."""
         delivered = self._delivered(token, amount) if token != NATIVE else amount
         self.wallets[token, source] -= amount
         self.wallets[token, to] += delivered
         if delivered < amount:
             self.wallets[token, token] += amount - delivered
-        if source == to == self.sonar:
-            self.donations[token] += delivered
 
     def donate(self, token, source, amount):
         """Coin that is forced in, or tokens sent, without a call of the contract."""

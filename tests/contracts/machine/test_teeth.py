@@ -65,6 +65,7 @@ MISTAKES = [
     Mistake(
         "an expiry pays the owner", "_credit(NATIVE, entries[i].mine, bond);", "_credit(NATIVE, record.owner, bond);"
     ),
+    Mistake("the contract pays itself", "to == address(0) || to == address(this)", "to == address(0)"),
     Mistake("slashed bonds vanish", "if (lost > 0) {", "if (lost > bond) {"),
     Mistake("shares may sum to less than one", "if (advances && sum != PPM)", "if (advances && sum > PPM)"),
     Mistake("shares may sum to more than one", "if (advances && sum != PPM)", "if (advances && sum < PPM)"),
