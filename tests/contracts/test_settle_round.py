@@ -32,6 +32,16 @@ def test_an_advancing_round_raises_the_score(market, sonar, full, stranger):
     assert (record["paid"], record["status"]) == (BOUNTY // 10, Status.RUNNING)
 
 
+# R406, R412
+def test_each_round_counts_as_settled_and_makes_a_version_only_if_it_advances(market, sonar, full, mines):
+    counts = []
+    for score, outcomes in ((180_000, HALVES), (180_000, NOTHING), (190_000, HALVES)):
+        market.settle(full, score, outcomes, sender=mines[0])
+        counts.append((sonar.getRound(full.id)["settled"], sonar.getCampaign(full.id)["version"]))
+        market.fill(full, mines[:3])
+    assert counts == [(1, 1), (2, 1), (3, 2)]
+
+
 # R504, R505
 def test_an_advancing_round_pays_by_the_shares_and_gives_the_bonds_back(
     chain, market, sonar, full, owner, mines, stranger
