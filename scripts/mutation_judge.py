@@ -3,12 +3,13 @@
 One process reads all tests once; for every contract it forks, and its child runs them up to the first that fails.
 """
 
+import gc
 import io
 import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import partial
 from itertools import pairwise
 from multiprocessing.connection import Connection
@@ -104,19 +105,24 @@ class _Bench:
     def pytest_runtestloop(self, session: Any) -> bool | None:
         if session.testsfailed:
             return None  # what could not be read; pytest's own loop says so
+        import pytest
         from chains import artifacts, revm
 
         compiled, block = artifacts.load_artifacts(), revm.BlockEnv
         revm.CfgEnv = partial(revm.CfgEnv, limit_contract_code_size=PLENTY_OF_CODE)
-        while True:
-            try:
+        # The children find all that the tests load and remember; and looking for garbage would copy every page.
+        if failed := _first_failure(session.items, ()):
+            raise pytest.UsageError(f"a test fails on the contracts as they are: {failed}")
+        gc.collect()
+        gc.freeze()
+        with suppress(EOFError, BrokenPipeError):  # who asked has ended
+            while True:
                 contract, bytecode, coinbase, first = self._requests.recv()
-            except EOFError:
-                return True
-            changed = artifacts.Artifact(contract, compiled[contract].abi, bytecode)
-            artifacts.load_artifacts = partial(dict, compiled, **{contract: changed})
-            revm.BlockEnv = partial(block, coinbase=coinbase)
-            self._requests.send(self._fork(session.items, first))
+                changed = artifacts.Artifact(contract, compiled[contract].abi, bytecode)
+                artifacts.load_artifacts = partial(dict, compiled, **{contract: changed})
+                revm.BlockEnv = partial(block, coinbase=coinbase)
+                self._requests.send(self._fork(session.items, first))
+        return True
 
     def _fork(self, items: Sequence[Any], first: Sequence[str]) -> str | None:
         ours, theirs = multiprocessing.Pipe(duplex=False)
