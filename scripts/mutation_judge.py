@@ -56,11 +56,11 @@ class Judge:
 
     def killer(self, bytecode: bytes, coinbase: str = NOBODY, first: Sequence[str] = ()) -> str | None:
         """The test that fails on the contract, or what else ends it; None if it lives. Begins with some tests."""
-        self._connection.send((self._contract, bytecode, coinbase, first))
         try:
+            self._connection.send((self._contract, bytecode, coinbase, first))
             answer: str | None = self._connection.recv()
-        except EOFError:
-            raise RuntimeError("the tests cannot be run: see what pytest said above") from None
+        except (EOFError, ConnectionError):
+            raise RuntimeError("the tests cannot be run: see above what pytest said") from None
         return answer
 
 

@@ -118,7 +118,7 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
 
 
-KILLED = """
+WRONG = """
 [[explained]]
 why = "It is not so."
 changes = { "CapsuleCommittee.constructor" = [["isMember[member] = true;", ""]] }
@@ -216,24 +216,15 @@ def test_tests_kill_mutants_and_explained_ones_may_live(few):
     assert by_change["address previous = address(0);"] == ("alive", None)
 
 
-def test_a_second_run_tries_only_what_lived_and_fails_where_nothing_explains_it(few, tmp_path):
+def test_a_second_run_tries_only_what_lived_and_fails_on_what_is_not_explained_or_explained_wrongly(few, tmp_path):
     *_, run = few
-    nothing = tmp_path / "mutants.toml"
-    nothing.write_text("explained = []\n")
-    done = run("--explanations", nothing)
+    explanations = tmp_path / "mutants.toml"
+    explanations.write_text(WRONG)
+    done = run("--explanations", explanations)
     assert done.returncode == 1
     assert "5 chosen, 1 to try" in done.stderr
     assert "0 live that are explained, 1 that are not" in done.stdout
     assert "\nalive: line " in done.stdout
-
-
-def test_an_explanation_of_a_mutant_that_is_killed_is_refused(few, tmp_path):
-    *_, run = few
-    explanations = tmp_path / "mutants.toml"
-    kept = (ROOT / "contracts" / "mutants.toml").read_text()
-    explanations.write_text(kept + KILLED)
-    done = run("--explanations", explanations)
-    assert done.returncode == 1
     assert "explained, but not alive: CapsuleCommittee.constructor: isMember[member] = true; -> nothing" in done.stdout
 
 
