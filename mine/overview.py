@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import to_checksum_address
 
 from mine.errors import DataError, PolicyError
 from mine.follow import deployment_of, follow
@@ -19,10 +19,9 @@ from sonar.chain.errors import RpcUnavailableError
 from sonar.chain.events import Withdrawn
 from sonar.chain.records import NATIVE, Status, show_amount
 from sonar.config import Network
-from sonar.errors import ConfigError
 from sonar.protocol.errors import ProtocolError
 from sonar.storage import StorageError
-from sonar.units import Address, format_ether, format_ppm
+from sonar.units import Address, address_of, format_ether, format_ppm
 
 __all__ = [
     "campaign_rows", "campaign_table", "sentence", "status_report", "status_table", "withdraw_all",
@@ -181,11 +180,7 @@ def withdraw_all(place: Home, worker: Worker, to: str | None, token: str | None,
 
 
 def _checked(text: str | None, default: Address) -> Address:
-    if text is None:
-        return default
-    if not is_address(text):
-        raise ConfigError(f"{text!r} is not an address: give 0x and 40 hexadecimal digits")
-    return Address(to_checksum_address(text))
+    return default if text is None else address_of(text)
 
 
 def sentence(what: str, facts: dict[str, Any]) -> str:

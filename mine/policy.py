@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from mine.errors import PolicyError
 from sonar.chain.records import NATIVE, CampaignRecord, Verdict
+from sonar.config import AddressText
 from sonar.errors import ConfigError
 from sonar.units import Address, ether, format_ether
 
@@ -33,7 +34,6 @@ def _amount(text: str) -> str:
 
 
 Ether = Annotated[str, AfterValidator(_amount)]
-AddressText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 
 
 class CommitteeTerms(BaseModel):

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from eth_utils.address import is_address, to_checksum_address
 
 from pysonar.errors import TermsError, UnknownCampaignError, ValidationSetError
 from sonar.errors import ConfigError
-from sonar.units import PPM, Address, CampaignId, Ppm, Wei, duration
+from sonar.units import PPM, Address, CampaignId, Ppm, Wei, address_of, duration
 
 __all__ = [
     "address", "campaign_id", "class_indices", "deadline_at", "feature_table", "parts_per_million", "plain_array",
@@ -105,9 +104,10 @@ def wei(amount: Any, what: str) -> Wei:
 
 def address(text: Any, what: str) -> Address:
     """An account's or contract's address, checksummed; raises TermsError."""
-    if not isinstance(text, str) or not is_address(text):
-        raise TermsError(f"{what} {text!r} is not an address: give 0x and 40 hexadecimal digits")
-    return Address(to_checksum_address(text))
+    try:
+        return address_of(text)
+    except ConfigError as error:
+        raise TermsError(f"{what} {error}") from error
 
 
 def campaign_id(given: Any) -> CampaignId:

@@ -113,12 +113,14 @@ def _verify(options: argparse.Namespace, node: "Node") -> None:
     from sonar.chain.bytecode import SONAR
     from sonar.chain.deploy import verify_deployment
     from sonar.chain.once import require_chain
+    from sonar.units import address_of
 
+    address = address_of(options.verify)
     (blueprint,) = _committee(options) or [SONAR]
     web3 = connect_web3(node.url, timeout=30)
     require_chain(web3, node.chain_id)
     transaction = _transaction(options, node.chain_id, blueprint)
-    verify_deployment(web3, _address(options.verify), blueprint, transaction=transaction)
+    verify_deployment(web3, address, blueprint, transaction=transaction)
     print(f"{blueprint.contract} {options.verify}")
     _say("every byte of the code is this package's")
     if transaction is None:
@@ -150,14 +152,6 @@ def _transaction(options: argparse.Namespace, chain_id: int, blueprint: "Bluepri
     if len(transaction) != 32:
         raise ConfigError(f"{text!r} is no transaction's hash: give 0x and 64 hexadecimal digits")
     return transaction
-
-
-def _address(text: str):
-    from eth_utils.address import is_address, to_checksum_address
-
-    if not is_address(text):
-        raise ConfigError(f"{text!r} is not an address: give 0x and 40 hexadecimal digits")
-    return to_checksum_address(text)
 
 
 def _say(text: str) -> None:

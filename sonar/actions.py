@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from eth_utils.address import is_address, to_checksum_address
-
 from sonar.chain import calls
 from sonar.chain.client import SonarClient
 from sonar.chain.committee import Committee, read_committee
@@ -11,7 +9,7 @@ from sonar.chain.events import BountyRaised
 from sonar.chain.records import NATIVE
 from sonar.chain.token import ensure_allowance
 from sonar.errors import ConfigError
-from sonar.units import Address, CampaignId, Wei, ether
+from sonar.units import Address, CampaignId, Wei, address_of, ether
 
 __all__ = ["NOBODY", "accept", "campaign_id", "committee_at", "top_up", "transfer"]
 
@@ -53,7 +51,7 @@ def top_up(client: SonarClient, campaign: CampaignId, amount: str) -> dict[str, 
 
 def transfer(client: SonarClient, campaign: CampaignId, to: str) -> dict[str, Any]:
     """Offers a campaign to an address, or to nobody; raises ConfigError for what is neither, and ChainError."""
-    receiver = NATIVE if to == NOBODY else _address(to, besides=f", or {NOBODY}")
+    receiver = NATIVE if to == NOBODY else address_of(to, besides=f", or {NOBODY}")
     receipt = client.transact(calls.transfer_campaign(campaign, receiver))
     return {
         "campaign": "0x" + campaign.hex(),
@@ -74,13 +72,7 @@ def accept(client: SonarClient, campaign: CampaignId) -> dict[str, Any]:
 
 def committee_at(client: SonarClient, address: str) -> Committee:
     """The committee at an address; raises ConfigError for what is none, and ChainError."""
-    return read_committee(client.web3, _address(address))
-
-
-def _address(text: str, *, besides: str = "") -> Address:
-    if not is_address(text):
-        raise ConfigError(f"{text!r} is not an address: give 0x and 40 hexadecimal digits{besides}")
-    return Address(to_checksum_address(text))
+    return read_committee(client.web3, address_of(address))
 
 
 def _units(text: str, token: Address) -> Wei:

@@ -10,15 +10,27 @@ import os
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from sonar.errors import ConfigError
+from sonar.units import address_of
 
-__all__ = ["Network", "home", "network_path"]
+__all__ = ["AddressText", "Network", "home", "network_path"]
 
-_ADDRESS = r"^0x[0-9a-fA-F]{40}$"
 _URL = r"^https?://[^\s]+$"
+
+
+def _not_mistyped(text: str) -> str:
+    try:
+        address_of(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+AddressText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$"), AfterValidator(_not_mistyped)]
+"""An address in a file that people write."""
 
 
 def home() -> Path:
@@ -43,11 +55,11 @@ class Network(BaseModel):
 
     rpc_url: Annotated[str, Field(pattern=_URL)]
     chain_id: Annotated[int, Field(ge=1)]
-    contract: Annotated[str, Field(pattern=_ADDRESS)]
+    contract: AddressText
     start_block: Annotated[int, Field(ge=0)] = 0
     store: Annotated[str, Field(pattern=r"^(directory:.+|kubo:https?://\S+|memory:)$")]
     capsule_url: Annotated[str, Field(pattern=_URL)] | None = None
-    capsule: Annotated[str, Field(pattern=_ADDRESS)] | None = None
+    capsule: AddressText | None = None
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Self:

@@ -12,7 +12,7 @@ from sonar.errors import ConfigError
 
 __all__ = [
     "PPM", "Address", "CampaignId", "Cid", "Digest", "KeyId", "Ppm", "Wei",
-    "digest_of", "duration", "ether", "format_ether", "format_ppm",
+    "address_of", "digest_of", "duration", "ether", "format_ether", "format_ppm",
 ]  # fmt: skip
 
 Wei = NewType("Wei", int)
@@ -39,6 +39,22 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def digest_of(data: bytes) -> Digest:
     """The SHA-256 by which the chain commits to `data`."""
     return Digest(sha256(data).digest())
+
+
+def address_of(text: object, *, besides: str = "") -> Address:
+    """The address that somebody wrote; raises ConfigError for what is none, and for one that was mistyped.
+
+    Capital and small letters together are a checksum (EIP-55), which must hold; letters of one case carry none.
+    `besides` is what else may be given instead, for the error.
+    """
+    from eth_utils.address import is_hex_address, to_checksum_address  # slow to import, and few need it
+
+    if not isinstance(text, str) or not is_hex_address(text):
+        raise ConfigError(f"{text!r} is not an address: give 0x and 40 hexadecimal digits{besides}")
+    address, digits = str(to_checksum_address(text)), text[-40:]
+    if digits not in (address[-40:], digits.lower(), digits.upper()):
+        raise ConfigError(f"{text!r} is mistyped: the checksum in its capital letters does not hold; copy it again")
+    return Address(address)
 
 
 def ether(amount: int | float | str | Decimal) -> Wei:

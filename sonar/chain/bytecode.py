@@ -6,12 +6,12 @@ from hashlib import sha256
 from typing import Literal
 
 from eth_abi.abi import encode
-from eth_utils.address import is_address, to_canonical_address, to_checksum_address
 from eth_utils.crypto import keccak
 
 from sonar.chain._artifact import Artifact, artifact
+from sonar.chain.records import NATIVE
 from sonar.errors import ConfigError
-from sonar.units import Address
+from sonar.units import Address, address_of
 
 __all__ = ["SONAR", "Blueprint", "ContractName", "committee"]
 
@@ -97,18 +97,16 @@ SONAR = Blueprint("Sonar")
 
 def committee(members: Sequence[str], threshold: int) -> Blueprint:
     """A committee of Capsules, `threshold` of which must sign; raises ConfigError for one that cannot be deployed."""
-    if bad := [member for member in members if not is_address(member)]:
-        raise ConfigError(f"the member {bad[0]!r} is not an address: give 0x and 40 hexadecimal digits")
-    ascending = sorted({to_canonical_address(member) for member in members})
+    ascending = sorted({address_of(member) for member in members}, key=str.lower)
     if not 1 <= len(members) <= _LARGEST_COMMITTEE:
         raise ConfigError(f"a committee has 1 to {_LARGEST_COMMITTEE} members, not {len(members)}")
     if len(ascending) < len(members):
         raise ConfigError("a member stands in the committee twice: name each once")
-    if not any(ascending[0]):
+    if ascending[0] == NATIVE:
         raise ConfigError("the zero address cannot sign: name a Capsule's address")
     if not 1 <= threshold <= len(members):
         raise ConfigError(f"the threshold of {len(members)} members is 1 to {len(members)}, not {threshold}")
-    return Blueprint("CapsuleCommittee", tuple(Address(to_checksum_address(member)) for member in ascending), threshold)
+    return Blueprint("CapsuleCommittee", tuple(ascending), threshold)
 
 
 def _domain_immutables(chain_id: int, address: Address) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 
 from eth_abi import abi as codec
 from eth_account.signers.local import LocalAccount
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from web3 import Web3
 from web3.exceptions import BadFunctionCallOutput
@@ -28,8 +28,7 @@ from sonar.chain.errors import ChainError, ContractRevertError, WrongChainError
 from sonar.chain.events import Event, decode_log
 from sonar.chain.records import NATIVE, CampaignRecord, Entry, PayoutBase, RoundRecord, Status, Terms
 from sonar.config import Network
-from sonar.errors import ConfigError
-from sonar.units import Address, CampaignId, Ppm, Wei
+from sonar.units import Address, CampaignId, Ppm, Wei, address_of
 
 __all__ = ["Receipt", "SignedTransaction", "SonarClient", "entries_head"]
 
@@ -71,9 +70,7 @@ class SonarClient:
         Raises RpcUnavailableError if nothing answers, WrongChainError if the chain's id is not `chain_id` (None: any)
         or no contract is at the address.
         """
-        if not is_address(contract):
-            raise ConfigError(f"{contract!r} is not a contract address: give 0x and 40 hexadecimal digits")
-        address = Address(to_checksum_address(contract))
+        address = address_of(contract)
         web3 = connect_web3(rpc_url, timeout)
         with rpc(web3):
             found = int(web3.eth.chain_id)

@@ -17,13 +17,12 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from sonar.chain.bytecode import SONAR, Blueprint, ContractName
-from sonar.config import home
+from sonar.config import AddressText, home
 from sonar.errors import ConfigError
 from sonar.units import Address
 
 __all__ = ["Deployments", "History", "Intent", "Record", "deployments_path", "find_record", "find_sonar", "locked"]
 
-_AddressText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 _Hash = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _ChainId = Annotated[str, Field(pattern=r"^[1-9][0-9]*$")]
@@ -36,13 +35,13 @@ class Record(BaseModel):
 
     model_config = _STRICT
 
-    address: _AddressText
+    address: AddressText
     block: Annotated[int, Field(ge=0)]
     transaction: _Hash
-    deployer: _AddressText
+    deployer: AddressText
     runtime_sha256: _Sha256
     source_sha256: _Sha256
-    members: tuple[_AddressText, ...] = ()
+    members: tuple[AddressText, ...] = ()
     threshold: Annotated[int, Field(ge=1)] | None = None
 
     def is_of(self, blueprint: Blueprint, chain_id: int) -> bool:
@@ -56,7 +55,7 @@ class Intent(BaseModel):
 
     model_config = _STRICT
 
-    deployer: _AddressText
+    deployer: AddressText
     nonce: Annotated[int, Field(ge=0)]
     transaction: _Hash
     raw: Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})+$")]

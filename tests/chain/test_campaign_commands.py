@@ -13,6 +13,8 @@ from sonar.cli import main
 from sonar.config import Network
 from sonar.units import Address, Wei, ether
 
+MISTYPED = "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, chain_url, client_for, deployed):
@@ -118,6 +120,7 @@ def test_the_account_is_the_data_scientists_unless_another_is_named(run, stage, 
         (("top-up", "{}", "much"), 3, "'much' is not an amount of ether"),
         (("top-up", "{}", "0"), 3, "the amount is zero"),
         (("transfer", "{}", "Alice"), 3, "'Alice' is not an address: give 0x and 40 hexadecimal digits, or nobody"),
+        (("transfer", "{}", MISTYPED), 3, f"'{MISTYPED}' is mistyped"),
         (("accept", "zz"), 3, "'zz' is not a campaign's id"),
     ],
 )

@@ -257,7 +257,7 @@ def test_another_chain_is_refused(chain_url, deployed):
 def test_an_address_without_a_contract_is_refused(chain_url):
     with pytest.raises(WrongChainError, match="was it restarted"):
         SonarClient.connect(chain_url, Account.create().address)
-    with pytest.raises(ConfigError, match="not a contract address"):
+    with pytest.raises(ConfigError, match="is not an address"):
         SonarClient.connect(chain_url, "0x12")
 
 

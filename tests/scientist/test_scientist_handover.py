@@ -80,6 +80,8 @@ def test_only_the_owner_hands_a_campaign_over_and_only_to_an_address(stage, heir
         heir.campaign(campaign.id).transfer(heir.address)
     with pytest.raises(TermsError, match="the new owner 'Alice' is not an address"):
         campaign.transfer("Alice")
+    with pytest.raises(TermsError, match=r"the new owner '0x5AAe.* is mistyped"):
+        campaign.transfer("0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")
     with pytest.raises(UnknownCampaignError):
         heir.accept("ab" * 32)
 
