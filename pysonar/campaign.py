@@ -208,11 +208,11 @@ class Campaign:
         receipt = self._sonar.client.transact(calls.close_campaign(self.id))
         return Wei(sum(event.refund for event in receipt.events if isinstance(event, CampaignClosed)))
 
-    def withdraw(self, to: Address | None = None) -> Wei:
+    def withdraw(self, to: Address | str | None = None) -> Wei:
         """Withdraws what the contract owes this account in the bounty's token; returns the amount.
 
         It covers all campaigns of the account in that token. Slashed bonds are native coin: with a token's bounty they
-        are withdrawn too, and not counted here.
+        are withdrawn too, and not counted here. Raises TermsError for what is no address.
         """
         token = self.record.terms.token
         if token != NATIVE:

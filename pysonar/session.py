@@ -263,18 +263,19 @@ class Sonar:
         self.client.transact(calls.accept_campaign(found.id))
         return found
 
-    def credit(self, token: Address = NATIVE) -> Wei:
-        """What the contract owes this account in `token`, over all campaigns."""
-        return self.client.credit(self.address, token)
+    def credit(self, token: Address | str = NATIVE) -> Wei:
+        """What the contract owes this account in `token`, over all campaigns; raises TermsError for no address."""
+        return self.client.credit(self.address, address(token, "token"))
 
-    def withdraw(self, token: Address = NATIVE, to: Address | None = None) -> Wei:
+    def withdraw(self, token: Address | str = NATIVE, to: Address | str | None = None) -> Wei:
         """Withdraws all that the contract owes this account in `token`, to itself unless said; returns the amount.
 
-        Nothing is sent where nothing is owed.
+        Nothing is sent where nothing is owed. Raises TermsError for what is no address.
         """
-        if self.credit(token) == 0:
+        asset, receiver = address(token, "token"), self.address if to is None else address(to, "the receiver")
+        if self.credit(asset) == 0:
             return Wei(0)
-        receipt = self.client.transact(calls.withdraw(to or self.address, token))
+        receipt = self.client.transact(calls.withdraw(receiver, asset))
         return Wei(sum(event.amount for event in receipt.events if isinstance(event, Withdrawn)))
 
 

@@ -106,6 +106,17 @@ def test_what_is_no_address_is_no_token(stage, wrong):
         stage.campaign(bounty=5, token=wrong)
 
 
+@pytest.mark.parametrize("wrong", ["banana", "0x12", 5, "", "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"])
+def test_credit_is_asked_for_and_withdrawn_by_addresses_alone_even_where_nothing_is_owed(stage, wrong):
+    sonar = stage.session()
+    with pytest.raises(TermsError, match=r"token .* is (not an address|mistyped)"):
+        sonar.credit(wrong)
+    with pytest.raises(TermsError, match=r"token .* is (not an address|mistyped)"):
+        sonar.withdraw(wrong)
+    with pytest.raises(TermsError, match=r"the receiver .* is (not an address|mistyped)"):
+        sonar.withdraw(to=wrong)
+
+
 def test_an_account_is_no_token_and_no_bounty_is_too_large_to_say_so(stage, token):
     with pytest.raises(WrongChainError, match="does not answer balanceOf like an ERC-20 token"):
         stage.campaign(bounty=5, token=Account.create().address)
