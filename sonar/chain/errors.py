@@ -89,6 +89,8 @@ def _show(name: str, key: str, value: Any) -> str:
             return _STATUS.get(value, str(value))
     if key == "token" and value == NATIVE:
         return "zero (the native coin)"
+    if key == "pendingOwner" and value == NATIVE:
+        return "nobody"
     # A stranger's contract, such as a token, may write the reason: none of it may steer a terminal.
     text = str(value)
     shown = "".join(
