@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pysonar.errors import TermsError, UnknownCampaignError, ValidationSetError
+from sonar.chain.records import LARGEST_AMOUNT
 from sonar.errors import ConfigError
 from sonar.units import PPM, Address, CampaignId, Ppm, Wei, address_of, duration
 
@@ -96,9 +97,11 @@ def class_indices(labels: Any, classes: Sequence[str], records: int) -> Ints:
 
 
 def wei(amount: Any, what: str) -> Wei:
-    """An amount in wei; raises TermsError for a fraction, a negative amount or another type."""
+    """An amount in wei; raises TermsError for a fraction, a negative or too large amount or another type."""
     if isinstance(amount, bool) or not isinstance(amount, int | np.integer) or amount < 0:
         raise TermsError(f"{what} {amount!r} is not an amount in wei: write pysonar.ether(1.5) for 1.5 ether")
+    if amount > LARGEST_AMOUNT:
+        raise TermsError(f"{what} {amount!r} is above 2^128 - 1, the most that the contract takes: offer less")
     return Wei(int(amount))
 
 

@@ -27,7 +27,6 @@ from sonar.units import Address, CampaignId, KeyId, format_ether, format_ppm
 __all__ = ["Plan", "Published", "admit", "escrow_call", "make_plan", "publish"]
 
 Options = Mapping[str, Any]
-_LARGEST_BOUNTY = 2**128 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +75,6 @@ def make_plan(
     escrow = wei(bounty, "bounty")
     if escrow == 0:
         raise TermsError("the bounty is zero, for which no mine works: write pysonar.ether(1) for 1 ether")
-    if escrow > _LARGEST_BOUNTY:
-        raise TermsError(f"the bounty {escrow} is above 2^128 - 1, the most that the contract takes: offer less")
     if {"target"} & (payout or {}).keys():
         raise TermsError("the target is an argument of its own: take it out of payout")
     spec = Spec.build(

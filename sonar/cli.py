@@ -151,7 +151,7 @@ def top_up(campaign: str, amount: str, account: Path | None, network: Path | Non
     from sonar.chain.records import NATIVE, show_amount
 
     key = actions.campaign_id(campaign)
-    done = actions.top_up(_acting(network, account), key, amount)
+    done = actions.top_up(_acting(network, account), key, amount, say=talk)
     if as_json:
         echo_json(done)
     else:

@@ -10,7 +10,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from web3 import Web3
-from web3.exceptions import BadFunctionCallOutput
+from web3.exceptions import BadFunctionCallOutput, MismatchedABI
 from web3.types import TxParams, TxReceipt
 
 from sonar.chain._artifact import artifact
@@ -180,8 +180,15 @@ class SonarClient:
             return int(self.web3.eth.get_transaction_count(self.signer.address, "latest"))
 
     def encode(self, call: Call) -> EncodedCall:
-        """The call as it stands in a transaction, for whoever signs it later."""
-        data = str(self._contract.encode_abi(call.function, args=list(call.arguments)))
+        """The call as it stands in a transaction, for whoever signs it later.
+
+        Raises ChainError for values that the contract's types do not hold.
+        """
+        try:
+            data = str(self._contract.encode_abi(call.function, args=list(call.arguments)))
+        except MismatchedABI as error:
+            given = ", ".join("0x" + one.hex() if isinstance(one, bytes) else str(one) for one in call.arguments)[:200]
+            raise ChainError(f"the contract's {call.function} does not take {given}: check each value") from error
         return EncodedCall(self.address, bytes.fromhex(data.removeprefix("0x")), call.value)
 
     def sign(self, call: Call | EncodedCall, *, nonce: int | None = None) -> SignedTransaction:

@@ -10,12 +10,14 @@ from typing import Any
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei, format_ether
 
 __all__ = [
-    "NATIVE", "Admission", "CampaignRecord", "Entry", "Outcome", "PayoutBase", "RoundRecord", "Settlement", "Status",
-    "Terms", "Verdict", "show_amount",
+    "LARGEST_AMOUNT", "NATIVE", "Admission", "CampaignRecord", "Entry", "Outcome", "PayoutBase", "RoundRecord",
+    "Settlement", "Status", "Terms", "Verdict", "show_amount",
 ]  # fmt: skip
 
 NATIVE = Address("0x0000000000000000000000000000000000000000")
 """The token address that stands for the chain's native coin."""
+LARGEST_AMOUNT = Wei(2**128 - 1)
+"""The most that the contract takes as a bounty, and as what is added to one."""
 
 
 def show_amount(amount: int, token: Address) -> str:

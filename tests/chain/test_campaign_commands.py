@@ -49,7 +49,9 @@ def done(result) -> str:
 def test_a_campaign_is_topped_up_in_ether_by_anybody(run, stage, mines):
     campaign, (friend,) = stage(), mines(1)
     name = "0x" + campaign.id.hex()
-    assert done(run("top-up", name, "0.25", by=friend)) == f"{name}  bounty 1.25 ether\n"
+    first = run("top-up", name, "0.25", by=friend)
+    assert done(first) == f"{name}  bounty 1.25 ether\n"
+    assert first.stderr == f"adding 250000000000000000 wei (0.25 ether) to campaign {name}\n"
     told = json.loads(done(run("top-up", name.removeprefix("0x"), "1", "--json", by=friend)))
     assert told.pop("transaction").startswith("0x")
     assert told == {"campaign": name, "token": None, "added_wei": ether(1), "bounty_wei": ether("2.25")}
@@ -68,7 +70,12 @@ def test_a_campaign_in_tokens_is_topped_up_in_their_smallest_unit(run, stage, pl
     for wrong in ("0.5", "1e3", "٣"):
         refused = run("top-up", name, wrong, by=owner)
         assert (refused.exit_code, "is not a whole number" in refused.stderr) == (3, True)
-    assert done(run("top-up", name, "150", by=owner)) == f"{name}  bounty 1150 of token {token}\n"
+    for huge in (str(2**128), "9" * 5000):
+        refused = run("top-up", name, huge, by=owner)
+        assert (refused.exit_code, f"is above 2^128 - 1 smallest units of token {token}" in refused.stderr) == (3, True)
+    added = run("top-up", name, "150", by=owner)
+    assert done(added) == f"{name}  bounty 1150 of token {token}\n"
+    assert added.stderr == f"adding 150 smallest units of token {token} to campaign {name}\n"
     short = run("top-up", name, "51", by=owner)
     assert (short.exit_code, f"holds 50 of token {token}, but 51 is needed" in short.stderr) == (4, True)
     assert Token(owner, token).allowance(Address(owner.account.address)) == 0
@@ -84,7 +91,7 @@ def test_a_campaign_is_offered_shown_taken_back_and_accepted(run, stage, mines):
     assert done(run("transfer", name, "nobody", by=owner)) == f"{name}  offered to nobody\n"
     assert "offered" not in done(run("campaigns"))
     refused = run("accept", name, by=heir)
-    assert (refused.exit_code, "ask its owner to offer it" in refused.stderr) == (4, True)
+    assert (refused.exit_code, f"is offered to nobody, not to {to}: ask its owner" in refused.stderr) == (4, True)
     told = json.loads(done(run("transfer", name, to, "--json", by=owner)))
     assert (told["campaign"], told["pending_owner"]) == (name, to)
     assert done(run("accept", name, by=heir)) == f"{name}  owner {to}\n"
@@ -119,6 +126,8 @@ def test_the_account_is_the_data_scientists_unless_another_is_named(run, stage, 
         (("top-up", "ab" * 32, "1"), 4, "the contract knows no campaign 0xabab"),
         (("top-up", "{}", "much"), 3, "'much' is not an amount of ether"),
         (("top-up", "{}", "0"), 3, "the amount is zero"),
+        (("top-up", "{}", str(2**128)), 3, f"{2**128} ether is above 2^128 - 1 wei, the most that the contract takes"),
+        (("top-up", "{}", "9" * 5000), 3, "99999"),
         (("transfer", "{}", "Alice"), 3, "'Alice' is not an address: give 0x and 40 hexadecimal digits, or nobody"),
         (("transfer", "{}", MISTYPED), 3, f"'{MISTYPED}' is mistyped"),
         (("accept", "zz"), 3, "'zz' is not a campaign's id"),

@@ -358,3 +358,12 @@ def _serve(server):
 def silent_server():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_values_that_the_contracts_types_do_not_hold_are_an_error_in_one_sentence(stage):
+    campaign = stage()
+    with pytest.raises(ChainError) as caught:
+        campaign.owner.transact(calls.top_up(campaign.id, Wei(2**128)))
+    assert str(caught.value) == (
+        f"the contract's topUp does not take 0x{campaign.id.hex()}, {2**128}: check each value"
+    )

@@ -25,7 +25,9 @@ def test_a_top_up_raises_the_bounty_for_everybody(stage):
     assert campaign.close() == ether("1.75")
 
 
-@pytest.mark.parametrize(("amount", "says"), [(0, "is zero"), (-1, "not an amount"), (0.5, "not an amount")])
+@pytest.mark.parametrize(
+    ("amount", "says"), [(0, "is zero"), (-1, "not an amount"), (0.5, "not an amount"), (2**128, r"above 2\^128 - 1")]
+)
 def test_an_amount_that_is_none_is_refused(stage, amount, says):
     campaign = stage.campaign()
     with pytest.raises(TermsError, match=says):
