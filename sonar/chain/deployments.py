@@ -46,8 +46,17 @@ class Record(BaseModel):
 
     def is_of(self, blueprint: Blueprint, chain_id: int) -> bool:
         """Whether it was recorded as exactly this contract of this package."""
-        digest = blueprint.runtime_digest(chain_id, Address(self.address))
-        return (self.members, self.threshold, self.runtime_sha256) == (blueprint.members, blueprint.threshold, digest)
+        return self.difference(blueprint, chain_id) is None
+
+    def difference(self, blueprint: Blueprint, chain_id: int) -> str | None:
+        """What it was recorded with that this contract of this package has not, in a few words; None if nothing."""
+        if self.members != blueprint.members:
+            return f"its members are {', '.join(self.members) or 'none'}"
+        if self.threshold != blueprint.threshold:
+            return f"its threshold is {self.threshold}"
+        if self.runtime_sha256 != blueprint.runtime_digest(chain_id, Address(self.address)):
+            return "its code is another version's"
+        return None
 
 
 class Intent(BaseModel):

@@ -50,10 +50,8 @@ def deploy_once(
     with locked(file):
         history = Deployments.load(file).history(chain_id, blueprint.contract)
         if history.pending is None:
-            known = history.current
-            if known is not None and known.is_of(blueprint, chain_id) and not again:
+            if not again and (known := _known(history, blueprint, chain_id, file, say)) is not None:
                 _verify_known(web3, known, blueprint, file)
-                say(f"{blueprint.contract} is there already, as {file} says")
                 return known
             history = history.begun(_sign(web3, account, blueprint, chain_id))
             _write(file, chain_id, blueprint, history)
@@ -61,6 +59,22 @@ def deploy_once(
             _require_same(history.pending, account, blueprint, file)
             say(f"going on with the deployment that {file} holds")
         return _finish(web3, blueprint, file, chain_id, history, timeout, say)
+
+
+def _known(
+    history: History, blueprint: Blueprint, chain_id: int, file: Path, say: Callable[[str], None]
+) -> Record | None:
+    """The contract among those of the file, the one in use first; says where it stands, and why not in use."""
+    current = history.current
+    difference = None if current is None else current.difference(blueprint, chain_id)
+    if current is not None and difference is not None:
+        say(f"`current` of {file}, {current.address}, is not the {blueprint.contract} asked for: {difference}")
+    for known in (current, *history.previous):
+        if known is not None and known.is_of(blueprint, chain_id):
+            place = "" if known is current else " among `previous`"
+            say(f"{blueprint.contract} is there already, as {file} says{place}")
+            return known
+    return None
 
 
 def _sign(web3: Web3, account: LocalAccount, blueprint: Blueprint, chain_id: int) -> Intent:

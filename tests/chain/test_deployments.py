@@ -96,13 +96,49 @@ def test_another_deployment_keeps_the_former_one(chain_web3, put, new_account, f
     assert find_record(chain_web3.eth.chain_id, "Sonar", account.address) is None
 
 
-def test_a_committee_is_another_one_by_its_members_or_its_threshold(chain_web3, put, new_account, file):
+def test_a_committee_is_another_one_by_its_members_or_its_threshold(chain_web3, put, new_account, file, said):
     account = new_account()
     first = put(account, PANEL)
     assert put(account, PANEL) == first
     other = put(account, committee(PANEL.members, 3))
     assert (other.members, other.threshold) == (PANEL.members, 3)
-    assert Deployments.load(file).history(chain_web3.eth.chain_id, "CapsuleCommittee").previous == (first,)
+    history = Deployments.load(file).history(chain_web3.eth.chain_id, "CapsuleCommittee")
+    assert (history.current, history.previous, used(chain_web3, account)) == (other, (first,), 2)
+    said.clear()
+    assert put(account, PANEL) == first
+    assert said == [
+        f"`current` of {file}, {other.address}, is not the CapsuleCommittee asked for: its threshold is 3",
+        f"CapsuleCommittee is there already, as {file} says among `previous`",
+    ]
+    assert Deployments.load(file).history(chain_web3.eth.chain_id, "CapsuleCommittee") == history
+    assert used(chain_web3, account) == 2
+    put(account, committee(PANEL.members[:2], 2))
+    assert f"its members are {', '.join(PANEL.members)}" in said[2]
+
+
+def test_a_former_one_that_is_gone_is_told_and_not_replaced(chain_web3, put, new_account, file):
+    account = new_account()
+    chain_id = chain_web3.eth.chain_id
+    record = put(account)
+    gone = record.model_copy(update={"address": account.address})
+    gone = gone.model_copy(update={"runtime_sha256": SONAR.runtime_digest(chain_id, account.address)})
+    other = record.model_copy(update={"runtime_sha256": "0" * 64})
+    Deployments({}).updated(chain_id, "Sonar", History(current=other, previous=(gone,))).save(file)
+    with pytest.raises(WrongChainError, match=f"says that Sonar is at {account.address}, but no contract is at"):
+        put(account)
+    assert used(chain_web3, account) == 1
+
+
+def test_another_versions_contract_is_named_and_this_ones_deployed(chain_web3, put, new_account, file, said):
+    account = new_account()
+    record = put(account)
+    other = record.model_copy(update={"runtime_sha256": "0" * 64})
+    Deployments({}).updated(chain_web3.eth.chain_id, "Sonar", History(current=other)).save(file)
+    said.clear()
+    assert put(account) != record
+    assert (
+        said[0] == f"`current` of {file}, {record.address}, is not the Sonar asked for: its code is another version's"
+    )
     assert used(chain_web3, account) == 2
 
 
