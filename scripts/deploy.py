@@ -9,6 +9,7 @@ has the rest.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from deploy_networks import Node
 
     from sonar.chain.bytecode import Blueprint
+
+_INTERRUPTED = 130  # as shells say it of SIGINT
 
 
 def main(*words: str) -> None:
@@ -53,7 +56,7 @@ def _options(words, *, brownie: bool) -> argparse.Namespace:
     )
     parser.add_argument("--threshold", type=int, metavar="K", help="how many members of the committee must sign")
     parser.add_argument("--again", action="store_true", help="deploy another one where one is; the file keeps both")
-    parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="how long to wait for a block")
+    parser.add_argument("--timeout", type=_seconds, default=600, metavar="SECONDS", help="how long to wait for a block")
     parser.add_argument("--verify", metavar="ADDRESS", help="only verify what is there (with --committee: a committee)")
     parser.add_argument("--transaction", metavar="HASH", help="with --verify: what deployed it, if the file knows not")
     options = parser.parse_args(list(words))
@@ -61,9 +64,21 @@ def _options(words, *, brownie: bool) -> argparse.Namespace:
         parser.error("--committee and --threshold come together")
     if options.verify is None and options.account is None:
         parser.error("--account is required, or --verify")
+    if options.verify is not None and (options.account is not None or options.again):
+        parser.error("--verify sends nothing: leave out --account and --again")
     if options.verify is None and options.transaction is not None:
         parser.error("--transaction comes with --verify")
     return options
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a time to wait: give a number of seconds above 0")
+    return seconds
 
 
 def _guarded(options: argparse.Namespace, find_node) -> int:
@@ -75,6 +90,9 @@ def _guarded(options: argparse.Namespace, find_node) -> int:
     except SonarError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: run it again to finish", file=sys.stderr)
+        return _INTERRUPTED
     return 0
 
 
@@ -121,12 +139,11 @@ def _verify(options: argparse.Namespace, node: "Node") -> None:
     require_chain(web3, node.chain_id)
     transaction = _transaction(options, node.chain_id, blueprint)
     verify_deployment(web3, address, blueprint, transaction=transaction)
-    print(f"{blueprint.contract} {options.verify}")
     _say("every byte of the code is this package's")
     if transaction is None:
-        _say("the constructor was not verified, so the storage may hold anything: give --transaction")
-    else:
-        _say("so is the constructor that it was deployed with")
+        raise ConfigError("the constructor was not verified, so the storage may hold anything: give --transaction")
+    _say("so is the constructor that it was deployed with")
+    print(f"{blueprint.contract} {options.verify}")
 
 
 def _committee(options: argparse.Namespace) -> "list[Blueprint]":

@@ -1,6 +1,7 @@
 """The networks of brownie-config.yaml that contracts can be deployed to: where each one's node is, and its chain id.
 
-Run by itself it prints them as Brownie wants them in a network-config.yaml; scripts/deploy-brownie uses that.
+Run by itself with the name of one that can be used, it prints all of them as Brownie wants them in a
+network-config.yaml; scripts/deploy-brownie does so.
 """
 
 import os
@@ -78,5 +79,16 @@ def _expanded(network: str, key: str, text: str) -> str:
     return VARIABLE.sub(value, text)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Prints Brownie's file; returns the exit code."""
+    try:
+        node_of(sys.argv[1])
+    except ConfigError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
     sys.stdout.write(brownie_networks())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -157,6 +158,18 @@ def test_brownie_refuses_another_chain_and_passes_the_exit_code_on(anvil):
     assert "the node serves chain 31337, not 5" in done.stderr
 
 
+def test_brownie_names_a_network_that_cannot_be_used_as_the_shell_does(anvil):
+    unknown = anvil.brownie("--account", "k", network="goerli")
+    assert (unknown.returncode, unknown.stdout) == (3, "")
+    assert unknown.stderr.splitlines()[-1].startswith("Error: brownie-config.yaml has no network 'goerli' with a host")
+    del anvil.env["SONAR_RPC_URL"]
+    unset = anvil.brownie("--account", "k")
+    assert (unset.returncode, unset.stdout) == (3, "")
+    assert unset.stderr.splitlines()[-1] == (
+        "Error: the host of network 'live' is in the environment variable SONAR_RPC_URL: set it"
+    )
+
+
 @pytest.mark.parametrize(("network", "chain_id"), [("sepolia", 11155111), ("mainnet", 1), ("live", 5)])
 def test_another_chain_than_configured_is_refused_before_anything_is_paid(anvil, network, chain_id):
     anvil.env["SONAR_CHAIN_ID"] = "5"
@@ -190,6 +203,23 @@ def test_a_deployment_killed_while_it_waits_for_its_block_is_found_again(anvil):
     assert anvil.history().pending is None
 
 
+def test_an_interrupted_deployment_says_so_and_is_finished_by_the_next_run(anvil):
+    ask = anvil.web3.provider.make_request
+    ask("evm_setAutomine", [False])
+    try:
+        command = anvil.command("--account", str(anvil.account))
+        with subprocess.Popen(command, env=anvil.env, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr.readline().startswith("sent 0x")
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=SECONDS)[1]
+        assert (process.returncode, said) == (130, "interrupted: run it again to finish\n")
+        ask("evm_mine", [])
+        anvil.deploy()
+    finally:
+        ask("evm_setAutomine", [True])
+    assert anvil.paid() == 1
+
+
 def test_verifying_names_what_is_wrong_and_what_was_not_verified(anvil):
     address = anvil.deploy()
     transaction = anvil.history().current.transaction
@@ -197,7 +227,8 @@ def test_verifying_names_what_is_wrong_and_what_was_not_verified(anvil):
     assert (known.returncode, "so is the constructor" in known.stderr) == (0, True)
     (anvil.home / "deployments.json").unlink()
     unknown = anvil.run("--verify", address)
-    assert (unknown.returncode, "the constructor was not verified" in unknown.stderr) == (0, True)
+    assert (unknown.returncode, unknown.stdout) == (3, "")
+    assert "Error: the constructor was not verified, so the storage may hold anything" in unknown.stderr
     given = anvil.run("--verify", address, "--transaction", transaction)
     assert (given.returncode, "so is the constructor" in given.stderr) == (0, True)
     code = bytearray(anvil.web3.eth.get_code(address))
@@ -214,6 +245,13 @@ def test_verifying_names_what_is_wrong_and_what_was_not_verified(anvil):
         ([], 2, "--account is required"),
         (["--account", "k", "--committee", "0x12"], 2, "come together"),
         (["--account", "k", "--transaction", "0x12"], 2, "--transaction comes with --verify"),
+        (["--verify", "0x" + 40 * "1", "--account", "k"], 2, "leave out --account and --again"),
+        (["--verify", "0x" + 40 * "1", "--again"], 2, "leave out --account and --again"),
+        (["--account", "k", "--timeout", "0"], 2, "0 is not a time to wait: give a number of seconds above 0"),
+        (["--account", "k", "--timeout", "nan"], 2, "nan is not a time to wait"),
+        (["--account", "k", "--timeout", "inf"], 2, "inf is not a time to wait"),
+        (["--account", "k", "--timeout", "soon"], 2, "soon is not a time to wait"),
+        (["--verify", "0x5AAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"], 3, "is mistyped"),
         (["--account", "no.key"], 3, "no account file at no.key"),
         (["--account", "k", "--committee", "0x12", "--threshold", "1"], 3, "'0x12' is not an address"),
         (["--verify", "0x12"], 3, "'0x12' is not an address"),
