@@ -30,9 +30,7 @@ def campaign_id(text: str) -> CampaignId:
     return CampaignId(key)
 
 
-def top_up(
-    client: SonarClient, campaign: CampaignId, amount: str, *, say: Callable[[str], None] | None = None
-) -> dict[str, Any]:
+def top_up(client: SonarClient, campaign: CampaignId, amount: str, *, say: Callable[[str], None]) -> dict[str, Any]:
     """Adds to a campaign's bounty: ether, or whole units of the token that it pays in.
 
     The contract is allowed to take exactly that of a token. `say` is told what is added before anything is sent. Raises
@@ -47,9 +45,8 @@ def top_up(
     if added > LARGEST_AMOUNT:
         given = f"{amount} ether" if native else amount
         raise ConfigError(f"{given} is above 2^128 - 1 {unit}, the most that the contract takes: add less")
-    if say is not None:
-        shown = f" ({format_ether(added)} ether)" if native else ""
-        say(f"adding {added} {unit}{shown} to campaign 0x{campaign.hex()}")
+    shown = f" ({format_ether(added)} ether)" if native else ""
+    say(f"adding {added} {unit}{shown} to campaign 0x{campaign.hex()}")
     ensure_allowance(client, token, added)
     receipt = client.transact(calls.top_up(campaign, added, token))
     bounty = next(event.bounty for event in receipt.events if isinstance(event, BountyRaised))
