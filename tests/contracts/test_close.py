@@ -112,7 +112,7 @@ def test_nobody_else_closes(market, campaign, attacker, mine):
 
 
 # R712
-def test_it_closes_once(market, campaign, owner):
+def test_a_campaign_is_not_closed_twice(market, campaign, owner):
     market.close(campaign)
     with refused("Sonar_WrongStatus", campaign.id, Status.CLOSED):
         market.close(campaign)
