@@ -123,7 +123,7 @@ def test_a_gradient_for_a_past_round_is_refused(market, campaign, mines):
 
 
 # R303
-def test_a_round_that_is_closed_because_it_is_full_takes_no_gradient(market, sonar, campaign, mines):
+def test_a_round_closed_by_its_last_gradient_takes_no_more(market, sonar, campaign, mines):
     market.fill(campaign, mines[:3])
     assert not sonar.getRound(campaign.id)["open"]
     with refused("Sonar_RoundClosed", campaign.id, 0):
@@ -131,7 +131,7 @@ def test_a_round_that_is_closed_because_it_is_full_takes_no_gradient(market, son
 
 
 # R304
-def test_a_round_takes_gradients_until_its_last_second_and_none_once_it_is_closed(chain, market, sonar, campaign, mines):
+def test_a_round_takes_gradients_until_its_last_second_and_none_once_closed(chain, market, sonar, campaign, mines):
     market.submit(campaign, mines[0])
     closes = sonar.getRound(campaign.id)["closesAt"]
     chain.at(closes - 1)
