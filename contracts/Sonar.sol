@@ -58,7 +58,7 @@ contract Sonar is ISonar, EIP712, ReentrancyGuard {
         uint16 settled; //            │ rounds settled
         uint16 version; //            │ rounds that advanced the model
         uint8 count; //               │ gradients in the present round
-        uint40 openedAt; //           │ when its first gradient came; 0 when empty
+        uint40 openedAt; //           │ when its first gradient came; stale while it has none
         Status status; //             │
         uint32 score; //              │
         uint40 deadline; //           │
