@@ -83,15 +83,7 @@ def settle(world: World, campaign, relay, when, flaw, withheld, dice):
 def settlement_call(world, campaign, flaw, dice):
     """A signed settlement of a campaign's present round, which goes to the archive."""
     settlement = _flawed_settlement(campaign, _verdict(campaign, dice), flaw)
-    entries = [Entry(*entry) for entry in campaign.entries]
-    if flaw == "entry missing":
-        entries = entries[:-1]
-    elif flaw == "entry added":
-        entries.append(Entry(NOBODY, ZERO, ZERO))
-    elif flaw == "entries reversed":
-        entries.reverse()
-    elif flaw == "entry's mine changed" and entries:
-        entries[0] = entries[0]._replace(mine=world.everybody[6])
+    entries = _flawed_entries(world, campaign, flaw)
     signature = sign(world, campaign.oracle, flaw, lambda domain: settlement_digest(domain, settlement))
     world.archive.append((settlement, entries, signature))
     return Call("settleRound", (settlement, entries, signature))
@@ -127,6 +119,19 @@ def _verdict(campaign, dice):
     hashes = (name, name, name)
     exponent = 10 if advances else 0
     return Settlement(campaign.id, campaign.round, campaign.head, score, exponent, *hashes, *cids, outcomes)
+
+
+def _flawed_entries(world, campaign, flaw):
+    entries = [Entry(*entry) for entry in campaign.entries]
+    if flaw == "entry missing":
+        entries = entries[:-1]
+    elif flaw == "entry added":
+        entries.append(Entry(NOBODY, ZERO, ZERO))
+    elif flaw == "entries reversed":
+        entries.reverse()
+    elif flaw == "entry's mine changed" and entries:
+        entries[0] = entries[0]._replace(mine=world.everybody[6])
+    return entries
 
 
 def _flawed_settlement(campaign, honest, flaw):
@@ -207,12 +212,6 @@ def expire(world: World, campaign, who, when, flaw):
     if campaign is None:
         return None, world.send(actor, Call("expireRound", (UNKNOWN, 0, [])))
     wait_until(world, campaign, when)
-    entries = [Entry(*entry) for entry in campaign.entries]
-    if flaw == "entry missing":
-        entries = entries[:-1]
-    elif flaw == "entry added":
-        entries.append(Entry(NOBODY, ZERO, ZERO))
-    elif flaw == "entries reversed":
-        entries.reverse()
+    entries = _flawed_entries(world, campaign, flaw)
     number = campaign.round + {"round before": -min(1, campaign.round), "round after": 1}.get(flaw, 0)
     return campaign.id, world.send(actor, Call("expireRound", (id_of(campaign, flaw), number, entries)))
