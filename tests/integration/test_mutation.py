@@ -228,6 +228,20 @@ def test_a_second_run_tries_only_what_lived_and_fails_on_what_is_not_explained_o
     assert "explained, but not alive: CapsuleCommittee.constructor: isMember[member] = true; -> nothing" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--only", "3"), "name it with --contract"),
+        (("--only", "5..2", *COMMITTEE), "'5..2' is no number and no range"),
+        (("--only", "9999", *COMMITTEE), "none of them was chosen"),
+    ],
+)
+def test_a_choice_of_no_mutant_is_refused_instead_of_passed(arguments, says):
+    tried = mutate(*arguments)
+    assert tried.returncode != 0
+    assert says in tried.stderr
+
+
 @pytest.mark.full
 def test_a_sample_of_mutants_is_killed():
     done = mutate("--contract", "Sonar", "--sample", "12", "--seed", "4")
