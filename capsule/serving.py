@@ -13,10 +13,10 @@ from pathlib import Path
 import uvicorn
 from fastapi.concurrency import run_in_threadpool
 
-from capsule.app import create_app
 from capsule.errors import CapsuleHomeError
 from capsule.home import OpenHome, locked, open_home
-from capsule.impatience import ImpatientProtocol
+from capsule.http.app import create_app
+from capsule.http.impatience import ImpatientProtocol
 from capsule.keypool import KeyPool, KeyProcess
 from capsule.policy import Policy
 from capsule.service import Capsule, CapsuleService

@@ -12,8 +12,8 @@ import pytest
 from eth_account.signers.local import LocalAccount
 
 from capsule.answers import SignedAdmission
-from capsule.app import create_app
 from capsule.client import CapsuleClient
+from capsule.http.app import create_app
 from capsule.keypool import KeyPool
 from capsule.policy import Policy
 from capsule.secret import Vault, generate_key

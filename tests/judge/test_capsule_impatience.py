@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from capsule.errors import CapsuleUnavailableError
-from capsule.impatience import ImpatientProtocol
+from capsule.http.impatience import ImpatientProtocol
 from sonar.storage import Artifact
 from sonar.units import Cid, Digest
 

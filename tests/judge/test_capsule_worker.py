@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from capsule.opening import Background
 from capsule.secret import decrypt
+from capsule.worker.opening import Background
 from sonar.chain.calls import close_campaign, create_campaign, expire_round, settle_round
 from sonar.chain.events import campaign_events
 from sonar.chain.records import Entry, Status, Verdict

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from capsule.credit import EXACT, Value, split, values
 from capsule.judge import Judgement, ValidationSet, find_copies, judge_round, next_weights, score
+from capsule.judge.credit import EXACT, Value, split, values
 from sonar.protocol.spec import Encoding, Feature, Payout, Rounds, Spec
 from sonar.units import PPM, Ppm
 
@@ -113,7 +113,7 @@ def test_sampled_values_depend_on_nothing_but_the_seed_and_come_near_the_exact_o
 ) -> None:
     gradients, correct = random_game(8, 3)
     exact = values(gradients, correct, b"")
-    monkeypatch.setattr("capsule.credit.EXACT", 4)
+    monkeypatch.setattr("capsule.judge.credit.EXACT", 4)
     first = values(gradients, correct, b"head")
     assert first == values(gradients, correct, b"head")
     assert first != values(gradients, correct, b"other head")

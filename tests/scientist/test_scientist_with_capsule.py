@@ -13,8 +13,8 @@ from eth_account import Account
 from sklearn.datasets import load_iris
 
 import pysonar
-from capsule.app import create_app
 from capsule.client import CapsuleRefusedError
+from capsule.http.app import create_app
 from capsule.keypool import KeyPool
 from capsule.policy import Policy
 from capsule.secret import Vault, generate_key

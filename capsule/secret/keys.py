@@ -1,6 +1,4 @@
-"""Paillier secret keys: generation, decryption, and their encryption at rest. Only the Capsule imports this module.
-
-    CapsuleSecretError   a secret key or vault that cannot be made or opened
+"""Paillier secret keys: generation and decryption.
 
 Decryption itself is arithmetic on integers, which `sonar.syft.engines` does. The primes are 3 mod 4 with
 gcd(p - 1, q - 1) = 2, so that -x^2 has Jacobi symbol 1 and the obfuscators of Damgard, Jurik and Nielsen (2010) work.
@@ -10,15 +8,11 @@ Python integers cannot be wiped from memory: who reads this process's memory has
 import secrets
 from collections.abc import Sequence
 from math import gcd
-from threading import Lock
 from typing import Final, NoReturn
 
 from gmpy2 import is_prime, mpz
-from nacl import pwhash
-from nacl.exceptions import CryptoError
-from nacl.secret import SecretBox
 
-from sonar.errors import SonarError
+from capsule.secret.errors import CapsuleSecretError
 from sonar.syft import (
     CiphertextError,
     EncryptedTensor,
@@ -31,16 +25,10 @@ from sonar.syft import (
 )
 from sonar.syft.packing import Integers, largest_magnitude
 
-__all__ = ["CapsuleSecretError", "SecretKey", "Vault", "decrypt", "generate_key"]
+__all__ = ["SecretKey", "decrypt", "generate_key"]
 
 _PRIMALITY_ROUNDS: Final = 64
 """BPSW and 40 Miller-Rabin rounds: an error below 2^-80 even for adversarial numbers."""
-
-
-class CapsuleSecretError(SonarError):
-    """A secret key or a vault cannot be made or opened."""
-
-    exit_code = 8
 
 
 class SecretKey:
@@ -119,64 +107,6 @@ def decrypt(
     if largest_magnitude(values) > tensor.bound:
         raise CiphertextError(f"a value is above the tensor's bound of {tensor.bound.bit_length()} bits: refuse it")
     return values
-
-
-class Vault:
-    """Encrypts small secrets under a passphrase: Argon2id (RFC 9106), then XSalsa20-Poly1305.
-
-    A sealed secret is magic || salt || nonce and box. The passphrase is stretched once per salt (about half a second
-    and 256 MiB); a process seals under the salt that it used last, with a random 24-byte nonce each. Safe in threads.
-    """
-
-    _MAGIC: Final = b"sonar vault 1\n"
-
-    __slots__ = ("_boxes", "_lock", "_passphrase", "_salt")
-
-    def __init__(self, passphrase: str) -> None:
-        if not passphrase:
-            raise CapsuleSecretError("the passphrase is empty: set SONAR_CAPSULE_PASSPHRASE or give a passphrase file")
-        self._passphrase = passphrase.encode()
-        self._boxes: dict[bytes, SecretBox] = {}
-        self._salt: bytes | None = None
-        self._lock = Lock()
-
-    def __repr__(self) -> str:
-        return "Vault()"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Vault is not pickled or copied: give its passphrase to another one")
-
-    def seal(self, secret: bytes) -> bytes:
-        """The secret, encrypted and authenticated."""
-        salt = self._salt or secrets.token_bytes(pwhash.argon2id.SALTBYTES)
-        return self._MAGIC + salt + bytes(self._box(salt).encrypt(secret))
-
-    def open(self, sealed: bytes) -> bytes:
-        """The secret in what `seal` made; raises CapsuleSecretError for a wrong passphrase or damaged bytes."""
-        start, end = len(self._MAGIC), len(self._MAGIC) + pwhash.argon2id.SALTBYTES
-        if not sealed.startswith(self._MAGIC) or len(sealed) < end:
-            raise CapsuleSecretError(f"{len(sealed)} bytes were not sealed by a vault: restore them from a backup")
-        try:
-            return self._box(sealed[start:end]).decrypt(sealed[end:])
-        except (CryptoError, ValueError) as error:
-            raise CapsuleSecretError(
-                "a sealed secret does not open: the passphrase is wrong or the bytes are damaged"
-            ) from error
-
-    def _box(self, salt: bytes) -> SecretBox:
-        with self._lock:
-            if salt not in self._boxes:
-                self._boxes[salt] = SecretBox(
-                    pwhash.argon2id.kdf(
-                        SecretBox.KEY_SIZE,
-                        self._passphrase,
-                        salt,
-                        opslimit=pwhash.argon2id.OPSLIMIT_MODERATE,
-                        memlimit=pwhash.argon2id.MEMLIMIT_MODERATE,
-                    )
-                )
-            self._salt = salt
-            return self._boxes[salt]
 
 
 def _prime(bits: int) -> int:

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Table, and_, delete, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from capsule import _tables as t
 from capsule.errors import CapsuleHomeError
+from capsule.state import tables as t
 from sonar.chain.records import Admission, Entry
 from sonar.storage.base import Artifact
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm

@@ -12,10 +12,10 @@ import numpy as np
 
 from capsule.errors import CapsuleError
 from capsule.judge import Judged, Judgement, ValidationSet, find_copies, judge_round
-from capsule.opening import Background, Missing, Opened, Opener, Rejected
 from capsule.service import Capsule
 from capsule.state import StoredAdmission, StoredRound, Submission, Version
 from capsule.wire import RoundReply
+from capsule.worker.opening import Background, Missing, Opened, Opener, Rejected
 from sonar.chain.records import Entry, Outcome, RoundRecord, Settlement, Verdict
 from sonar.protocol.messages import sign_settlement
 from sonar.protocol.payloads import decode_validation, decode_weights, encode_weights

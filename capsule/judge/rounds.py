@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from capsule.credit import EXACT, Scores, Value, coalitions, split, values
+from capsule.judge.credit import EXACT, Scores, Value, coalitions, split, values
 from sonar.protocol.payloads import design_matrix
 from sonar.protocol.spec import Rounds, Spec
 from sonar.units import PPM, Ppm

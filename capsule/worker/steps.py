@@ -11,9 +11,9 @@ from typing import Any
 
 from capsule.policy import check_campaign
 from capsule.service import Capsule
-from capsule.settling import Settler
 from capsule.state import Submission, Version
 from capsule.wire import RoundReply
+from capsule.worker.settling import Settler
 from sonar.chain.calls import settle_round
 from sonar.chain.client import entries_head
 from sonar.chain.errors import ContractRevertError

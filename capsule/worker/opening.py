@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from capsule.judge import BigInts
+from capsule.judge.rounds import BigInts
 from capsule.secret import SecretKey, decrypt
 from capsule.state import Submission
 from sonar.chain.records import Verdict
@@ -28,7 +28,7 @@ from sonar.units import digest_of
 
 __all__ = ["Background", "Missing", "Opened", "Opener", "Rejected"]
 
-_log = logging.getLogger("capsule.opening")
+_log = logging.getLogger("capsule.worker.opening")
 _TOLD_EVERY = 5.0
 """Seconds between two lines about a gradient that takes long to decrypt."""
 

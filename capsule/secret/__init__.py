@@ -1,0 +1,10 @@
+"""All that holds secrets: Paillier secret keys, decryption, and their encryption at rest. Only the Capsule imports it.
+
+CapsuleSecretError   a secret key or vault that cannot be made or opened
+"""
+
+from capsule.secret.errors import CapsuleSecretError
+from capsule.secret.keys import SecretKey, decrypt, generate_key
+from capsule.secret.vault import Vault
+
+__all__ = ["CapsuleSecretError", "SecretKey", "Vault", "decrypt", "generate_key"]
