@@ -9,10 +9,14 @@ CapsuleError
 `capsule.secret` has its own: CapsuleSecretError, for keys and vaults that cannot be made or opened.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sonar.errors import SonarError
 
 __all__ = [
-    "CapsuleError", "CapsuleHomeError", "CapsuleRefusedError", "CapsuleReplyError",     "CapsuleUnavailableError",
+    "CapsuleError", "CapsuleHomeError", "CapsuleRefusedError", "CapsuleReplyError", "CapsuleUnavailableError",
+    "refusing",
 ]  # fmt: skip
 
 
@@ -40,3 +44,12 @@ class CapsuleRefusedError(CapsuleError):
 
 class CapsuleHomeError(CapsuleError):
     """The Capsule's own directory, database or passphrase cannot be used."""
+
+
+@contextmanager
+def refusing(code: str, *kinds: type[SonarError]) -> Iterator[None]:
+    """Turns the given errors into a refusal with this code."""
+    try:
+        yield
+    except kinds as error:
+        raise CapsuleRefusedError(code, str(error)) from error

@@ -1,75 +1,34 @@
 """What the Capsule does for those who ask: keys, admissions, deliveries, settlements. It knows no HTTP."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 from typing import Any
 
-import numpy as np
-from eth_account.signers.local import LocalAccount
-
+from capsule.admission import Admitter
 from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
-from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError
-from capsule.judge import ValidationSet, score
-from capsule.keypool import KeyPool
-from capsule.policy import Policy, check_model, check_target
-from capsule.secret import Vault, decrypt
-from capsule.state import State, StoredAdmission, Version
+from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError, refusing
+from capsule.parts import Capsule
 from capsule.wire import RoundReply
-from sonar.chain.client import SonarClient
 from sonar.chain.errors import ContractRevertError
-from sonar.chain.records import Admission, CampaignRecord, Status
+from sonar.chain.records import CampaignRecord, Status
 from sonar.errors import SonarError
-from sonar.protocol.errors import ProtocolError, SealedBoxError, SignatureError, SpecError
+from sonar.protocol.errors import SignatureError
 from sonar.protocol.messages import (
     CapsuleAnswer,
     CapsuleRequest,
     Domain,
-    hash_admission,
-    sign_admission,
     sign_answer,
     verify_request,
 )
-from sonar.protocol.payloads import MAX_VALIDATION_BYTES, decode_validation, encode_weights
-from sonar.protocol.sealing import OVERHEAD, BoxContext, Purpose, SealingKeyPair, open_box_for, seal
-from sonar.protocol.spec import MAX_SPEC_BYTES, Spec
-from sonar.storage import Artifact, ContentStore, StorageError, StoreUnavailableError
-from sonar.syft import EncryptedTensor, SyftError, WireFormatError, load_model, model_size_limit
+from sonar.protocol.sealing import BoxContext, Purpose, seal
+from sonar.storage import Artifact
 from sonar.units import Address, CampaignId
 
 __all__ = ["Capsule", "CapsuleService"]
 
 _MOST_WAITING = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Capsule:
-    """Everything that a Capsule is made of; the service and the worker share one."""
-
-    state: State
-    vault: Vault
-    attester: LocalAccount
-    sealing: SealingKeyPair
-    chain: SonarClient
-    store: ContentStore
-    keys: KeyPool
-    key_bits: int
-    policy: Policy = field(default_factory=Policy)
-    allow_insecure_small_key: bool = False
-    clock: Callable[[], float] = time.time
-
-    @property
-    def address(self) -> Address:
-        """The account that signs admissions and settlements."""
-        return Address(self.attester.address)
-
-    @property
-    def domain(self) -> Domain:
-        """The chain and contract that this Capsule works for."""
-        return Domain(self.chain.chain_id, self.chain.address)
 
 
 class CapsuleService:
@@ -82,6 +41,7 @@ class CapsuleService:
     def __init__(self, capsule: Capsule, worker_health: Callable[[], dict[str, Any]] = dict) -> None:
         self._capsule = capsule
         self._worker_health = worker_health
+        self._admitter = Admitter(capsule)
         # One at a time: a validation set may fill a quarter of a gigabyte.
         self._admitting = threading.Lock()
         # Who waits holds a thread, and the threads are few: health and settlements need some as well.
@@ -108,7 +68,7 @@ class CapsuleService:
     def authenticate(self, request: CapsuleRequest, signature: bytes, body: bytes) -> None:
         """Raises CapsuleRefusedError unless the account signed this request over this body, in time, and once."""
         now = int(self._capsule.clock())
-        with _refusing("bad_signature", SignatureError):
+        with refusing("bad_signature", SignatureError):
             verify_request(self._capsule.domain, request, signature, body, now)
         if not self._capsule.state.remember_nonce(request.account, request.nonce, request.expiry, now):
             raise CapsuleRefusedError(
@@ -136,60 +96,7 @@ class CapsuleService:
     def admit(self, account: Address, *, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
         """Admits a start model: scores it and signs its admission. The model's key is used up, whatever comes out."""
         with _place(self._admissions, "admissions"), self._admitting:
-            return self._admit(account, spec, model, validation)
-
-    def _admit(self, account: Address, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
-        capsule = self._capsule
-        # Before anything large is fetched: keys are few and cost coin, requests do not.
-        uses = capsule.state.key_uses(account)
-        if "issued" not in uses:
-            code = "key_used" if uses else "unknown_key"
-            raise CapsuleRefusedError(code, f"{account} has no key that can admit a model: ask for a new one")
-        spec_bytes = self._fetch("spec", spec, MAX_SPEC_BYTES)
-        with _refusing("bad_spec", SpecError):
-            parsed = Spec.parse(spec_bytes)
-        limit = model_size_limit(*parsed.shape, slot_width=parsed.encoding.slot_width)
-        model_bytes = self._fetch("model", model, limit)
-        with _refusing("bad_model", WireFormatError):
-            tensor = load_model(model_bytes, allow_insecure_small_key=capsule.allow_insecure_small_key)
-        key_id = tensor.key.key_id
-        self._check_key(account, tensor)
-        box = self._fetch("validation set", validation, MAX_VALIDATION_BYTES + OVERHEAD)
-
-        # From here on secrets are used, so the key is used up first: a second try would make this a decryption oracle.
-        if not capsule.state.use_up_key(key_id, account):
-            raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
-        check_model(parsed, tensor)
-        payload = self._open_validation(account, tensor, box)
-        if not capsule.state.use_up_box(validation.digest):
-            raise CapsuleRefusedError("box_used", "this sealed validation set was used already: seal it again")
-        with _refusing("bad_validation", ProtocolError):
-            examples = ValidationSet.of(parsed, *decode_validation(payload, parsed))
-        with _refusing("bad_model", SyftError):
-            weights = decrypt(capsule.keys.secret(key_id), tensor).astype(np.int64)
-        start = score(examples, weights)
-        check_target(parsed, start)
-
-        admission = Admission(
-            spec=spec.digest,
-            model=model.digest,
-            key=key_id,
-            sealing_key=capsule.sealing.public,
-            start_score=start,
-            oracle=Address(capsule.attester.address),
-            owner=account,
-            valid_until=capsule.chain.now() + capsule.policy.admission_seconds,
-        )
-        signature = sign_admission(capsule.domain, admission, capsule.attester)
-        campaign = hash_admission(capsule.domain, admission)
-        # A copy of our own: the worker needs the model's ciphertexts for as long as the campaign runs.
-        kept_model = self._keep(model_bytes)
-        self._keep(spec_bytes)
-        capsule.state.add_admission(
-            StoredAdmission(campaign, admission, signature, spec_bytes, kept_model.cid, capsule.vault.seal(payload)),
-            Version(0, start, key_id, kept_model, capsule.vault.seal(encode_weights(weights))),
-        )
-        return SignedAdmission(admission, signature)
+            return self._admitter.admit(account, spec, model, validation)
 
     def admission(self, campaign: CampaignId) -> SignedAdmission:
         """An admission that was given before."""
@@ -257,37 +164,6 @@ class CapsuleService:
             "campaigns": capsule.state.counts(),
         }
 
-    def _check_key(self, account: Address, tensor: EncryptedTensor) -> None:
-        key_id = tensor.key.key_id
-        row = self._capsule.state.key(key_id)
-        if row is None or row.owner != account:
-            raise CapsuleRefusedError(
-                "unknown_key",
-                f"the model's key {key_id.hex()} was not issued to {account}: ask for one with this account",
-            )
-        if row.use != "issued":
-            raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
-
-    def _open_validation(self, account: Address, tensor: EncryptedTensor, box: bytes) -> bytes:
-        chain = self._capsule.chain
-        expected = BoxContext(Purpose.VALIDATION, chain.chain_id, chain.address, account, tensor.key.key_id.hex())
-        with _refusing("bad_validation", SealedBoxError):
-            return open_box_for(box, self._capsule.sealing, expected)
-
-    def _fetch(self, what: str, artifact: Artifact, max_bytes: int) -> bytes:
-        try:
-            return self._capsule.store.get(artifact, max_bytes=max_bytes)
-        except StoreUnavailableError as error:
-            raise CapsuleUnavailableError(f"the Capsule's content store does not answer: {error}") from error
-        except StorageError as error:
-            raise CapsuleRefusedError("bad_artifact", f"the {what} cannot be fetched: {error}") from error
-
-    def _keep(self, data: bytes) -> Artifact:
-        try:
-            return self._capsule.store.put(data)
-        except StorageError as error:
-            raise CapsuleUnavailableError(f"the Capsule's content store does not answer: {error}") from error
-
     def _campaign(self, campaign: CampaignId) -> CampaignRecord:
         try:
             return self._capsule.chain.campaign(campaign)
@@ -310,12 +186,3 @@ def _place(places: threading.Semaphore, what: str) -> Iterator[None]:
         yield
     finally:
         places.release()
-
-
-@contextmanager
-def _refusing(code: str, *kinds: type[SonarError]) -> Iterator[None]:
-    """Turns the given errors into a refusal with this code."""
-    try:
-        yield
-    except kinds as error:
-        raise CapsuleRefusedError(code, str(error)) from error

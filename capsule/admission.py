@@ -1,0 +1,114 @@
+"""Admitting a start model: fetched, opened, decrypted and scored once, under a key that is used up by it."""
+
+import numpy as np
+
+from capsule.answers import SignedAdmission
+from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError, refusing
+from capsule.judge import ValidationSet, score
+from capsule.parts import Capsule
+from capsule.policy import check_model, check_target
+from capsule.secret import decrypt
+from capsule.state import StoredAdmission, Version
+from sonar.chain.records import Admission
+from sonar.protocol.errors import ProtocolError, SealedBoxError, SpecError
+from sonar.protocol.messages import hash_admission, sign_admission
+from sonar.protocol.payloads import MAX_VALIDATION_BYTES, decode_validation, encode_weights
+from sonar.protocol.sealing import OVERHEAD, BoxContext, Purpose, open_box_for
+from sonar.protocol.spec import MAX_SPEC_BYTES, Spec
+from sonar.storage import Artifact, StorageError, StoreUnavailableError
+from sonar.syft import EncryptedTensor, SyftError, WireFormatError, load_model, model_size_limit
+from sonar.units import Address
+
+__all__ = ["Admitter"]
+
+
+class Admitter:
+    """Admits start models, each with a key that the Capsule issued to its account. Safe in threads."""
+
+    def __init__(self, capsule: Capsule) -> None:
+        self._capsule = capsule
+
+    def admit(self, account: Address, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
+        """The signed admission; raises CapsuleRefusedError with a stable code, or CapsuleUnavailableError."""
+        capsule = self._capsule
+        # Before anything large is fetched: keys are few and cost coin, requests do not.
+        uses = capsule.state.key_uses(account)
+        if "issued" not in uses:
+            code = "key_used" if uses else "unknown_key"
+            raise CapsuleRefusedError(code, f"{account} has no key that can admit a model: ask for a new one")
+        spec_bytes = self._fetch("spec", spec, MAX_SPEC_BYTES)
+        with refusing("bad_spec", SpecError):
+            parsed = Spec.parse(spec_bytes)
+        limit = model_size_limit(*parsed.shape, slot_width=parsed.encoding.slot_width)
+        model_bytes = self._fetch("model", model, limit)
+        with refusing("bad_model", WireFormatError):
+            tensor = load_model(model_bytes, allow_insecure_small_key=capsule.allow_insecure_small_key)
+        key_id = tensor.key.key_id
+        self._check_key(account, tensor)
+        box = self._fetch("validation set", validation, MAX_VALIDATION_BYTES + OVERHEAD)
+
+        # From here on secrets are used, so the key is used up first: a second try would make this a decryption oracle.
+        if not capsule.state.use_up_key(key_id, account):
+            raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
+        check_model(parsed, tensor)
+        payload = self._open_validation(account, tensor, box)
+        if not capsule.state.use_up_box(validation.digest):
+            raise CapsuleRefusedError("box_used", "this sealed validation set was used already: seal it again")
+        with refusing("bad_validation", ProtocolError):
+            examples = ValidationSet.of(parsed, *decode_validation(payload, parsed))
+        with refusing("bad_model", SyftError):
+            weights = decrypt(capsule.keys.secret(key_id), tensor).astype(np.int64)
+        start = score(examples, weights)
+        check_target(parsed, start)
+
+        admission = Admission(
+            spec=spec.digest,
+            model=model.digest,
+            key=key_id,
+            sealing_key=capsule.sealing.public,
+            start_score=start,
+            oracle=Address(capsule.attester.address),
+            owner=account,
+            valid_until=capsule.chain.now() + capsule.policy.admission_seconds,
+        )
+        signature = sign_admission(capsule.domain, admission, capsule.attester)
+        campaign = hash_admission(capsule.domain, admission)
+        # A copy of our own: the worker needs the model's ciphertexts for as long as the campaign runs.
+        kept_model = self._keep(model_bytes)
+        self._keep(spec_bytes)
+        capsule.state.add_admission(
+            StoredAdmission(campaign, admission, signature, spec_bytes, kept_model.cid, capsule.vault.seal(payload)),
+            Version(0, start, key_id, kept_model, capsule.vault.seal(encode_weights(weights))),
+        )
+        return SignedAdmission(admission, signature)
+
+    def _check_key(self, account: Address, tensor: EncryptedTensor) -> None:
+        key_id = tensor.key.key_id
+        row = self._capsule.state.key(key_id)
+        if row is None or row.owner != account:
+            raise CapsuleRefusedError(
+                "unknown_key",
+                f"the model's key {key_id.hex()} was not issued to {account}: ask for one with this account",
+            )
+        if row.use != "issued":
+            raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
+
+    def _open_validation(self, account: Address, tensor: EncryptedTensor, box: bytes) -> bytes:
+        chain = self._capsule.chain
+        expected = BoxContext(Purpose.VALIDATION, chain.chain_id, chain.address, account, tensor.key.key_id.hex())
+        with refusing("bad_validation", SealedBoxError):
+            return open_box_for(box, self._capsule.sealing, expected)
+
+    def _fetch(self, what: str, artifact: Artifact, max_bytes: int) -> bytes:
+        try:
+            return self._capsule.store.get(artifact, max_bytes=max_bytes)
+        except StoreUnavailableError as error:
+            raise CapsuleUnavailableError(f"the Capsule's content store does not answer: {error}") from error
+        except StorageError as error:
+            raise CapsuleRefusedError("bad_artifact", f"the {what} cannot be fetched: {error}") from error
+
+    def _keep(self, data: bytes) -> Artifact:
+        try:
+            return self._capsule.store.put(data)
+        except StorageError as error:
+            raise CapsuleUnavailableError(f"the Capsule's content store does not answer: {error}") from error
