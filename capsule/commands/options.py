@@ -1,0 +1,54 @@
+"""What the commands share: their options, the passphrase, and how facts are printed."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sonar.cli_support import echo_json
+
+__all__ = ["as_json", "home", "network", "passphrase", "read_passphrase", "show"]
+
+_PATH = click.Path(path_type=Path)
+
+home = click.option("--home", type=_PATH, help="The Capsule's directory. [SONAR_CAPSULE_HOME, ~/.sonar/capsule]")
+passphrase = click.option(
+    "--passphrase-file",
+    type=_PATH,
+    help="A file that starts with the passphrase. [SONAR_CAPSULE_PASSPHRASE, or asked]",
+)
+network = click.option("--network", type=_PATH, help="The network file. [SONAR_NETWORK, ~/.sonar/network.json]")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Prints facts by name: as JSON, or a line each."""
+    if as_json:
+        echo_json(facts)
+        return
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        click.echo(f"{name.replace('_', ' '):<{width}}  {value}")
+
+
+def read_passphrase(file: Path | None, *, confirm: bool = False) -> str:
+    """The Capsule's passphrase: from the file, the environment, or asked; raises ConfigError where there is none."""
+    from sonar.errors import ConfigError
+
+    if file is not None:
+        try:
+            words = file.read_text().partition("\n")[0]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the passphrase file {file} cannot be read: {error}") from error
+    elif (given := os.environ.get("SONAR_CAPSULE_PASSPHRASE")) is not None:
+        words = given
+    elif sys.stdin.isatty():
+        words = click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
+    else:
+        raise ConfigError("the Capsule needs its passphrase: set SONAR_CAPSULE_PASSPHRASE or give --passphrase-file")
+    if not words:
+        raise ConfigError("the passphrase is empty: give one")
+    return words
