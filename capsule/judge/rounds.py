@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from capsule.judge.credit import EXACT, Scores, Value, coalitions, split, values
+from sonar.chain.records import Verdict
 from sonar.protocol.payloads import design_matrix
 from sonar.protocol.spec import Rounds, Spec
 from sonar.units import PPM, Ppm
@@ -68,12 +69,17 @@ class ValidationSet:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The result for one gradient: its integer a_i and its share in ppm (0 unless kept), and why in one sentence."""
+    """The result for one gradient: its verdict (Kept, LeftOut or Copy), why, its a_i and share (0 unless kept)."""
 
-    kept: bool
+    verdict: Verdict
     weight: int
     share: Ppm
     reason: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether the gradient is in the next model, and paid."""
+        return self.verdict is Verdict.KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,7 @@ def judge_round(
 ) -> Judgement:
     """The verdict on a round's valid gradients, each (features + 1, classes) at the spec's gradient scale.
 
+    Whoever repeats the direction of an earlier gradient is a copy, and takes no further part.
     Candidates are gradients whose Shapley value is above the noise. All sets of at least `min_mines` candidates are
     tried at all steps. Those that raise the score by `min_gain`, and are not worse than the best of them by more than
     the noise of the paired difference, are equally good; of these the largest is kept, then the one with the best
@@ -138,7 +145,8 @@ def judge_round(
     smallest share of a round falls from 17% to 13% on digits.) The rise is split by the values of the kept. `seed`
     decides the orders of large rounds.
     """
-    usable = [i for i, gradient in enumerate(gradients) if _usable(spec, weights, gradient)]
+    copies = find_copies(gradients)
+    usable = [i for i, gradient in enumerate(gradients) if i not in copies and _usable(spec, weights, gradient)]
     pushes = {i: _push(spec, validation, gradients[i]) for i in usable}
     correct = _Correct(validation, validation.scores(weights).astype(np.float64))
     worth = dict(zip(usable, values(list(pushes.values()), correct, seed), strict=True))
@@ -147,14 +155,15 @@ def judge_round(
     chosen = _first_valid(spec, validation, weights, current, gradients, options)
     if chosen is None:
         why = f"the round does not raise the score by {_percent(spec.rounds.min_gain)}, so the model stays"
-        return Judgement(current, 0, None, tuple(_left_out(worth.get(i), spec, why) for i in range(len(gradients))))
+        left_out = (_left_out(i, copies, worth, spec, why) for i in range(len(gradients)))
+        return Judgement(current, 0, None, tuple(left_out))
     kept, multiplier, new_score, new_weights = chosen
     shares = dict(zip(kept, split([worth[i].total for i in kept]), strict=True))
     why = "the best set of this round does better without it"
     results = tuple(
-        Judged(True, multiplier, shares[i], f"kept: {_worth(worth[i])}")
+        Judged(Verdict.KEPT, multiplier, shares[i], f"kept: {_worth(worth[i])}")
         if i in shares
-        else _left_out(worth.get(i), spec, why)
+        else _left_out(i, copies, worth, spec, why)
         for i in range(len(gradients))
     )
     return Judgement(new_score, spec.encoding.step_bits, new_weights, results)
@@ -295,14 +304,17 @@ def _ppm(right: int, validation: ValidationSet) -> Ppm:
     return Ppm(right * PPM // len(validation.labels))
 
 
-def _left_out(value: Value | None, spec: Spec, why: str) -> Judged:
+def _left_out(index: int, copies: dict[int, int], worth: dict[int, Value], spec: Spec, why: str) -> Judged:
+    if index in copies:
+        return Judged(Verdict.COPY, 0, Ppm(0), "copy: the same direction as an earlier gradient of this round")
+    value = worth.get(index)
     if value is None:
         reason = "left out: it would push the model beyond the spec's weight bound"
     elif not value.above_noise(spec.rounds.noise):
         reason = f"left out: {_worth(value)}, which is not above {spec.rounds.noise:g} standard errors"
     else:
         reason = f"left out: {_worth(value)}, but {why}"
-    return Judged(False, 0, Ppm(0), reason)
+    return Judged(Verdict.LEFT_OUT, 0, Ppm(0), reason)
 
 
 def _worth(value: Value) -> str:

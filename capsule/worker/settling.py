@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from capsule.errors import CapsuleError
-from capsule.judge import Judged, Judgement, ValidationSet, find_copies, judge_round
+from capsule.judge import Judged, Judgement, ValidationSet, judge_round
 from capsule.service import Capsule
 from capsule.state import StoredAdmission, StoredRound, Submission, Version
 from capsule.wire import RoundReply
@@ -103,11 +103,8 @@ class Settler:
         elif closed and self._given_up(place):
             self._opened[place] = Rejected(Verdict.UNAVAILABLE, f"unavailable: {result.reason}")
 
-    def settle(
-        self, version: Version, round_: RoundRecord, submissions: list[Submission], results: list[Result]
-    ) -> None:
+    def settle(self, version: Version, round_: RoundRecord, results: list[Result]) -> None:
         """Judges the round, and stores its signed settlement together with what must be published later."""
-        results = _without_copies(submissions, results)
         valid = [index for index, result in enumerate(results) if isinstance(result, Opened)]
         weights = decode_weights(self._capsule.vault.open(version.weights), self.spec)
         gradients = [result.values for result in results if isinstance(result, Opened)]
@@ -208,22 +205,11 @@ class Settler:
         )
 
 
-def _without_copies(submissions: list[Submission], results: list[Result]) -> list[Result]:
-    """The results with every repetition of an earlier account's direction turned into a copy."""
-    valid = [index for index, result in enumerate(results) if isinstance(result, Opened)]
-    copies = find_copies([result.values for result in results if isinstance(result, Opened)])
-    found = list(results)
-    for copy, original in copies.items():
-        mine = submissions[valid[original]].entry.mine
-        found[valid[copy]] = Rejected(Verdict.COPY, f"copy: the same direction as the gradient of {mine} before it")
-    return found
-
-
 def _outcome(result: Result, judged: Judged | None) -> Outcome:
     if isinstance(result, Rejected) or judged is None:
         verdict = result.verdict if isinstance(result, Rejected) else Verdict.LEFT_OUT
         return Outcome(verdict, 0, Ppm(0))
-    return Outcome(Verdict.KEPT if judged.kept else Verdict.LEFT_OUT, judged.weight, judged.share)
+    return Outcome(judged.verdict, judged.weight, judged.share)
 
 
 def _reason(result: Result, judged: Judged | None) -> str:

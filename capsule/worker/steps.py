@@ -178,7 +178,7 @@ class Worker:
         results = settler.open_round(version, submissions, closed=closed)
         if not closed or results is None:
             return False
-        settler.settle(version, round_, submissions, results)
+        settler.settle(version, round_, results)
         return True
 
     def _settler(self, record: CampaignRecord) -> Settler | None:
