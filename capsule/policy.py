@@ -7,7 +7,7 @@ from sonar.chain.records import CampaignRecord
 from sonar.protocol.errors import SpecError
 from sonar.protocol.spec import Spec
 from sonar.syft import EncryptedTensor
-from sonar.units import Address, Ppm, format_ppm
+from sonar.units import Address, Ppm, Wei, format_ppm
 
 __all__ = ["Policy", "check_campaign", "check_model", "check_target"]
 
@@ -19,6 +19,10 @@ class Policy:
     `admission_seconds` is how long an admission can be used. Keys cost seconds of work each, so one account gets at
     most `keys_per_hour`, and only if it holds some native coin (`require_funds`), which its campaign needs anyway.
     A gradient that cannot be fetched for `fetch_seconds` after its round's closing is unavailable.
+
+    `confirmations` is how many blocks must follow one before it is believed (None: what suits the chain). A transaction
+    that is in no block after `replace_seconds` is sent again at a higher fee, never above `highest_fee` wei per gas.
+    So many `campaigns_at_once` are served side by side.
     """
 
     admission_seconds: int = 3600
@@ -26,6 +30,10 @@ class Policy:
     require_funds: bool = True
     fetch_seconds: float = 60
     spare_keys: int = 4
+    confirmations: int | None = None
+    highest_fee: Wei = Wei(500 * 10**9)
+    replace_seconds: float = 90
+    campaigns_at_once: int = 4
 
 
 def check_model(spec: Spec, model: EncryptedTensor) -> None:
