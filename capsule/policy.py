@@ -11,29 +11,42 @@ from sonar.units import Address, Ppm, Wei, format_ppm
 
 __all__ = ["Policy", "check_campaign", "check_model", "check_target"]
 
+_HIGHEST_FEE = Wei(500 * 10**9)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The Capsule's own limits; durations in seconds.
+    """The Capsule's own limits; durations in seconds, memory in bytes. `capsule.config` makes one of the settings.
 
-    `admission_seconds` is how long an admission can be used. Keys cost seconds of work each, so one account gets at
-    most `keys_per_hour`, and only if it holds some native coin (`require_funds`), which its campaign needs anyway.
+    `admission_seconds` is how long an admission can be used. Keys cost seconds of work each and each admits a model,
+    which tells its score: so one account gets at most `keys_per_hour`, and only if it holds some native coin
+    (`require_funds`), which its campaign needs anyway. `spare_keys` are kept ready.
+
     A gradient that cannot be fetched for `fetch_seconds` after its round's closing is unavailable.
 
-    `confirmations` is how many blocks must follow one before it is believed (None: what suits the chain). A transaction
-    that is in no block after `replace_seconds` is sent again at a higher fee, never above `highest_fee` wei per gas.
-    So many `campaigns_at_once` are served side by side.
+    An event counts once it is `confirmations` blocks deep; None leaves that to the chain's kind. A transaction that is
+    not mined within `replace_seconds` is sent again with higher fees, up to `highest_fee` (wei for a unit of gas).
+
+    Artifacts are opened and judged in `judge_processes` (0: one a core) of `judge_memory` bytes each at most; a job
+    that takes longer than `judge_seconds` is ended.
+
+    Round keys, validation sets and weights are deleted `retention_seconds` after the delivery, and
+    `abandoned_seconds` after the end of a campaign whose model nobody fetched.
     """
 
     admission_seconds: int = 3600
     keys_per_hour: int = 16
     require_funds: bool = True
-    fetch_seconds: float = 60
     spare_keys: int = 4
+    fetch_seconds: float = 60
     confirmations: int | None = None
-    highest_fee: Wei = Wei(500 * 10**9)
-    replace_seconds: float = 90
-    campaigns_at_once: int = 4
+    replace_seconds: float = 60
+    highest_fee: Wei = _HIGHEST_FEE
+    judge_processes: int = 0
+    judge_memory: int = 4 << 30
+    judge_seconds: float = 600
+    retention_seconds: float = 30 * 86_400
+    abandoned_seconds: float = 365 * 86_400
 
 
 def check_model(spec: Spec, model: EncryptedTensor) -> None:
