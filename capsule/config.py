@@ -94,10 +94,12 @@ class Settings(BaseModel):
     """How long a gradient of a closed round may be missing before it is unavailable."""
     confirmations: Annotated[int, Field(ge=0, le=1000)] | None = None
     """How many blocks an event must be deep before it counts; by default what suits the chain."""
-    replace_seconds: Seconds = 60.0
+    replace_seconds: Seconds = 90.0
     """How long a transaction may wait before it is sent again with higher fees."""
     highest_fee_gwei: Annotated[int, Field(ge=1, le=1_000_000)] = 500
     """The most to pay for a unit of gas; above it settlements wait."""
+    campaigns_at_once: Annotated[int, Field(ge=1, le=256)] = 4
+    """How many campaigns are served side by side."""
     judge_processes: Annotated[int, Field(ge=0, le=256)] = 0
     """How many processes open and judge gradients; 0: one a core."""
     judge_memory_mib: Annotated[int, Field(ge=256, le=1 << 20)] = 4096
@@ -152,6 +154,7 @@ class Settings(BaseModel):
             confirmations=self.confirmations,
             replace_seconds=self.replace_seconds,
             highest_fee=Wei(self.highest_fee_gwei * _GWEI),
+            campaigns_at_once=self.campaigns_at_once,
             judge_processes=self.judge_processes,
             judge_memory=self.judge_memory_mib << 20,
             judge_seconds=self.judge_seconds,

@@ -26,6 +26,7 @@ class Policy:
 
     An event counts once it is `confirmations` blocks deep; None leaves that to the chain's kind. A transaction that is
     not mined within `replace_seconds` is sent again with higher fees, up to `highest_fee` (wei for a unit of gas).
+    So many `campaigns_at_once` are served side by side.
 
     Artifacts are opened and judged in `judge_processes` (0: one a core) of `judge_memory` bytes each at most; a job
     that takes longer than `judge_seconds` is ended.
@@ -40,8 +41,9 @@ class Policy:
     spare_keys: int = 4
     fetch_seconds: float = 60
     confirmations: int | None = None
-    replace_seconds: float = 60
+    replace_seconds: float = 90
     highest_fee: Wei = _HIGHEST_FEE
+    campaigns_at_once: int = 4
     judge_processes: int = 0
     judge_memory: int = 4 << 30
     judge_seconds: float = 600
