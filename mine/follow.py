@@ -3,7 +3,8 @@
 from mine.ledger import Ledger
 from mine.records import KnownCampaign
 from sonar.chain.client import SonarClient
-from sonar.chain.events import Event, EventCursor
+from sonar.chain.cursor import EventCursor
+from sonar.chain.events import Event
 from sonar.chain.lookups import block_hash
 from sonar.errors import ConfigError
 from sonar.units import Address

@@ -23,8 +23,9 @@ from mine.records import KnownCampaign, State, Submission, hexed
 from mine.trainer import Gradient, max_model_bytes, train
 from sonar.chain.calls import expire_round
 from sonar.chain.client import SonarClient, entries_head
+from sonar.chain.cursor import campaign_events
 from sonar.chain.errors import ChainError, ContractRevertError
-from sonar.chain.events import Event, GradientSubmitted, campaign_events
+from sonar.chain.events import Event, GradientSubmitted
 from sonar.chain.records import CampaignRecord, Entry
 from sonar.config import Network
 from sonar.protocol.spec import Spec

@@ -10,7 +10,8 @@ from pysonar._inputs import address, wei
 from pysonar.errors import NotOverError, NotOwnerError, TermsError, UnknownCampaignError
 from pysonar.history import Gradient, History, Payout, Round, RoundState
 from sonar.chain import calls
-from sonar.chain.events import BountyRaised, CampaignClosed, CampaignCreated, EventCursor
+from sonar.chain.cursor import EventCursor
+from sonar.chain.events import BountyRaised, CampaignClosed, CampaignCreated
 from sonar.chain.records import NATIVE, CampaignRecord, Entry, RoundRecord, Status
 from sonar.chain.token import ensure_allowance
 from sonar.protocol.payloads import decode_weights

@@ -19,7 +19,8 @@ from pysonar.escrow import Escrows, is_on_chain
 from pysonar.models import LinearClassifier
 from sonar.chain import calls
 from sonar.chain.client import SonarClient
-from sonar.chain.events import CampaignCreated, CampaignTransferred, EventCursor, Withdrawn
+from sonar.chain.cursor import EventCursor
+from sonar.chain.events import CampaignCreated, CampaignTransferred, Withdrawn
 from sonar.chain.records import NATIVE
 from sonar.config import Network, home
 from sonar.errors import ConfigError

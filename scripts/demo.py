@@ -22,7 +22,8 @@ from rich.console import Console
 
 from sonar import devnet
 from sonar.chain.client import SonarClient
-from sonar.chain.events import CampaignCreated, Event, EventCursor, GradientSubmitted, RoundSettled
+from sonar.chain.cursor import EventCursor
+from sonar.chain.events import CampaignCreated, Event, GradientSubmitted, RoundSettled
 from sonar.chain.records import Status
 from sonar.devnet_services import CHAINS, default_chain, default_store
 from sonar.errors import SonarError

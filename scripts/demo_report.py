@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sonar.chain.client import SonarClient
-from sonar.chain.events import CampaignClosed, EventCursor, GradientJudged, RoundSettled
+from sonar.chain.cursor import EventCursor
+from sonar.chain.events import CampaignClosed, GradientJudged, RoundSettled
 from sonar.chain.records import CampaignRecord, Verdict
 from sonar.units import PPM, CampaignId, format_ether, format_ppm
 

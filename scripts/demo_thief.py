@@ -10,8 +10,9 @@ from pathlib import Path
 
 from sonar.chain import calls
 from sonar.chain.client import SonarClient
+from sonar.chain.cursor import EventCursor
 from sonar.chain.errors import ChainError
-from sonar.chain.events import EventCursor, GradientSubmitted
+from sonar.chain.events import GradientSubmitted
 from sonar.chain.records import Status
 from sonar.config import Network
 from sonar.units import CampaignId

@@ -4,12 +4,12 @@ from collections import Counter
 from typing import Any
 
 from sonar.chain.client import SonarClient
+from sonar.chain.cursor import EventCursor
 from sonar.chain.events import (
     BountyRaised,
     CampaignCreated,
     CampaignTransferred,
     CampaignTransferStarted,
-    EventCursor,
     GradientJudged,
     GradientSubmitted,
     RoundSettled,

@@ -16,13 +16,13 @@ from capsule.wire import RoundReply
 from capsule.worker.settling import Settler
 from sonar.chain.calls import settle_round
 from sonar.chain.client import entries_head
+from sonar.chain.cursor import EventCursor
 from sonar.chain.errors import ContractRevertError
 from sonar.chain.events import (
     CampaignClosed,
     CampaignCreated,
     CampaignFinished,
     Event,
-    EventCursor,
     GradientSubmitted,
     RoundExpired,
     RoundSettled,

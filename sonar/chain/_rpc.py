@@ -1,4 +1,4 @@
-"""The JSON-RPC connection: one place where web3's and requests' exceptions become Sonar's, and where gas is priced."""
+"""The JSON-RPC connection: one place where web3's and requests' exceptions become Sonar's."""
 
 import sys
 import time
@@ -33,9 +33,13 @@ from sonar.chain.errors import (
     TransactionTimeoutError,
     UnfundedAccountError,
 )
+from sonar.chain.fees import FeeMarket, Fees
 from sonar.units import Wei, format_ether
 
-__all__ = ["SignedTransaction", "await_receipt", "connect_web3", "find_receipt", "rpc", "send_raw", "sign_transaction"]
+__all__ = [
+    "SignedTransaction", "await_receipt", "connect_web3", "find_receipt", "is_known", "rpc", "send_raw",
+    "sign_transaction",
+]  # fmt: skip
 
 # Importing eth_account raises the limit to 100,000 for the whole process, where nested JSON from a node overflows the
 # stack and kills it.
@@ -99,11 +103,17 @@ def rpc(web3: Web3) -> Iterator[None]:
 
 
 def sign_transaction(
-    web3: Web3, account: LocalAccount, call: Mapping[str, Any], nonce: int, chain_id: int | None = None
+    web3: Web3,
+    account: LocalAccount,
+    call: Mapping[str, Any],
+    nonce: int,
+    chain_id: int | None = None,
+    fees: Fees | None = None,
 ) -> SignedTransaction:
     """Estimates, prices and signs a transaction of {to, data, value}; a call that would revert raises here.
 
-    It is for the chain `chain_id`, so that a node cannot have one signed for another; None takes the node's word.
+    It is for the chain `chain_id`, so that a node cannot have one signed for another; None takes the node's word. It
+    offers `fees` per gas (None: what is usual now).
 
     Raises UnfundedAccountError if the balance does not cover the value and the gas at the price offered.
     """
@@ -111,15 +121,17 @@ def sign_transaction(
     with rpc(web3):
         block = web3.eth.get_block("latest")
         balance = web3.eth.get_balance(account.address)
-        price = _price(web3, block)
-        highest = price.get("maxFeePerGas") or price["gasPrice"]
+        offered = fees or FeeMarket.read(web3, block).usual
+        highest = offered.highest
         _require_funds(account, balance, value, _TRANSFER_GAS * highest)
         estimate = web3.eth.estimate_gas(cast(TxParams, {**call, "from": account.address}))
         # What it costs may change until it is mined, e.g. when another gradient enters the round first.
         gas = min(estimate * 5 // 4 + 25_000, block["gasLimit"])
         _require_funds(account, balance, value, gas * highest)
         chain_id = chain_id or web3.eth.chain_id
-    signed = account.sign_transaction({**call, **price, "gas": gas, "nonce": nonce, "chainId": chain_id})
+    signed = account.sign_transaction(
+        {**call, **offered.to_transaction(), "gas": gas, "nonce": nonce, "chainId": chain_id}
+    )
     return SignedTransaction(bytes(signed.raw_transaction), bytes(signed.hash), nonce)
 
 
@@ -129,13 +141,13 @@ def send_raw(web3: Web3, signed: SignedTransaction) -> None:
     The look-up comes first because some nodes (Ganache 7) run a repeated transaction again. Raises
     TransactionFailedError if another transaction took its nonce or the node refuses it.
     """
-    if _is_known(web3, signed.hash):
+    if is_known(web3, signed.hash):
         return
     sender = Account.recover_transaction(signed.raw)
     with rpc(web3):
         used = web3.eth.get_transaction_count(sender)
     if used > signed.nonce:
-        if _is_known(web3, signed.hash):
+        if is_known(web3, signed.hash):
             return
         raise TransactionFailedError(
             f"transaction 0x{signed.hash.hex()} can no longer be mined: {sender} used its nonce {signed.nonce} for "
@@ -145,7 +157,7 @@ def send_raw(web3: Web3, signed: SignedTransaction) -> None:
         with rpc(web3):
             web3.eth.send_raw_transaction(signed.raw)
     except TransactionFailedError as error:
-        if _is_known(web3, signed.hash):
+        if is_known(web3, signed.hash):
             return  # known by now, or mined and reverted: the receipt tells how it ended
         if "insufficient funds" in str(error).lower():
             raise UnfundedAccountError(f"account {sender} cannot pay for its transaction: fund it ({error})") from error
@@ -177,22 +189,14 @@ def await_receipt(look: Callable[[], _T | None], transaction: bytes, timeout: fl
     return found
 
 
-def _is_known(web3: Web3, transaction: bytes) -> bool:
+def is_known(web3: Web3, transaction: bytes) -> bool:
+    """Whether the node has the transaction, mined or waiting."""
     with rpc(web3):
         try:
             web3.eth.get_transaction(HexBytes(transaction))
         except TransactionNotFound:
             return False
     return True
-
-
-def _price(web3: Web3, block: Mapping[str, Any]) -> dict[str, int]:
-    """EIP-1559 fees where the chain has a base fee (twice the present one, so it may double six times), else legacy."""
-    base = block.get("baseFeePerGas")
-    if base is None:
-        return {"gasPrice": web3.eth.gas_price}
-    tip = web3.eth.max_priority_fee
-    return {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
 
 
 def _require_funds(account: LocalAccount, balance: Wei | int, value: int, gas: int) -> None:

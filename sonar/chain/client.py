@@ -7,6 +7,7 @@ from typing import Any, Self, cast
 
 from eth_abi import abi as codec
 from eth_account.signers.local import LocalAccount
+from eth_typing import BlockNumber
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from web3 import Web3
@@ -19,6 +20,7 @@ from sonar.chain._rpc import (
     await_receipt,
     connect_web3,
     find_receipt,
+    is_known,
     rpc,
     send_raw,
     sign_transaction,
@@ -26,6 +28,7 @@ from sonar.chain._rpc import (
 from sonar.chain.calls import Call, EncodedCall
 from sonar.chain.errors import ChainError, ContractRevertError, WrongChainError
 from sonar.chain.events import Event, decode_log
+from sonar.chain.fees import FeeMarket, Fees
 from sonar.chain.records import NATIVE, CampaignRecord, Entry, PayoutBase, RoundRecord, Status, Terms
 from sonar.config import Network
 from sonar.units import Address, CampaignId, Ppm, Wei, address_of
@@ -42,6 +45,7 @@ class Receipt:
     gas_used: int
     succeeded: bool
     events: tuple[Event, ...]
+    gas_price: Wei
 
 
 class SonarClient:
@@ -110,9 +114,12 @@ class SonarClient:
 
     # ---- the contract's views
 
-    def campaign(self, campaign: CampaignId) -> CampaignRecord:
-        """The campaign's terms and state; raises ContractRevertError (Sonar_CampaignUnknown) for another id."""
-        got = self._view("getCampaign", campaign)
+    def campaign(self, campaign: CampaignId, *, block: int | None = None) -> CampaignRecord:
+        """The campaign's terms and state after `block` (None: the latest).
+
+        Raises ContractRevertError (Sonar_CampaignUnknown) for another id.
+        """
+        got = self._view("getCampaign", campaign, block=block)
         with rpc(self.web3):  # a state that the contract does not have
             terms = _terms(got["terms"])
             return CampaignRecord(
@@ -128,9 +135,9 @@ class SonarClient:
                 Wei(got["paid"]),
             )
 
-    def round(self, campaign: CampaignId) -> RoundRecord:
-        """The campaign's present round."""
-        got = self._view("getRound", campaign)
+    def round(self, campaign: CampaignId, *, block: int | None = None) -> RoundRecord:
+        """The campaign's round after `block` (None: the latest)."""
+        got = self._view("getRound", campaign, block=block)
         return RoundRecord(
             got["number"],
             got["settled"],
@@ -191,13 +198,20 @@ class SonarClient:
             raise ChainError(f"the contract's {call.function} does not take {given}: check each value") from error
         return EncodedCall(self.address, bytes.fromhex(data.removeprefix("0x")), call.value)
 
-    def sign(self, call: Call | EncodedCall, *, nonce: int | None = None) -> SignedTransaction:
-        """Signs a call without sending it.
+    def fee_market(self) -> FeeMarket:
+        """What the chain asks per gas now."""
+        with rpc(self.web3):
+            return FeeMarket.read(self.web3, self.web3.eth.get_block("latest"))
+
+    def sign(
+        self, call: Call | EncodedCall, *, nonce: int | None = None, fees: Fees | None = None
+    ) -> SignedTransaction:
+        """Signs a call without sending it, at `fees` per gas (None: what is usual now).
 
         Raises ContractRevertError if it would revert now, UnfundedAccountError if the account cannot pay for it.
         """
         number = self.next_nonce() if nonce is None else nonce
-        return sign_transaction(self.web3, self.signer, self._transaction(call), number, self.chain_id)
+        return sign_transaction(self.web3, self.signer, self._transaction(call), number, self.chain_id, fees)
 
     def send(self, signed: SignedTransaction) -> None:
         """Sends a signed transaction; one that the chain knows already is left alone.
@@ -205,6 +219,10 @@ class SonarClient:
         Raises TransactionFailedError if it can never be mined any more (its nonce was used) or the node refuses it.
         """
         send_raw(self.web3, signed)
+
+    def knows(self, transaction: bytes) -> bool:
+        """Whether the node has the transaction, mined or waiting to be."""
+        return is_known(self.web3, transaction)
 
     def receipt(self, transaction: bytes) -> Receipt | None:
         """The receipt of a mined transaction, or None while there is none."""
@@ -229,10 +247,12 @@ class SonarClient:
         encoded = self.encode(call) if isinstance(call, Call) else call
         return {"to": encoded.to, "data": "0x" + encoded.data.hex(), "value": encoded.value}
 
-    def _view(self, function: str, *arguments: Any) -> Any:
+    def _view(self, function: str, *arguments: Any, block: int | None = None) -> Any:
         with rpc(self.web3):
             try:
-                got = self._contract.functions[function](*arguments).call()
+                got = self._contract.functions[function](*arguments).call(
+                    block_identifier="latest" if block is None else BlockNumber(block)
+                )
             except BadFunctionCallOutput as error:
                 raise WrongChainError(
                     f"what is at {self.address} on chain {self.chain_id} does not answer {function} like Sonar's "
@@ -250,6 +270,7 @@ class SonarClient:
             int(found["gasUsed"]),
             found["status"] == 1,
             tuple(event for log in logs if (event := decode_log(log)) is not None),
+            Wei(int(found.get("effectiveGasPrice", 0))),
         )
 
     def _reason(self, call: Call | EncodedCall, receipt: Receipt) -> ContractRevertError:

@@ -4,6 +4,7 @@
     |-- RpcUnavailableError            nothing answers at the RPC address, or what answers is not an Ethereum node
     |-- WrongChainError                another chain, or no (or another) contract at the address
     |-- UnfundedAccountError           the account cannot pay the value and the gas
+    |-- FeeLimitError                  the chain asks for more per gas than the caller wants to pay
     |-- TransactionTimeoutError        sent, but not in a block yet
     `-- TransactionFailedError         refused or reverted
         `-- ContractRevertError        reverted by the contract, with its decoded reason
@@ -20,8 +21,8 @@ from sonar.errors import SonarError
 from sonar.units import format_ppm
 
 __all__ = [
-    "ChainError", "ContractRevertError", "RpcUnavailableError", "TransactionFailedError", "TransactionTimeoutError",
-    "UnfundedAccountError", "WrongChainError",
+    "ChainError", "ContractRevertError", "FeeLimitError", "RpcUnavailableError", "TransactionFailedError",
+    "TransactionTimeoutError", "UnfundedAccountError", "WrongChainError",
 ]  # fmt: skip
 
 
@@ -41,6 +42,10 @@ class WrongChainError(ChainError):
 
 class UnfundedAccountError(ChainError):
     """The account cannot pay for the transaction."""
+
+
+class FeeLimitError(ChainError):
+    """The chain asks for more per gas than the caller's limit allows; it may ask for less later."""
 
 
 class TransactionTimeoutError(ChainError):

@@ -1,4 +1,4 @@
-"""The contract's events as frozen values, and a cursor that reads them in order and can be resumed.
+"""The contract's events as frozen values.
 
 Strings in events are written by strangers: a CID that is too long or not printable ASCII arrives as an empty one, so
 that nobody can stop a reader with it.
@@ -7,26 +7,22 @@ that nobody can stop a reader with it.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eth_abi import abi as codec
 from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
-from web3.types import FilterParams, LogReceipt
+from web3.types import LogReceipt
 
 from sonar.chain._artifact import arguments_type, artifact, event_topic
-from sonar.chain._rpc import rpc
-from sonar.chain.errors import RpcUnavailableError, TransactionFailedError
+from sonar.chain.errors import RpcUnavailableError
 from sonar.chain.records import Admission, PayoutBase, Terms, Verdict
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei
 
-if TYPE_CHECKING:
-    from sonar.chain.client import SonarClient
-
 __all__ = [
     "BountyRaised", "CampaignClosed", "CampaignCreated", "CampaignFinished", "CampaignTransferStarted",
-    "CampaignTransferred", "Event", "EventCursor", "GradientJudged", "GradientSubmitted", "RoundExpired",
-    "RoundSettled", "Withdrawn", "campaign_events", "decode_log",
+    "CampaignTransferred", "Event", "GradientJudged", "GradientSubmitted", "RoundExpired", "RoundSettled", "Withdrawn",
+    "decode_log", "event_topics",
 ]  # fmt: skip
 
 _LONGEST_CID = 100
@@ -179,68 +175,6 @@ Event = (
 )
 
 
-class EventCursor:
-    """Reads the contract's events from `next_block` on, each once, in the chain's order.
-
-    `next_block` moves only after a complete read, so whoever stores it after acting on the events repeats at most the
-    last read. With `campaign` only that campaign's events come (no withdrawals). `confirmations` leaves out that many
-    of the newest blocks. `page` is how many blocks are asked for at once; a node that finds this too much is asked
-    for less.
-    """
-
-    def __init__(
-        self,
-        client: "SonarClient",
-        next_block: int,
-        *,
-        campaign: CampaignId | None = None,
-        confirmations: int = 0,
-        page: int = 2000,
-    ) -> None:
-        self.next_block = next_block
-        self._client = client
-        self._topics: list[Any] = [["0x" + topic.hex() for topic in _decoders()]]
-        if campaign is not None:
-            self._topics.append("0x" + campaign.hex())
-        self._confirmations = confirmations
-        self._page = page
-
-    def read(self) -> list[Event]:
-        """The events that came since the last read; empty if there is no new block."""
-        # Never past the head: Ganache answers nothing there, Anvil and others raise.
-        head = self._client.block_number() - self._confirmations
-        events: list[Event] = []
-        start = self.next_block
-        while start <= head:
-            end = min(start + self._page - 1, head)
-            events += [event for log in self._logs(start, end) if (event := decode_log(log)) is not None]
-            start = end + 1
-        self.next_block = max(self.next_block, head + 1)
-        return sorted(events, key=lambda event: (event.block, event.log_index))
-
-    def _logs(self, start: int, end: int) -> list[LogReceipt]:
-        wanted: dict[str, Any] = {
-            "address": self._client.address,
-            "fromBlock": start,
-            "toBlock": end,
-            "topics": self._topics,
-        }
-        try:
-            with rpc(self._client.web3):
-                return list(self._client.web3.eth.get_logs(FilterParams(**wanted)))  # type: ignore[typeddict-item]
-        except TransactionFailedError:
-            if start == end:
-                raise
-            middle = (start + end) // 2
-            self._page = middle - start + 1
-            return self._logs(start, middle) + self._logs(middle + 1, end)
-
-
-def campaign_events(client: "SonarClient", campaign: CampaignId, start_block: int) -> list[Event]:
-    """All events of one campaign from `start_block` to the latest block."""
-    return EventCursor(client, start_block, campaign=campaign).read()
-
-
 def decode_log(log: LogReceipt) -> Event | None:
     """The event that a log of the contract stands for; None for a log that is none of Sonar's.
 
@@ -252,6 +186,11 @@ def decode_log(log: LogReceipt) -> Event | None:
         raise RpcUnavailableError(
             f"the node gave a log that is no event of the contract ({error!r:.80}): is it in sync, and honest?"
         ) from error
+
+
+def event_topics() -> list[bytes]:
+    """The topics by which a filter finds the contract's events."""
+    return list(_decoders())
 
 
 def _decode(log: LogReceipt) -> Event | None:

@@ -1,20 +1,49 @@
 """Facts about the chain that only a few readers need: which deployment this is, who signed an admission."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eth_abi import abi as codec
 from eth_abi.exceptions import DecodingError
 from eth_utils.abi import function_abi_to_4byte_selector
 from hexbytes import HexBytes
-from web3.exceptions import TransactionNotFound
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 
 from sonar.chain._artifact import arguments_type, artifact
 from sonar.chain._rpc import rpc
+from sonar.chain.errors import RpcUnavailableError
 
 if TYPE_CHECKING:
     from sonar.chain.client import SonarClient
 
-__all__ = ["admission_signature", "block_hash"]
+__all__ = ["Block", "admission_signature", "block_hash", "find_block"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block's place in the chain, and its time in seconds since the Unix epoch."""
+
+    number: int
+    hash: bytes
+    parent: bytes
+    time: int
+
+
+def find_block(client: "SonarClient", number: int | None = None) -> Block | None:
+    """The block with this number (None: the latest); None where the node has no such block, or not yet."""
+    with rpc(client.web3):
+        try:
+            found = client.web3.eth.get_block("latest" if number is None else number)
+        except BlockNotFound:
+            return None
+        except Web3RPCError:
+            if number is not None and number > client.web3.eth.block_number:
+                return None
+            raise
+        block = Block(int(found["number"]), bytes(found["hash"]), bytes(found["parentHash"]), int(found["timestamp"]))
+    if number is not None and block.number != number:
+        raise RpcUnavailableError(f"the node gave block {block.number} for {number}: is it honest?")
+    return block
 
 
 def block_hash(client: "SonarClient", number: int) -> bytes:

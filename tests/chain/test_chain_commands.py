@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from sonar import overview
-from sonar.chain.events import CampaignCreated, EventCursor
+from sonar.chain.cursor import EventCursor
+from sonar.chain.events import CampaignCreated
 from sonar.cli import main
 from sonar.config import Network
 from sonar.wallet import create_key_file

@@ -8,17 +8,16 @@ from hypothesis import strategies as st
 from sonar.chain import calls, events
 from sonar.chain._artifact import arguments_type, artifact, event_topic
 from sonar.chain.client import SonarClient
+from sonar.chain.cursor import EventCursor, campaign_events
 from sonar.chain.events import (
     CampaignClosed,
     CampaignCreated,
     CampaignFinished,
-    EventCursor,
     GradientJudged,
     GradientSubmitted,
     RoundExpired,
     RoundSettled,
     Withdrawn,
-    campaign_events,
     decode_log,
 )
 from sonar.units import Address

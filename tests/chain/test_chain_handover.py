@@ -5,14 +5,9 @@ from eth_abi import abi as codec
 
 from sonar.chain import calls
 from sonar.chain._artifact import artifact, event_topic
+from sonar.chain.cursor import campaign_events
 from sonar.chain.errors import ContractRevertError
-from sonar.chain.events import (
-    BountyRaised,
-    CampaignTransferred,
-    CampaignTransferStarted,
-    campaign_events,
-    decode_log,
-)
+from sonar.chain.events import BountyRaised, CampaignTransferred, CampaignTransferStarted, decode_log
 from sonar.chain.records import NATIVE, PayoutBase
 from sonar.units import Address, Ppm, Wei, ether
 

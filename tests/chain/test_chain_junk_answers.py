@@ -14,8 +14,8 @@ from sonar.chain._artifact import artifact, event_topic
 from sonar.chain.calls import EncodedCall
 from sonar.chain.client import SonarClient
 from sonar.chain.committee import read_committee
+from sonar.chain.cursor import EventCursor
 from sonar.chain.errors import ChainError, RpcUnavailableError
-from sonar.chain.events import EventCursor
 from sonar.chain.lookups import block_hash
 from sonar.chain.token import Token
 from sonar.units import Address, CampaignId, Ppm, Wei

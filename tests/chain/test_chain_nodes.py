@@ -15,9 +15,9 @@ from web3 import Web3
 from sonar.chain import calls
 from sonar.chain.client import SonarClient
 from sonar.chain.committee import deploy_committee, read_committee
+from sonar.chain.cursor import EventCursor
 from sonar.chain.deploy import deploy
 from sonar.chain.errors import ChainError, ContractRevertError, TransactionFailedError
-from sonar.chain.events import EventCursor
 from sonar.chain.heartbeat import beat, heartbeat
 from sonar.units import Address
 

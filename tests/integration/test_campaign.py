@@ -14,7 +14,8 @@ from sklearn.datasets import load_digits
 import pysonar
 from sonar import canonical, devnet
 from sonar.chain.client import SonarClient
-from sonar.chain.events import EventCursor, GradientSubmitted, RoundSettled
+from sonar.chain.cursor import EventCursor
+from sonar.chain.events import GradientSubmitted, RoundSettled
 from sonar.chain.records import Status, Verdict
 from sonar.processes import wait_until
 from sonar.protocol.errors import SealedBoxError

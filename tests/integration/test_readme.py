@@ -14,7 +14,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from sonar.chain.client import SonarClient
-from sonar.chain.events import CampaignCreated, EventCursor
+from sonar.chain.cursor import EventCursor
+from sonar.chain.events import CampaignCreated
 from sonar.chain.records import Status
 from sonar.config import Network
 from sonar.processes import wait_until

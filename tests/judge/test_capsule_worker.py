@@ -12,7 +12,7 @@ import pytest
 from capsule.secret import decrypt
 from capsule.worker.opening import Background
 from sonar.chain.calls import close_campaign, create_campaign, expire_round, settle_round
-from sonar.chain.events import campaign_events
+from sonar.chain.cursor import campaign_events
 from sonar.chain.records import Entry, Status, Verdict
 from sonar.protocol.messages import hash_admission, verify_settlement
 from sonar.protocol.payloads import decode_weights

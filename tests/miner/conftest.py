@@ -21,8 +21,9 @@ from mine.worker import Options, Worker
 from sonar import syft
 from sonar.chain import calls
 from sonar.chain.client import SonarClient
+from sonar.chain.cursor import campaign_events
 from sonar.chain.deploy import Deployment
-from sonar.chain.events import GradientSubmitted, campaign_events
+from sonar.chain.events import GradientSubmitted
 from sonar.chain.records import NATIVE, Admission, Entry, Outcome, Settlement, Verdict
 from sonar.chain.token import ensure_allowance
 from sonar.config import Network
