@@ -7,7 +7,7 @@ from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError, refusin
 from capsule.judge import ValidationSet, score
 from capsule.parts import Capsule
 from capsule.policy import check_model, check_target
-from capsule.secret import decrypt
+from capsule.secret import Record, decrypt
 from capsule.state import StoredAdmission, Version
 from sonar.chain.records import Admission
 from sonar.protocol.errors import ProtocolError, SealedBoxError, SpecError
@@ -73,12 +73,14 @@ class Admitter:
         )
         signature = sign_admission(capsule.domain, admission, capsule.attester)
         campaign = hash_admission(capsule.domain, admission)
+        sealed_set = capsule.vault.seal(payload, Record.VALIDATION, campaign)
+        sealed_weights = capsule.vault.seal(encode_weights(weights), Record.WEIGHTS, campaign + key_id)
         # A copy of our own: the worker needs the model's ciphertexts for as long as the campaign runs.
         kept_model = self._keep(model_bytes)
         self._keep(spec_bytes)
         capsule.state.add_admission(
-            StoredAdmission(campaign, admission, signature, spec_bytes, kept_model.cid, capsule.vault.seal(payload)),
-            Version(0, start, key_id, kept_model, capsule.vault.seal(encode_weights(weights))),
+            StoredAdmission(campaign, admission, signature, spec_bytes, kept_model.cid, sealed_set),
+            Version(0, start, key_id, kept_model, sealed_weights),
         )
         return SignedAdmission(admission, signature)
 

@@ -1,26 +1,29 @@
 """The Capsule's directory: its attesting account, its sealing key and its database, made once and never overwritten.
 
-attester.json   Ethereum keystore of the account that signs admissions and settlements
-capsule.db      SQLite: sealing key and Paillier keys (sealed), admissions, rounds
+capsule.db      SQLite: the vault's header, the attesting account's keystore, all keys (sealed), admissions, rounds
+attester.json   a copy of that keystore for other tools: Ethereum keystore version 3, the database's is what counts
+lock            held by the process that serves
 """
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from capsule.errors import CapsuleHomeError
-from capsule.secret import Vault
+from capsule.secret import Record, Vault
 from capsule.state import State
 from sonar.protocol.sealing import SealingKeyPair
 from sonar.syft import MIN_KEY_BITS
 from sonar.units import Address
-from sonar.wallet import create_keystore, load_account
+from sonar.wallet import decrypt_keystore, encrypt_keystore
 
-__all__ = ["OpenHome", "create_home", "default_home", "locked", "open_home"]
+__all__ = ["OpenHome", "create_home", "default_home", "locked", "open_home", "write_keystore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +61,65 @@ def create_home(directory: Path, passphrase: str, key_bits: int, *, allow_insecu
         raise CapsuleHomeError(
             f"keys of {key_bits} bits are not possible: give an even number of at least {MIN_KEY_BITS}, 3072 by default"
         )
-    keystore, database = directory / "attester.json", directory / "capsule.db"
+    keystore, database = _keystore(directory), directory / "capsule.db"
     for file in (keystore, database):
         if file.exists():
             raise CapsuleHomeError(f"{file} exists, so {directory} is a Capsule already: choose another --home")
-    vault = Vault(passphrase)
+    vault = Vault.create(passphrase)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CapsuleHomeError(f"the directory {directory} cannot be made: {error.strerror}") from error
     state = State(database)
     sealing = SealingKeyPair.generate()
-    state.set(sealing=vault.seal(sealing.secret_bytes()), key_bits=str(key_bits).encode())
-    return OpenHome(state, vault, create_keystore(keystore, passphrase), sealing, key_bits)
+    attester: LocalAccount = Account.from_key(secrets.token_bytes(32))
+    text = encrypt_keystore(attester, passphrase)
+    state.set(
+        vault=vault.header,
+        sealing=vault.seal(sealing.secret_bytes(), Record.SEALING_KEY),
+        attester=text.encode(),
+        key_bits=str(key_bits).encode(),
+    )
+    write_keystore(directory, text)
+    return OpenHome(state, vault, attester, sealing, key_bits)
 
 
 def open_home(directory: Path, passphrase: str) -> OpenHome:
     """Unlocks a Capsule's directory; raises CapsuleHomeError, and CapsuleSecretError for a wrong passphrase."""
-    keystore, database = directory / "attester.json", directory / "capsule.db"
-    if not keystore.exists() or not database.exists():
+    database = directory / "capsule.db"
+    if not database.exists():
         raise CapsuleHomeError(f"{directory} is no Capsule's directory: run `capsule init` first, or give --home")
-    vault, state = Vault(passphrase), State(database)
-    sealing, key_bits = state.setting("sealing"), state.setting("key_bits")
-    if sealing is None or key_bits is None:
-        raise CapsuleHomeError(f"{database} has no sealing key: move {directory} away and run `capsule init` again")
-    pair = SealingKeyPair(vault.open(sealing))
-    return OpenHome(state, vault, load_account(keystore, passphrase), pair, int(key_bits))
+    state = State(database)
+    values = {name: state.setting(name) for name in ("vault", "sealing", "attester", "key_bits")}
+    header, sealed, keystore, key_bits = values.values()
+    if header is None or sealed is None or keystore is None or key_bits is None:
+        missing = ", ".join(name for name, value in values.items() if value is None)
+        raise CapsuleHomeError(
+            f"{database} lacks {missing}: `capsule init` was interrupted, or an early version made it; "
+            f"move {directory} away and run `capsule init` again"
+        )
+    vault = Vault(passphrase, header)
+    pair = SealingKeyPair(vault.open(sealed, Record.SEALING_KEY))
+    text = keystore.decode("ascii", "replace")
+    attester = decrypt_keystore(text, passphrase, "in the database")
+    write_keystore(directory, text)
+    return OpenHome(state, vault, attester, pair, int(key_bits))
+
+
+def write_keystore(directory: Path, text: str) -> None:
+    """Makes attester.json what the database says, in one step; raises CapsuleHomeError where it cannot."""
+    file = _keystore(directory)
+    part = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
+    try:
+        if file.exists() and file.read_text() == text:
+            return
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    except OSError as error:
+        raise CapsuleHomeError(f"{file} cannot be written: {error.strerror}") from error
 
 
 @contextmanager
@@ -100,3 +136,7 @@ def locked(directory: Path) -> Iterator[None]:
             except OSError as error:
                 raise CapsuleHomeError(f"another process serves {directory}: stop it first") from error
         yield
+
+
+def _keystore(directory: Path) -> Path:
+    return directory / "attester.json"

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 from capsule.errors import CapsuleError, CapsuleUnavailableError
-from capsule.secret import CapsuleSecretError, SecretKey, Vault, generate_key
-from capsule.state import State
+from capsule.secret import CapsuleSecretError, Record, SecretKey, Vault, generate_key
+from capsule.state import State, StoredKey
 from sonar.units import Address, KeyId
 
 __all__ = ["KeyPool", "KeyProcess"]
@@ -69,7 +69,7 @@ class KeyPool:
                 row = self._state.claim_key(use, owner, self._clock())
                 self._changed.notify_all()
                 if row is not None:
-                    return self._open(row.secret)
+                    return self._open(row)
                 if self._thread is None:
                     self._add(self._make())
                 elif self._stopping or not self._changed.wait(deadline - time.monotonic()):
@@ -80,14 +80,16 @@ class KeyPool:
         row = self._state.key(key_id)
         if row is None:
             raise CapsuleError(f"key {key_id.hex()} is not in this Capsule's database: restore its backup")
-        return self._open(row.secret)
+        return self._open(row)
 
-    def _open(self, sealed: bytes) -> SecretKey:
-        return SecretKey.from_bytes(self._vault.open(sealed), allow_insecure_small_key=self._allow)
+    def _open(self, row: StoredKey) -> SecretKey:
+        secret = self._vault.open(row.secret, Record.PAILLIER_KEY, row.id)
+        return SecretKey.from_bytes(secret, allow_insecure_small_key=self._allow)
 
     def _add(self, key: SecretKey) -> None:
         public = key.public
-        self._state.add_key(public.key_id, public.modulus_bytes, self._vault.seal(key.to_bytes()), self._clock())
+        sealed = self._vault.seal(key.to_bytes(), Record.PAILLIER_KEY, public.key_id)
+        self._state.add_key(public.key_id, public.modulus_bytes, sealed, self._clock())
 
     def _fill(self) -> None:
         while not self._stopping:

@@ -10,6 +10,7 @@ from capsule.admission import Admitter
 from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
 from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError, refusing
 from capsule.parts import Capsule
+from capsule.secret import Record
 from capsule.wire import RoundReply
 from sonar.chain.errors import ContractRevertError
 from sonar.chain.records import CampaignRecord, Status
@@ -127,8 +128,9 @@ class CapsuleService:
         context = BoxContext(
             Purpose.DELIVERY, capsule.chain.chain_id, capsule.chain.address, account, campaign.hex(), version.number
         )
+        weights = capsule.vault.open(version.weights, Record.WEIGHTS, campaign + version.key)
         try:
-            return seal(capsule.vault.open(version.weights), context, sealing_key)
+            return seal(weights, context, sealing_key)
         except (ValueError, TypeError, RuntimeError) as error:
             raise CapsuleRefusedError(
                 "bad_key", "the sealing key is not an X25519 public key: make a new one"

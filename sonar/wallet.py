@@ -14,7 +14,14 @@ from eth_account.signers.local import LocalAccount
 from sonar.config import home
 from sonar.errors import ConfigError
 
-__all__ = ["create_key_file", "create_keystore", "load_account", "owner_account"]
+__all__ = [
+    "create_key_file",
+    "create_keystore",
+    "decrypt_keystore",
+    "encrypt_keystore",
+    "load_account",
+    "owner_account",
+]
 
 _LARGEST_FILE = 64 * 1024
 _PASSPHRASE_VARIABLE = "SONAR_PASSPHRASE"  # noqa: S105  (a name)
@@ -28,9 +35,33 @@ def create_keystore(path: Path | str, passphrase: str) -> LocalAccount:
     if not passphrase:
         raise ConfigError(f"an empty passphrase does not protect {path}: give one")
     file = _free(path)
-    key = secrets.token_bytes(32)
-    _write(file, json.dumps(Account.encrypt(key, passphrase)) + "\n")
-    return _account(key)
+    account = _account(secrets.token_bytes(32))
+    _write(file, encrypt_keystore(account, passphrase))
+    return account
+
+
+def encrypt_keystore(account: LocalAccount, passphrase: str) -> str:
+    """The account as the text of a keystore file; raises ConfigError for an empty passphrase."""
+    if not passphrase:
+        raise ConfigError(f"an empty passphrase does not protect {account.address}: give one")
+    return json.dumps(Account.encrypt(account.key, passphrase)) + "\n"
+
+
+def decrypt_keystore(text: str, passphrase: str, name: Path | str) -> LocalAccount:
+    """The account in a keystore's text; `name` is what errors call it. Raises ConfigError, which holds no secret."""
+    try:
+        keystore: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"the keystore {name} is not valid JSON") from error
+    try:
+        key = bytes(Account.decrypt(keystore, passphrase))
+    except ValueError as error:
+        if "MAC mismatch" in str(error):
+            raise ConfigError(f"the passphrase does not open the keystore {name}: try again") from None
+        raise ConfigError(f"the keystore {name} cannot be read: it is not of version 3") from error
+    except (KeyError, TypeError, AttributeError, AssertionError, OverflowError, NotImplementedError) as error:
+        raise ConfigError(f"the keystore {name} is incomplete or of an unknown kind") from error
+    return _account(key, name)
 
 
 def create_key_file(path: Path | str) -> LocalAccount:
@@ -53,7 +84,7 @@ def load_account(path: Path | str, passphrase: str | None = None) -> LocalAccoun
     file = Path(path)
     text = _read(file)
     if text.lstrip().startswith("{"):
-        return _decrypt(file, text, passphrase)
+        return decrypt_keystore(text, _passphrase(file) if passphrase is None else passphrase, file)
     if file.stat().st_mode & 0o077 and os.name == "posix":
         raise ConfigError(f"others can read the key file {file}: run chmod 600 on it, and move its funds if they did")
     digits = text.strip().removeprefix("0x")
@@ -115,28 +146,16 @@ def _read(file: Path) -> str:
     raise ConfigError(f"{file} is neither a keystore nor a key of 64 hexadecimal digits")
 
 
-def _decrypt(file: Path, text: str, passphrase: str | None) -> LocalAccount:
-    try:
-        keystore: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"the keystore {file} is not valid JSON") from error
-    words = passphrase if passphrase is not None else os.environ.get(_PASSPHRASE_VARIABLE)
+def _passphrase(file: Path) -> str:
+    words = os.environ.get(_PASSPHRASE_VARIABLE)
     if words is None:
         if not sys.stdin.isatty():
             raise ConfigError(f"the keystore {file} needs its passphrase: set {_PASSPHRASE_VARIABLE}")
         words = getpass(f"Passphrase of {file}: ")
-    try:
-        key = bytes(Account.decrypt(keystore, words))
-    except ValueError as error:
-        if "MAC mismatch" in str(error):
-            raise ConfigError(f"the passphrase does not open the keystore {file}: try again") from None
-        raise ConfigError(f"the keystore {file} cannot be read: it is not of version 3") from error
-    except (KeyError, TypeError, AttributeError, AssertionError, OverflowError, NotImplementedError) as error:
-        raise ConfigError(f"the keystore {file} is incomplete or of an unknown kind") from error
-    return _account(key, file)
+    return words
 
 
-def _account(key: bytes, file: Path | None = None) -> LocalAccount:
+def _account(key: bytes, file: Path | str | None = None) -> LocalAccount:
     try:
         account: LocalAccount = Account.from_key(key)
     except ValueError:

@@ -1,6 +1,5 @@
 """What the commands share: their options, the passphrase, and how facts are printed."""
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,14 +35,16 @@ def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
 
 def read_passphrase(file: Path | None, *, confirm: bool = False) -> str:
     """The Capsule's passphrase: from the file, the environment, or asked; raises ConfigError where there is none."""
+    from capsule.secret.hardening import take_passphrase
     from sonar.errors import ConfigError
 
+    given = take_passphrase()
     if file is not None:
         try:
             words = file.read_text().partition("\n")[0]
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the passphrase file {file} cannot be read: {error}") from error
-    elif (given := os.environ.get("SONAR_CAPSULE_PASSPHRASE")) is not None:
+    elif given is not None:
         words = given
     elif sys.stdin.isatty():
         words = click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True)

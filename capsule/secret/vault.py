@@ -1,71 +1,161 @@
-"""Secrets at rest: encrypted under what a passphrase is stretched to."""
+"""Secrets at rest: each under a data key of its own, all data keys under one master key, that under a passphrase.
+
+A database keeps one header and many records. All numbers are big-endian, `||` joins bytes, AEAD is libsodium's
+XChaCha20-Poly1305-IETF with a random nonce of 24 bytes.
+
+    header = "sonar vault 2\\n" || stretching (28) || master id (16) || first 8 bytes of SHA-256(everything before)
+    record = "sonar record 2\\n" || master id (16)
+             || nonce || AEAD(wrapping key, data key, "sonar data key" || master id)
+             || nonce || AEAD(data key, secret, len(purpose) as 1 byte || purpose || subject)
+
+    stretched = Argon2id(passphrase, stretching)                         the only slow step, once per process
+    wrapping key = BLAKE2b-256(key=stretched, person="sonar wrapping")
+    master id    = BLAKE2b-128(key=stretched, person="sonar master id")
+
+The master id tells a wrong passphrase from damaged bytes, and commits every record to one master key, which the AEAD
+alone does not. Purpose and subject bind a record to its place: what was sealed for one campaign does not open for
+another. A rotation wraps the data keys again and leaves what they encrypt alone.
+"""
 
 import secrets
-from threading import Lock
+from enum import StrEnum
+from hashlib import blake2b, sha256
 from typing import Final, NoReturn
 
-from nacl import pwhash
+from nacl.bindings import (
+    crypto_aead_xchacha20poly1305_ietf_decrypt,
+    crypto_aead_xchacha20poly1305_ietf_encrypt,
+)
 from nacl.exceptions import CryptoError
-from nacl.secret import SecretBox
 
 from capsule.secret.errors import CapsuleSecretError
+from capsule.secret.stretching import MODERATE, Stretching
 
-__all__ = ["Vault"]
+__all__ = ["Record", "Vault"]
+
+_HEADER: Final = b"sonar vault 2\n"
+_RECORD: Final = b"sonar record 2\n"
+_OLD: Final = b"sonar vault 1\n"
+_DATA_KEY: Final = b"sonar data key"
+_ID, _KEY, _NONCE, _TAG, _SUM = 16, 32, 24, 16, 8
+_WRAPPED: Final = _NONCE + _KEY + _TAG
+
+
+class Record(StrEnum):
+    """What a sealed record is, and what its subject is."""
+
+    PAILLIER_KEY = "paillier-key"
+    """A secret key; the key's fingerprint."""
+    SEALING_KEY = "sealing-key"
+    """The Capsule's X25519 secret; nothing, since there is one."""
+    VALIDATION = "validation"
+    """A campaign's validation set; the campaign."""
+    WEIGHTS = "weights"
+    """A model version's weights; the campaign and the fingerprint of the version's key."""
+    AUDIT_KEY = "audit-key"
+    """The key that authenticates the audit log's head; nothing, since there is one."""
 
 
 class Vault:
-    """Encrypts small secrets under a passphrase: Argon2id (RFC 9106), then XSalsa20-Poly1305.
+    """Seals and opens records under one master key. It never shows in a repr and cannot be pickled or copied.
 
-    A sealed secret is magic || salt || nonce and box. The passphrase is stretched once per salt (about half a second
-    and 256 MiB); a process seals under the salt that it used last, with a random 24-byte nonce each. Safe in threads.
+    Safe in threads. Python cannot wipe memory: who reads this process's memory has the master key.
     """
 
-    _MAGIC: Final = b"sonar vault 1\n"
+    __slots__ = ("_wrapping", "header", "master_id")
 
-    __slots__ = ("_boxes", "_lock", "_passphrase", "_salt")
+    def __init__(self, passphrase: str, header: bytes) -> None:
+        """The vault whose header this is; raises CapsuleSecretError for a wrong passphrase and for damaged bytes."""
+        stretching, expected = _read_header(header)
+        stretched = stretching.key(passphrase)
+        self.master_id = _derive(stretched, b"sonar master id", _ID)
+        self.header = header
+        self._wrapping = _derive(stretched, b"sonar wrapping", _KEY)
+        if not secrets.compare_digest(self.master_id, expected):
+            raise CapsuleSecretError("the passphrase does not open this Capsule: give the one it was made with")
 
-    def __init__(self, passphrase: str) -> None:
-        if not passphrase:
-            raise CapsuleSecretError("the passphrase is empty: set SONAR_CAPSULE_PASSPHRASE or give a passphrase file")
-        self._passphrase = passphrase.encode()
-        self._boxes: dict[bytes, SecretBox] = {}
-        self._salt: bytes | None = None
-        self._lock = Lock()
+    @classmethod
+    def create(cls, passphrase: str, *, cost: tuple[int, int] = MODERATE) -> "Vault":
+        """A vault with a new master key; `header` must be stored, or nothing that it seals opens again."""
+        stretching = Stretching.fresh(cost)
+        vault = cls.__new__(cls)
+        stretched = stretching.key(passphrase)
+        vault.master_id = _derive(stretched, b"sonar master id", _ID)
+        vault._wrapping = _derive(stretched, b"sonar wrapping", _KEY)
+        start = _HEADER + stretching.to_bytes() + vault.master_id
+        vault.header = start + sha256(start).digest()[:_SUM]
+        return vault
 
     def __repr__(self) -> str:
-        return "Vault()"
+        return f"Vault(master_id={self.master_id.hex()})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Vault is not pickled or copied: give its passphrase to another one")
+        raise TypeError("a Vault is not pickled or copied: open another one with the passphrase")
 
-    def seal(self, secret: bytes) -> bytes:
-        """The secret, encrypted and authenticated."""
-        salt = self._salt or secrets.token_bytes(pwhash.argon2id.SALTBYTES)
-        return self._MAGIC + salt + bytes(self._box(salt).encrypt(secret))
+    def seal(self, secret: bytes, purpose: Record, subject: bytes = b"") -> bytes:
+        """The secret, encrypted and authenticated, for this purpose and subject alone."""
+        key = secrets.token_bytes(_KEY)
+        return self._wrap(key) + _encrypt(key, secret, _place(purpose, subject))
 
-    def open(self, sealed: bytes) -> bytes:
-        """The secret in what `seal` made; raises CapsuleSecretError for a wrong passphrase or damaged bytes."""
-        start, end = len(self._MAGIC), len(self._MAGIC) + pwhash.argon2id.SALTBYTES
-        if not sealed.startswith(self._MAGIC) or len(sealed) < end:
-            raise CapsuleSecretError(f"{len(sealed)} bytes were not sealed by a vault: restore them from a backup")
+    def open(self, sealed: bytes, purpose: Record, subject: bytes = b"") -> bytes:
+        """The secret in what `seal` made for the same purpose and subject; raises CapsuleSecretError otherwise."""
+        key = self._unwrap(sealed)
         try:
-            return self._box(sealed[start:end]).decrypt(sealed[end:])
-        except (CryptoError, ValueError) as error:
+            return _decrypt(key, sealed[len(_RECORD) + _ID + _WRAPPED :], _place(purpose, subject))
+        except (CryptoError, ValueError):
             raise CapsuleSecretError(
-                "a sealed secret does not open: the passphrase is wrong or the bytes are damaged"
-            ) from error
+                f"a sealed {purpose} does not open: its bytes are damaged or another record's; restore a backup"
+            ) from None
 
-    def _box(self, salt: bytes) -> SecretBox:
-        with self._lock:
-            if salt not in self._boxes:
-                self._boxes[salt] = SecretBox(
-                    pwhash.argon2id.kdf(
-                        SecretBox.KEY_SIZE,
-                        self._passphrase,
-                        salt,
-                        opslimit=pwhash.argon2id.OPSLIMIT_MODERATE,
-                        memlimit=pwhash.argon2id.MEMLIMIT_MODERATE,
-                    )
-                )
-            self._salt = salt
-            return self._boxes[salt]
+    def rewrap(self, sealed: bytes, under: "Vault") -> bytes:
+        """The same record under another vault's master key; the secret itself is not opened."""
+        return under._wrap(self._unwrap(sealed)) + sealed[len(_RECORD) + _ID + _WRAPPED :]
+
+    def _wrap(self, key: bytes) -> bytes:
+        return _RECORD + self.master_id + _encrypt(self._wrapping, key, _DATA_KEY + self.master_id)
+
+    def _unwrap(self, sealed: bytes) -> bytes:
+        start = len(_RECORD) + _ID
+        if not sealed.startswith(_RECORD) or len(sealed) < start + _WRAPPED:
+            raise CapsuleSecretError(f"{len(sealed)} bytes were not sealed by a vault: restore them from a backup")
+        if sealed[len(_RECORD) : start] != self.master_id:
+            raise CapsuleSecretError(
+                f"a record is sealed under master key {sealed[len(_RECORD) : start].hex()}, "
+                f"not {self.master_id.hex()}: it is damaged or another database's, restore a backup"
+            )
+        try:
+            return _decrypt(self._wrapping, sealed[start : start + _WRAPPED], _DATA_KEY + self.master_id)
+        except (CryptoError, ValueError):
+            raise CapsuleSecretError("a record's data key does not open: it is damaged, restore a backup") from None
+
+
+def _read_header(header: bytes) -> tuple[Stretching, bytes]:
+    if header.startswith(_OLD):
+        raise CapsuleSecretError(
+            "this Capsule was made by an early version whose vault is not read any more: make a new one"
+        )
+    start, end = len(_HEADER), len(_HEADER) + Stretching.SIZE
+    whole = header.startswith(_HEADER) and len(header) == end + _ID + _SUM
+    if not whole or sha256(header[:-_SUM]).digest()[:_SUM] != header[-_SUM:]:
+        raise CapsuleSecretError("the vault's header is damaged: restore it from a backup")
+    return Stretching.from_bytes(header[start:end]), header[end : end + _ID]
+
+
+def _derive(key: bytes, person: bytes, size: int) -> bytes:
+    return blake2b(key=key, person=person, digest_size=size).digest()
+
+
+def _place(purpose: Record, subject: bytes) -> bytes:
+    name = purpose.encode()
+    return bytes([len(name)]) + name + subject
+
+
+def _encrypt(key: bytes, message: bytes, associated: bytes) -> bytes:
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + crypto_aead_xchacha20poly1305_ietf_encrypt(message, associated, nonce, key)
+
+
+def _decrypt(key: bytes, box: bytes, associated: bytes) -> bytes:
+    if len(box) < _NONCE + _TAG:
+        raise ValueError("shorter than its nonce and tag")
+    return crypto_aead_xchacha20poly1305_ietf_decrypt(box[_NONCE:], associated, box[:_NONCE], key)

@@ -12,6 +12,7 @@ import numpy as np
 
 from capsule.errors import CapsuleError
 from capsule.judge import Judged, Judgement, ValidationSet, judge_round
+from capsule.secret import Record
 from capsule.service import Capsule
 from capsule.state import StoredAdmission, StoredRound, Submission, Version
 from capsule.wire import RoundReply
@@ -63,7 +64,8 @@ class Settler:
     def __init__(self, capsule: Capsule, campaign: CampaignId, stored: StoredAdmission) -> None:
         self._capsule, self._campaign = capsule, campaign
         self.spec = Spec.parse(stored.spec)
-        features, labels = decode_validation(capsule.vault.open(stored.validation), self.spec)
+        payload = capsule.vault.open(stored.validation, Record.VALIDATION, campaign)
+        features, labels = decode_validation(payload, self.spec)
         self._validation = ValidationSet.of(self.spec, features, labels)
         self._background: Background[Result | Missing] = Background()
         self._opening: dict[_Place, Future[Result | Missing]] = {}
@@ -106,7 +108,8 @@ class Settler:
     def settle(self, version: Version, round_: RoundRecord, results: list[Result]) -> None:
         """Judges the round, and stores its signed settlement together with what must be published later."""
         valid = [index for index, result in enumerate(results) if isinstance(result, Opened)]
-        weights = decode_weights(self._capsule.vault.open(version.weights), self.spec)
+        opened = self._capsule.vault.open(version.weights, Record.WEIGHTS, self._campaign + version.key)
+        weights = decode_weights(opened, self.spec)
         gradients = [result.values for result in results if isinstance(result, Opened)]
         judgement = judge_round(self.spec, self._validation, weights, version.score, gradients, round_.head)
         judged = dict(zip(valid, judgement.results, strict=True))
@@ -179,7 +182,9 @@ class Settler:
             model=capsule.store.put(dump_model(model)),
             product=stored_product,
             key=public.key_id,
-            weights=capsule.vault.seal(encode_weights(judgement.weights)),
+            weights=capsule.vault.seal(
+                encode_weights(judgement.weights), Record.WEIGHTS, self._campaign + public.key_id
+            ),
         )
 
     def _model(self, version: Version) -> EncryptedTensor:

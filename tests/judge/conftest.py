@@ -17,6 +17,7 @@ from capsule.http.app import create_app
 from capsule.keypool import KeyPool
 from capsule.policy import Policy
 from capsule.secret import Vault, generate_key
+from capsule.secret.stretching import INTERACTIVE
 from capsule.service import Capsule, CapsuleService
 from capsule.state import State
 from capsule.worker import Worker
@@ -268,7 +269,7 @@ _VAULT: list[Vault] = []
 def vault() -> Vault:
     """One vault for all tests, because each stretches its passphrase for half a second."""
     if not _VAULT:
-        _VAULT.append(Vault("correct horse"))
+        _VAULT.append(Vault.create("correct horse", cost=INTERACTIVE))
     return _VAULT[0]
 
 

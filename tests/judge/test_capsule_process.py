@@ -20,6 +20,7 @@ from capsule.errors import CapsuleError, CapsuleUnavailableError
 from capsule.home import create_home, open_home
 from capsule.keypool import KeyPool, KeyProcess
 from capsule.secret import Vault, generate_key
+from capsule.secret.stretching import INTERACTIVE
 from capsule.state import State
 from sonar.chain.deploy import Deployment
 from sonar.config import Network
@@ -252,7 +253,7 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 def test_the_pool_fills_itself_and_hands_each_key_out_once(state: State) -> None:
     pool = KeyPool(
-        state, Vault(PASSPHRASE), lambda: generate_key(256, allow_insecure_small_key=True), size=2,
+        state, Vault.create(PASSPHRASE, cost=INTERACTIVE), lambda: generate_key(256, allow_insecure_small_key=True), size=2,
         allow_insecure_small_key=True,
     )  # fmt: skip
     pool.start()
@@ -277,7 +278,7 @@ def test_an_empty_pool_says_that_it_may_work_later(state: State) -> None:
         blocked.wait(30)
         raise CapsuleError("stopped")
 
-    pool = KeyPool(state, Vault(PASSPHRASE), never, cancel=blocked.set)
+    pool = KeyPool(state, Vault.create(PASSPHRASE, cost=INTERACTIVE), never, cancel=blocked.set)
     pool.start()
     try:
         with pytest.raises(CapsuleUnavailableError, match="try again"):

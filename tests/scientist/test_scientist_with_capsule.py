@@ -18,6 +18,7 @@ from capsule.http.app import create_app
 from capsule.keypool import KeyPool
 from capsule.policy import Policy
 from capsule.secret import Vault, generate_key
+from capsule.secret.stretching import INTERACTIVE
 from capsule.service import Capsule, CapsuleService
 from capsule.state import State
 from capsule.worker import Worker
@@ -69,7 +70,7 @@ def world(chain_url, deployed, client_for, new_account, tmp_path) -> Iterator[Wo
     attester = new_account()
     client = client_for(attester)
     store = DirectoryStore(tmp_path / "store")
-    state, vault = State(tmp_path / "capsule.sqlite3"), Vault("a passphrase")
+    state, vault = State(tmp_path / "capsule.sqlite3"), Vault.create("a passphrase", cost=INTERACTIVE)
     keys = KeyPool(
         state, vault, lambda: generate_key(512, allow_insecure_small_key=True), allow_insecure_small_key=True
     )

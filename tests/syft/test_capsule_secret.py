@@ -1,4 +1,4 @@
-"""Secret keys, decryption and the vault."""
+"""Secret keys and decryption."""
 
 import copy
 import pickle
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from phe import PaillierPrivateKey, PaillierPublicKey
 
-from capsule.secret import CapsuleSecretError, SecretKey, Vault, decrypt, generate_key
+from capsule.secret import CapsuleSecretError, SecretKey, decrypt, generate_key
 from sonar.syft import (
     AffineMap,
     CiphertextError,
@@ -24,13 +24,6 @@ from sonar.syft import (
     encrypt,
     load_model,
 )
-
-PASSPHRASE = "correct horse"
-
-
-@pytest.fixture(scope="module")
-def vault() -> Vault:
-    return Vault(PASSPHRASE)
 
 
 def test_primes_are_what_the_obfuscators_need():
@@ -169,37 +162,6 @@ def test_bytes_that_are_no_secret_key_are_refused(secret):
 def test_primes_that_do_not_fit_are_refused(p, q):
     with pytest.raises(CapsuleSecretError, match="distinct primes"):
         SecretKey(p, q, allow_insecure_small_key=True)
-
-
-def test_the_vault_opens_what_it_sealed_also_in_another_process(vault):
-    sealed = [vault.seal(b"secret"), vault.seal(b"")]
-    assert [Vault(PASSPHRASE).open(sealed[0]), vault.open(sealed[1])] == [b"secret", b""]
-    assert b"secret" not in sealed[0]
-    assert vault.seal(b"secret") != sealed[0]
-
-
-def test_a_wrong_passphrase_does_not_open_the_vault(vault):
-    with pytest.raises(CapsuleSecretError, match="passphrase is wrong or the bytes are damaged"):
-        Vault("wrong").open(vault.seal(b"secret"))
-
-
-def test_damaged_or_foreign_bytes_do_not_open(vault):
-    sealed = vault.seal(b"secret")
-    for bad in (b"", sealed[:20], sealed[:-1], sealed[:-1] + bytes([sealed[-1] ^ 1]), sealed[:30]):
-        with pytest.raises(CapsuleSecretError):
-            vault.open(bad)
-
-
-def test_an_empty_passphrase_is_refused():
-    with pytest.raises(CapsuleSecretError, match="empty"):
-        Vault("")
-
-
-def test_a_vault_never_shows_nor_travels(vault):
-    assert PASSPHRASE not in repr(vault)
-    for leak in (pickle.dumps, copy.copy):
-        with pytest.raises(TypeError, match="Vault"):
-            leak(vault)
 
 
 def _primes(secret: SecretKey) -> tuple[int, int]:
