@@ -94,8 +94,8 @@ class Drafts:
                 signed=signed
                 and SignedTransaction(_bytes(signed["raw"]), _bytes(signed["hash"]), int(signed["nonce"])),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path} is not the draft of a campaign: move it away ({error})") from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise ConfigError(f"{path} is not the draft of a campaign: move it away ({error!r:.200})") from error
 
 
 def _bytes(text: str) -> bytes:

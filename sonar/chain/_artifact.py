@@ -62,7 +62,7 @@ def decode_revert(data: bytes) -> ContractRevertError:
         return ContractRevertError("", {"data": data[:68]} if data else {})
     try:
         values = codec.decode(arguments_type(entry), data[4:])
-    except (DecodingError, UnicodeDecodeError):
+    except (DecodingError, OverflowError, UnicodeDecodeError):
         return ContractRevertError(entry["name"], {"data": data[:68]})
     arguments = {
         item["name"]: to_checksum_address(value) if item["type"] == "address" else value

@@ -182,7 +182,7 @@ def decode_log(log: LogReceipt) -> Event | None:
     """
     try:
         return _decode(log)
-    except (DecodingError, ValueError, TypeError, LookupError) as error:
+    except (DecodingError, OverflowError, ValueError, TypeError, LookupError) as error:
         raise RpcUnavailableError(
             f"the node gave a log that is no event of the contract ({error!r:.80}): is it in sync, and honest?"
         ) from error

@@ -62,13 +62,12 @@ def admission_signature(client: "SonarClient", transaction: bytes) -> bytes | No
             found = client.web3.eth.get_transaction(HexBytes(transaction))
         except TransactionNotFound:
             return None
+        data, to = bytes(HexBytes(found["input"])), str(found.get("to") or "")
     entry = next(e for e in artifact()["abi"] if e["type"] == "function" and e["name"] == "createCampaign")
-    data = bytes(HexBytes(found["input"]))
-    if str(found.get("to") or "").lower() != client.address.lower() or data[:4] != function_abi_to_4byte_selector(
-        entry
-    ):
+    if to.lower() != client.address.lower() or data[:4] != function_abi_to_4byte_selector(entry):
         return None
     try:
-        return bytes(codec.decode(arguments_type(entry), data[4:])[2])
+        # No further than the signature: the CIDs behind it are a stranger's text, which need not be UTF-8.
+        return bytes(codec.decode(arguments_type(entry)[:3], data[4:])[2])
     except (DecodingError, OverflowError):
         return None
