@@ -73,12 +73,14 @@ def create_home(directory: Path, passphrase: str, key_bits: int, *, allow_insecu
     state = State(database)
     sealing = SealingKeyPair.generate()
     attester: LocalAccount = Account.from_key(secrets.token_bytes(32))
-    text = encrypt_keystore(attester, passphrase)
+    text, audit = encrypt_keystore(attester, passphrase), secrets.token_bytes(32)
+    state.audit.begin(audit)
     state.set(
         vault=vault.header,
         sealing=vault.seal(sealing.secret_bytes(), Record.SEALING_KEY),
         attester=text.encode(),
         key_bits=str(key_bits).encode(),
+        audit=vault.seal(audit, Record.AUDIT_KEY),
     )
     write_keystore(directory, text)
     return OpenHome(state, vault, attester, sealing, key_bits)
@@ -90,9 +92,9 @@ def open_home(directory: Path, passphrase: str) -> OpenHome:
     if not database.exists():
         raise CapsuleHomeError(f"{directory} is no Capsule's directory: run `capsule init` first, or give --home")
     state = State(database)
-    values = {name: state.setting(name) for name in ("vault", "sealing", "attester", "key_bits")}
-    header, sealed, keystore, key_bits = values.values()
-    if header is None or sealed is None or keystore is None or key_bits is None:
+    values = {name: state.setting(name) for name in ("vault", "sealing", "attester", "key_bits", "audit")}
+    header, sealed, keystore, key_bits, audit = values.values()
+    if header is None or sealed is None or keystore is None or key_bits is None or audit is None:
         missing = ", ".join(name for name, value in values.items() if value is None)
         raise CapsuleHomeError(
             f"{database} lacks {missing}: `capsule init` was interrupted, or an early version made it; "
@@ -100,6 +102,7 @@ def open_home(directory: Path, passphrase: str) -> OpenHome:
         )
     vault = Vault(passphrase, header)
     pair = SealingKeyPair(vault.open(sealed, Record.SEALING_KEY))
+    state.audit.unlock(vault.open(audit, Record.AUDIT_KEY))
     text = keystore.decode("ascii", "replace")
     attester = decrypt_keystore(text, passphrase, "in the database")
     write_keystore(directory, text)

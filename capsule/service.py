@@ -145,7 +145,7 @@ class CapsuleService:
             )
         reply = RoundReply.model_validate_json(stored.settlement)
         settlement, signature = reply.settlement()
-        published = self._capsule.state.published(campaign, number)
+        published = self._capsule.state.published(campaign, number, stored.head)
         where = tuple(published.get(index) for index in range(len(settlement.outcomes)))
         return RoundReport(settlement, signature, reply.reasons(), where)
 

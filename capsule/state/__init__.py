@@ -1,5 +1,21 @@
 """The Capsule's memory, in a database; every secret in it is sealed by the vault."""
 
-from capsule.state.database import State, StoredAdmission, StoredKey, StoredRound, Submission, Version
+from capsule.state.audit import AuditEntry, AuditHead
+from capsule.state.database import State
+from capsule.state.records import (
+    Final,
+    Position,
+    Relay,
+    StoredAdmission,
+    StoredCampaign,
+    StoredKey,
+    StoredRound,
+    Submission,
+    Told,
+    Version,
+)
 
-__all__ = ["State", "StoredAdmission", "StoredKey", "StoredRound", "Submission", "Version"]
+__all__ = [
+    "AuditEntry", "AuditHead", "Final", "Position", "Relay", "State", "StoredAdmission", "StoredCampaign", "StoredKey",
+    "StoredRound", "Submission", "Told", "Version",
+]  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 from capsule.policy import check_campaign
 from capsule.service import Capsule
-from capsule.state import Submission, Version
+from capsule.state import Final, Submission, Told, Version
 from capsule.wire import RoundReply
 from capsule.worker.settling import Settler
 from sonar.chain.calls import settle_round
@@ -101,32 +101,31 @@ class Worker:
 
     def _follow(self) -> None:
         state = self._capsule.state
-        known = state.cursor()
-        cursor = EventCursor(self._capsule.chain, self._start_block if known is None else known)
+        known = state.position()
+        cursor = EventCursor(self._capsule.chain, self._start_block if known is None else known.block)
         events = [event for event in cursor.read() if self._is_ours(event)]
-        for event in events:
-            if isinstance(event, RoundSettled):
-                self._finish(event)
-        if cursor.next_block == known:
+        if known is not None and cursor.next_block == known.block:
             return
-        state.follow(
+        latest: dict[CampaignId, Version | None] = {}
+        finals = [self._final(event, latest) for event in events if isinstance(event, RoundSettled)]
+        told = Told(
             cursor.next_block,
-            created=[(e.id, e.block) for e in events if isinstance(e, CampaignCreated)],
-            submitted=[(e.id, _submission(e)) for e in events if isinstance(e, GradientSubmitted)],
-            expired=[(e.id, e.round) for e in events if isinstance(e, RoundExpired)],
-            over=[e.id for e in events if isinstance(e, CampaignFinished | CampaignClosed)],
+            created=tuple((e.id, e.block) for e in events if isinstance(e, CampaignCreated)),
+            submitted=tuple((e.id, _submission(e)) for e in events if isinstance(e, GradientSubmitted)),
+            settled=tuple(final for final in finals if final is not None),
+            expired=tuple((e.id, e.round, e.block) for e in events if isinstance(e, RoundExpired)),
+            over=tuple((e.id, e.block) for e in events if isinstance(e, CampaignFinished | CampaignClosed)),
         )
+        state.follow(told, since=known)
 
     def _is_ours(self, event: Event) -> bool:
         campaign = getattr(event, "id", None)
         return campaign is not None and self._capsule.state.knows(campaign)
 
-    def _finish(self, event: RoundSettled) -> None:
-        """A settlement is final: an advancing one brings the next model version."""
+    def _final(self, event: RoundSettled, latest: dict[CampaignId, Version | None]) -> Final | None:
+        """A settlement that the chain took: an advancing one brings the next model version."""
         state = self._capsule.state
-        stored, before = state.round(event.id, event.round), state.version(event.id)
-        if stored is not None and stored.state == "final":
-            return
+        stored, before = state.round(event.id, event.round), latest.get(event.id) or state.version(event.id)
         settlement = None if stored is None else RoundReply.model_validate_json(stored.settlement).settlement()[0]
         if stored is None or before is None or settlement is None or settlement.model != event.model:
             _log.error(
@@ -134,12 +133,13 @@ class Worker:
                 event.round,
                 event.id.hex(),
             )
-            return
+            return None
         version = None
         if settlement.advances and stored.weights is not None:
             model = Artifact(settlement.model_cid, settlement.model)
             version = Version(before.number + 1, settlement.score, settlement.key, model, stored.weights)
-        state.finish_round(event.id, event.round, version)
+            latest[event.id] = version
+        return Final(event.id, event.round, stored.head, event.block, version)
 
     # ---- campaigns
 
@@ -159,11 +159,11 @@ class Worker:
         if entries_head(campaign, round_.number, entries) != round_.head:
             if len(entries) >= round_.count:
                 _log.warning("the chain's history of %s changed: reading it again", campaign.hex()[:16])
-                state.reread(block, campaign)
+                state.rewind(block, since=state.position())
             return
         closed = round_.count >= record.terms.round_size or now >= round_.closes_at
-        stored = state.round(campaign, round_.number)
-        signed = stored is not None and stored.head == round_.head and stored.state == "signed"
+        stored = state.round(campaign, round_.number, round_.head)
+        signed = stored is not None and stored.state == "signed"
         if signed or self._judge(record, round_, submissions, closed=closed):
             self._relay(campaign, round_, entries)
 
@@ -172,8 +172,8 @@ class Worker:
     ) -> bool:
         """Whether the round's settlement is signed and stored now."""
         settler = self._settler(record)
-        version = self._capsule.state.version(record.id)
-        if settler is None or version is None or version.number != record.version:
+        version = self._capsule.state.version(record.id, record.version)
+        if settler is None or version is None:
             return False
         results = settler.open_round(version, submissions, closed=closed)
         if not closed or results is None:
@@ -198,8 +198,8 @@ class Worker:
         return self._settlers[record.id]
 
     def _relay(self, campaign: CampaignId, round_: RoundRecord, entries: list[Entry]) -> None:
-        stored = self._capsule.state.round(campaign, round_.number)
-        if stored is None or stored.head != round_.head:
+        stored = self._capsule.state.round(campaign, round_.number, round_.head)
+        if stored is None:
             return
         settlement, signature = RoundReply.model_validate_json(stored.settlement).settlement()
         try:
@@ -216,9 +216,11 @@ class Worker:
     def _publish(self) -> None:
         """Stores the kept gradients of final rounds, so that anyone can recompute the next model."""
         capsule = self._capsule
-        for campaign, number, place, gradient in capsule.state.unpublished():
-            capsule.state.publish(campaign, number, place, capsule.store.put(gradient))
+        for campaign, number, head, place, gradient in capsule.state.unpublished():
+            capsule.state.publish(campaign, number, head, place, capsule.store.put(gradient))
 
 
 def _submission(event: GradientSubmitted) -> Submission:
-    return Submission(event.round, event.index, Entry(event.mine, event.artifact, event.gradient), event.cid)
+    return Submission(
+        event.round, event.index, Entry(event.mine, event.artifact, event.gradient), event.cid, event.block
+    )

@@ -99,7 +99,9 @@ class World:
         self.start()
 
     def start(self) -> None:
-        state = State(self.home / "capsule.db")
+        file = self.home / "capsule.db"
+        known, state = file.exists(), State(file)
+        (state.audit.unlock if known else state.audit.begin)(bytes(32))
         keys = KeyPool(state, self.vault, small_key, allow_insecure_small_key=True)
         self.capsule = Capsule(
             state=state, vault=self.vault, attester=self.attester, sealing=self.sealing, chain=self.chain,

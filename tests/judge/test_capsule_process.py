@@ -247,6 +247,7 @@ def test_a_file_that_is_no_database_is_not_touched(home: Path) -> None:
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
     opened = State(tmp_path / "keys.db")
+    opened.audit.begin(bytes(32))
     yield opened
     opened.close()
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from capsule.secret import decrypt
+from capsule.state import Told
 from capsule.worker.opening import Background
 from sonar.chain.calls import close_campaign, create_campaign, expire_round, settle_round
 from sonar.chain.cursor import campaign_events
@@ -299,8 +300,9 @@ def test_a_history_that_changed_is_read_again(world: Any, scientist: Any) -> Non
     steps(world, 1)
     seen = world.capsule.state.submissions(campaign.id, 0)
     other = dataclasses.replace(seen[0], entry=dataclasses.replace(seen[0].entry, gradient=digest_of(b"reorganised")))
-    cursor = world.capsule.state.cursor()
-    world.capsule.state.follow(cursor, [], [(campaign.id, other)], [], [])
+    position = world.capsule.state.position()
+    told = Told(position.block, submitted=((campaign.id, other),))
+    assert world.capsule.state.follow(told, since=position)
     campaign.submit()
     steps(world, 4)
     assert world.chain.round(campaign.id).number == 1

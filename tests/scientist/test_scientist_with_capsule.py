@@ -71,6 +71,7 @@ def world(chain_url, deployed, client_for, new_account, tmp_path) -> Iterator[Wo
     client = client_for(attester)
     store = DirectoryStore(tmp_path / "store")
     state, vault = State(tmp_path / "capsule.sqlite3"), Vault.create("a passphrase", cost=INTERACTIVE)
+    state.audit.begin(bytes(32))
     keys = KeyPool(
         state, vault, lambda: generate_key(512, allow_insecure_small_key=True), allow_insecure_small_key=True
     )

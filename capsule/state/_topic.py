@@ -1,0 +1,68 @@
+"""What the topics of the database share: transactions, those that leave an entry in the audit log, and upserts."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+from capsule.state.audit import AuditLog
+from capsule.state.engine import reading, writing
+
+__all__ = ["Recorder", "Topic", "insert_new", "put"]
+
+
+class Recorder(Protocol):
+    """Appends an entry about the present transaction to the audit log."""
+
+    def __call__(self, kind: str, /, **body: Any) -> None: ...
+
+
+class Topic:
+    """One topic's queries; each method is one transaction."""
+
+    def __init__(self, engine: Engine, audit: AuditLog) -> None:
+        self._engine = engine
+        self.audit = audit
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with reading(self._engine) as db:
+            yield db
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with writing(self._engine) as db:
+            yield db
+
+    @contextmanager
+    def _recording(self) -> Iterator[tuple[Connection, Recorder]]:
+        """A transaction that can append to the audit log.
+
+        The log's head is locked from the start, so that such transactions are one after another on every database,
+        and what one of them checks still holds when it writes.
+        """
+        with writing(self._engine) as db:
+            self.audit.lock(db)
+
+            def record(kind: str, /, **body: Any) -> None:
+                self.audit.append(db, kind, body)
+
+            yield db, record
+
+
+def insert_new(db: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Whether no row had this primary key; the row is inserted if so, and the one that is there stays."""
+    return bool(db.execute(_insert(db, table).values(row).on_conflict_do_nothing()).rowcount)
+
+
+def put(db: Connection, table: Table, row: Mapping[str, Any]) -> None:
+    """Inserts the row, or changes the one with its primary key to it."""
+    keys = [column.name for column in table.primary_key]
+    rest = {name: value for name, value in row.items() if name not in keys}
+    db.execute(_insert(db, table).values(row).on_conflict_do_update(index_elements=keys, set_=rest))
+
+
+def _insert(db: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return postgresql.insert(table) if db.dialect.name == "postgresql" else sqlite.insert(table)

@@ -1,0 +1,155 @@
+"""What the chain told, with the blocks in which it did, so that a history that changed can be forgotten."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, select, update
+
+from capsule.state import tables as t
+from capsule.state._topic import Recorder, Topic, put
+from capsule.state.admissions import version_row
+from capsule.state.records import Final, Position, StoredCampaign, Submission, Told
+from sonar.chain.records import Entry
+from sonar.units import Address, CampaignId, Cid, Digest
+
+__all__ = ["ChainFacts"]
+
+_CURSOR = "cursor"
+
+
+class ChainFacts(Topic):
+    """The chain as far as it was read: facts and the place to read on change together or not at all."""
+
+    def position(self) -> Position | None:
+        """From where events are to be read; None before the first read."""
+        with self._reading() as db:
+            return _position(db)
+
+    def follow(self, told: Told, since: Position | None) -> bool:
+        """Stores what one read of the chain told, together with where to read on.
+
+        `since` is the position that the read began at; False, and nothing is stored, where another process has read
+        on or rewound meanwhile.
+        """
+        with self._recording() as (db, record):
+            if _position(db) != since:
+                return False
+            for campaign, block in told.created:
+                row = {"campaign": campaign, "block": block, "state": "running", "over_block": None, "ended": None}
+                put(db, t.campaigns, row)
+            for campaign, submission in told.submitted:
+                put(db, t.submissions, _submission_row(campaign, submission))
+            for final in told.settled:
+                _finish(db, record, final)
+            for campaign, number, block in told.expired:
+                where = and_(t.rounds.c.campaign == campaign, t.rounds.c.round == number, t.rounds.c.state != "final")
+                db.execute(update(t.rounds).where(where).values(state="expired", block=block))
+                record("expired", campaign=campaign, round=number, block=block)
+            for campaign, block in told.over:
+                _end(db, campaign, block, self.audit.now())
+            for number, block_hash in told.checkpoints:
+                put(db, t.blocks, {"number": number, "hash": block_hash})
+            _move(db, Position(told.next_block, 0 if since is None else since.rewinds))
+        return True
+
+    def rewind(self, block: int, since: Position | None) -> bool:
+        """Forgets all that was told from `block` on, and goes back to it: the chain's history has changed.
+
+        Signed settlements stay: their rounds are not final any more, and the versions that came with them are gone
+        until the chain tells of them again. False as with `follow`.
+        """
+        with self._recording() as (db, record):
+            if _position(db) != since:
+                return False
+            for table in (t.submissions, t.versions, t.campaigns):
+                db.execute(delete(table).where(table.c.block >= block))
+            db.execute(delete(t.blocks).where(t.blocks.c.number >= block))
+            db.execute(update(t.rounds).where(t.rounds.c.block >= block).values(state="signed", block=None))
+            again = {"state": "running", "over_block": None, "ended": None}
+            db.execute(update(t.campaigns).where(t.campaigns.c.over_block >= block).values(again))
+            rewinds = 0 if since is None else since.rewinds
+            _move(db, Position(block if since is None else min(block, since.block), rewinds + 1))
+            record("rewind", block=block)
+        return True
+
+    def checkpoints(self, limit: int = 1000) -> list[tuple[int, bytes]]:
+        """Numbers and hashes of blocks as they were read, the newest first."""
+        with self._reading() as db:
+            rows = db.execute(select(t.blocks).order_by(t.blocks.c.number.desc()).limit(limit)).all()
+        return [(row.number, row.hash) for row in rows]
+
+    def forget_checkpoints(self, before: int) -> None:
+        """Drops the checkpoints of blocks so old that they cannot change any more."""
+        with self._writing() as db:
+            db.execute(delete(t.blocks).where(t.blocks.c.number < before))
+
+    def running(self) -> list[tuple[CampaignId, int]]:
+        """The campaigns that are on chain and not over, each with its block."""
+        return [(campaign.campaign, campaign.block) for campaign in self.campaigns() if campaign.state == "running"]
+
+    def campaigns(self) -> list[StoredCampaign]:
+        """Every campaign on chain, the oldest first."""
+        with self._reading() as db:
+            rows = db.execute(select(t.campaigns).order_by(t.campaigns.c.block, t.campaigns.c.campaign)).all()
+        return [
+            StoredCampaign(CampaignId(row.campaign), row.block, row.state, row.ended, row.delivered) for row in rows
+        ]
+
+    def end(self, campaign: CampaignId) -> None:
+        """The campaign takes no more rounds, as far as the chain was read."""
+        with self._writing() as db:
+            position = _position(db)
+            _end(db, campaign, 0 if position is None else max(position.block - 1, 0), self.audit.now())
+
+    def submissions(self, campaign: CampaignId, number: int) -> list[Submission]:
+        """A round's gradients in order."""
+        where = and_(t.submissions.c.campaign == campaign, t.submissions.c.round == number)
+        with self._reading() as db:
+            rows = db.execute(select(t.submissions).where(where).order_by(t.submissions.c.place)).all()
+        return [_submission(row) for row in rows]
+
+    def repeated(self, campaign: CampaignId, gradient: Digest, before: int, mine: Address) -> bool:
+        """Whether another account posted this gradient in an earlier round."""
+        same = and_(
+            t.submissions.c.campaign == campaign, t.submissions.c.gradient == gradient, t.submissions.c.round < before,
+            t.submissions.c.mine != mine,
+        )  # fmt: skip
+        with self._reading() as db:
+            return db.execute(select(t.submissions.c.place).where(same).limit(1)).one_or_none() is not None
+
+
+def _position(db: Connection) -> Position | None:
+    value = db.execute(select(t.settings.c.value).where(t.settings.c.name == _CURSOR)).scalar()
+    if value is None:
+        return None
+    block, rewinds = value.split()
+    return Position(int(block), int(rewinds))
+
+
+def _move(db: Connection, position: Position) -> None:
+    put(db, t.settings, {"name": _CURSOR, "value": b"%d %d" % (position.block, position.rewinds)})
+
+
+def _finish(db: Connection, record: Recorder, final: Final) -> None:
+    where = and_(t.rounds.c.campaign == final.campaign, t.rounds.c.round == final.round, t.rounds.c.head == final.head)
+    db.execute(update(t.rounds).where(where).values(state="final", block=final.block))
+    if final.version is not None:
+        put(db, t.versions, version_row(final.campaign, final.version, block=final.block))
+    record("final", campaign=final.campaign, round=final.round, head=final.head, block=final.block)
+
+
+def _end(db: Connection, campaign: CampaignId, block: int, now: float) -> None:
+    running = and_(t.campaigns.c.campaign == campaign, t.campaigns.c.state == "running")
+    db.execute(update(t.campaigns).where(running).values(state="over", over_block=block, ended=now))
+
+
+def _submission_row(campaign: CampaignId, submission: Submission) -> dict[str, Any]:
+    entry = submission.entry
+    return {
+        "campaign": campaign, "round": submission.round, "place": submission.index, "mine": entry.mine,
+        "artifact": entry.artifact, "gradient": entry.gradient, "cid": submission.cid, "block": submission.block,
+    }  # fmt: skip
+
+
+def _submission(row: Row[Any]) -> Submission:
+    entry = Entry(Address(row.mine), row.artifact, row.gradient)
+    return Submission(row.round, row.place, entry, Cid(row.cid), row.block)

@@ -1,0 +1,158 @@
+"""Opening a database by its URL: SQLite (WAL) in a file, or PostgreSQL through psycopg. A password is never shown."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from capsule.errors import CapsuleHomeError, CapsuleUnavailableError
+
+__all__ = ["check_answers", "describe", "open_engine", "reading", "writing"]
+
+_BUSY_SECONDS = 30
+_SQLITE = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",  # what is deleted is overwritten, and not only forgotten
+)
+_POSTGRESQL = (
+    "SET TIME ZONE 'UTC'",
+    # The head of the audit log is locked by every change: who hangs must not hold it for ever.
+    f"SET lock_timeout = '{_BUSY_SECONDS}s'",
+    "SET idle_in_transaction_session_timeout = '60s'",
+)
+
+
+def open_engine(target: str | Path) -> Engine:
+    """An engine for a SQLite file, given as a path, or for a database URL; raises CapsuleHomeError for another one."""
+    url = URL.create("sqlite", database=str(target)) if isinstance(target, Path) else _parse(target)
+    if url.get_backend_name() == "sqlite":
+        return _open_sqlite(url)
+    if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
+        return _open_postgresql(url.set(drivername="postgresql+psycopg"))
+    raise CapsuleHomeError(
+        f"a database of {url.drivername} cannot be used: give sqlite:////path/to/file or postgresql://host/database"
+    )
+
+
+def describe(engine: Engine) -> str:
+    """The database for people, without user, password and options."""
+    url = engine.url
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    port = "" if url.port is None else f":{url.port}"
+    return f"postgresql://{url.host or ''}{port}/{url.database or ''}"
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that changes nothing and waits for nobody; raises CapsuleUnavailableError as `writing` does."""
+    options = {"capsule_reads": True, "postgresql_readonly": True}
+    with _answering(engine), engine.connect().execution_options(**options) as db, db.begin():
+        yield db
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction; raises CapsuleUnavailableError where the database does not answer or stays busy."""
+    with _answering(engine), engine.begin() as db:
+        yield db
+
+
+@contextmanager
+def _answering(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        raise CapsuleUnavailableError(
+            f"the database {describe(engine)} cannot be used now: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The driver's own sentence: it knows hosts and accounts, but neither passwords nor rows."""
+    told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return str(told).strip().partition("\n")[0]
+
+
+def _parse(text: str) -> URL:
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):
+        # The text may hold a password, and so may the parser's error.
+        raise CapsuleHomeError(
+            "the database's URL cannot be read: give sqlite:////path/to/file or postgresql://user@host/database"
+        ) from None
+
+
+def _open_sqlite(url: URL) -> Engine:
+    if url.drivername not in {"sqlite", "sqlite+pysqlite"} or not url.database or url.database == ":memory:":
+        raise CapsuleHomeError("SQLite needs a file here: give sqlite:////path/to/file")
+    if url.query:
+        raise CapsuleHomeError("a SQLite URL takes no options here: give sqlite:////path/to/file")
+    try:
+        Path(url.database).touch(mode=0o600)
+    except OSError as error:
+        raise CapsuleHomeError(f"the database {url.database} cannot be opened: {error.strerror}") from error
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # SQLAlchemy's own BEGIN below, not the driver's late one
+        for pragma in _SQLITE:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get("capsule_reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _open_postgresql(url: URL) -> Engine:
+    try:
+        engine = create_engine(
+            url, pool_pre_ping=True, connect_args={"connect_timeout": _BUSY_SECONDS // 3}, hide_parameters=True
+        )
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise CapsuleHomeError("PostgreSQL needs psycopg: run pip install 'sonar-marketplace[postgres]'") from error
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            for statement in _POSTGRESQL:
+                cursor.execute(statement)
+        connection.commit()
+
+    return engine
+
+
+def check_answers(engine: Engine) -> None:
+    """Raises CapsuleHomeError unless the database can be reached and is one that a Capsule can use."""
+    try:
+        with engine.connect() as db:
+            if engine.dialect.name == "postgresql":
+                encoding = db.exec_driver_sql("SHOW server_encoding").scalar_one()
+                if encoding != "UTF8":
+                    raise CapsuleHomeError(
+                        f"the database {describe(engine)} has the encoding {encoding}: make one with UTF8"
+                    )
+    except OperationalError as error:
+        raise CapsuleHomeError(f"the database {describe(engine)} cannot be opened: {_reason(error)}") from error
+    except DatabaseError as error:
+        raise CapsuleHomeError(
+            f"{describe(engine)} is not a Capsule's database: move it away or restore a backup"
+        ) from error

@@ -1,0 +1,98 @@
+"""Brings a database to the newest schema: revisions run by Alembic, each database upgraded when it is opened.
+
+A database of a newer revision is refused, as is one of before revisions, and on PostgreSQL an older one that other
+processes serve: they would not know the new tables.
+"""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, Inspector, inspect, text
+from sqlalchemy.exc import DatabaseError
+
+from capsule.errors import CapsuleHomeError
+from capsule.state.engine import describe
+from capsule.state.tables import REVISION, metadata
+
+__all__ = ["SERVING", "bring_up_to_date", "lock_number", "migrations"]
+
+SERVING: Final = "serving"
+"""The claim that every process shares that serves a database."""
+
+
+def migrations() -> Path:
+    """Where the revisions are."""
+    return Path(__file__).parent / "migrations"
+
+
+def lock_number(name: str) -> int:
+    """The number of PostgreSQL's advisory lock with this name, a signed one of 64 bits."""
+    return int.from_bytes(sha256(b"sonar capsule lock\0" + name.encode()).digest()[:8], "big", signed=True)
+
+
+def bring_up_to_date(engine: Engine, *, migrate: bool = True) -> None:
+    """Makes or upgrades the tables; raises CapsuleHomeError for a database that cannot be used as it is."""
+    try:
+        with engine.connect() as db, db.begin():
+            if _revision(db) == REVISION:
+                return
+        with engine.begin() as db:
+            if engine.dialect.name == "postgresql":
+                db.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": lock_number("migrating")})
+            found = _revision(db)  # perhaps another process was faster
+            if found != REVISION:
+                _check(db, describe(engine), found, migrate=migrate)
+                _upgrade(db)
+    except DatabaseError as error:
+        raise CapsuleHomeError(
+            f"{describe(engine)} is not a Capsule's database: move it away or restore a backup"
+        ) from error
+
+
+def _revision(db: Connection) -> str | None:
+    if not inspect(db).has_table("alembic_version"):
+        return None
+    return db.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _check(db: Connection, where: str, found: str | None, *, migrate: bool) -> None:
+    if found is None:
+        strangers = _tables(inspect(db)) - {"alembic_version"}
+        if strangers & set(metadata.tables):
+            raise CapsuleHomeError(
+                f"{where} was made by a version before 0.2, which cannot be upgraded: finish its campaigns with that "
+                "version, then make a Capsule anew"
+            )
+        if strangers:
+            raise CapsuleHomeError(f"{where} holds somebody else's tables: give the Capsule a database of its own")
+        return
+    from alembic.script import ScriptDirectory
+
+    known = {script.revision for script in ScriptDirectory(str(migrations())).walk_revisions()}
+    if found not in known:
+        raise CapsuleHomeError(
+            f"{where} was made by a newer version of Sonar (revision {found}, this one knows {REVISION}): upgrade Sonar"
+        )
+    if not migrate:
+        raise CapsuleHomeError(
+            f"{where} is of an older version (revision {found}, not {REVISION}): `capsule serve` upgrades it"
+        )
+    if db.dialect.name == "postgresql":
+        free = db.execute(text("SELECT pg_try_advisory_xact_lock(:number)"), {"number": lock_number(SERVING)})
+        if not free.scalar():
+            raise CapsuleHomeError(f"{where} is served by an older version of Sonar: stop it, then start this one")
+
+
+def _tables(inspector: Inspector) -> set[str]:
+    return set(inspector.get_table_names())
+
+
+def _upgrade(db: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+    config.attributes["connection"] = db
+    command.upgrade(config, "head")

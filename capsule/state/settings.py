@@ -1,0 +1,30 @@
+"""Settings, and the nonces of requests that were answered."""
+
+from sqlalchemy import delete, select
+
+from capsule.state import tables as t
+from capsule.state._topic import Topic, insert_new, put
+from sonar.units import Address
+
+__all__ = ["Settings"]
+
+
+class Settings(Topic):
+    """Named values that this Capsule needs once."""
+
+    def setting(self, name: str) -> bytes | None:
+        """A setting's value."""
+        with self._reading() as db:
+            return db.execute(select(t.settings.c.value).where(t.settings.c.name == name)).scalar()
+
+    def set(self, **values: bytes) -> None:
+        """Sets settings."""
+        with self._writing() as db:
+            for name, value in values.items():
+                put(db, t.settings, {"name": name, "value": value})
+
+    def remember_nonce(self, account: Address, nonce: bytes, expiry: int, now: int) -> bool:
+        """Whether the nonce is new; it is remembered until its expiry, and forgotten ones are cleaned up."""
+        with self._writing() as db:
+            db.execute(delete(t.nonces).where(t.nonces.c.expiry < now))
+            return insert_new(db, t.nonces, {"account": account, "nonce": nonce, "expiry": expiry})
