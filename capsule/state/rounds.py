@@ -57,6 +57,12 @@ class Rounds(Topic):
             rows = db.execute(select(t.rounds).where(where).order_by(t.rounds.c.round, t.rounds.c.time)).all()
         return [_round(row) for row in rows]
 
+    def unsettled(self) -> list[tuple[CampaignId, StoredRound]]:
+        """The signed settlements that wait for the chain, in the order of signing."""
+        with self._reading() as db:
+            rows = db.execute(select(t.rounds).where(_waiting()).order_by(t.rounds.c.time)).all()
+        return [(CampaignId(row.campaign), _round(row)) for row in rows]
+
     def unpublished(self, limit: int = 64) -> list[tuple[CampaignId, int, bytes, int, bytes]]:
         """Kept gradients of final rounds that wait to be published: campaign, round, head, index, bytes."""
         same = and_(*(t.rounds.c[name] == t.kept.c[name] for name in ("campaign", "round", "head")))
@@ -84,18 +90,22 @@ class Rounds(Topic):
 
     def counts(self) -> dict[str, int]:
         """How many campaigns run, are admitted, and how many signed settlements are not final."""
-        settled = t.rounds.alias("settled")
-        # Another history's settlement of a round that is settled waits for nothing.
-        other = select(settled.c.round).where(
-            settled.c.campaign == t.rounds.c.campaign, settled.c.round == t.rounds.c.round, settled.c.state == "final"
-        )  # fmt: skip
         wanted = {
             "admissions": select(func.count()).select_from(t.admissions),
             "running": select(func.count()).where(t.campaigns.c.state == "running"),
-            "unsettled": select(func.count()).where(t.rounds.c.state == "signed", ~other.exists()),
+            "unsettled": select(func.count()).where(_waiting()),
         }
         with self._reading() as db:
             return {name: db.execute(query).scalar_one() for name, query in wanted.items()}
+
+
+def _waiting() -> ColumnElement[bool]:
+    settled = t.rounds.alias("settled")
+    # Another history's settlement of a round that is settled waits for nothing.
+    other = select(settled.c.round).where(
+        settled.c.campaign == t.rounds.c.campaign, settled.c.round == t.rounds.c.round, settled.c.state == "final"
+    )  # fmt: skip
+    return and_(t.rounds.c.state == "signed", ~other.exists())
 
 
 def _this(table: Table, campaign: CampaignId, stored: StoredRound) -> ColumnElement[bool]:
