@@ -2,6 +2,7 @@
 
 CapsuleError
 |-- CapsuleUnavailableError  it cannot be reached, or is too busy: try again later
+|   `-- CapsuleDatabaseError the Capsule's own database does not answer
 |-- CapsuleReplyError        it answered something that the protocol does not know
 |-- CapsuleRefusedError      it refused the request; `code` says why, for programs
 `-- CapsuleHomeError         the Capsule's own directory, database or passphrase cannot be used
@@ -15,8 +16,8 @@ from contextlib import contextmanager
 from sonar.errors import SonarError
 
 __all__ = [
-    "CapsuleError", "CapsuleHomeError", "CapsuleRefusedError", "CapsuleReplyError", "CapsuleUnavailableError",
-    "refusing",
+    "CapsuleDatabaseError", "CapsuleError", "CapsuleHomeError", "CapsuleRefusedError", "CapsuleReplyError",
+    "CapsuleUnavailableError", "refusing",
 ]  # fmt: skip
 
 
@@ -28,6 +29,10 @@ class CapsuleError(SonarError):
 
 class CapsuleUnavailableError(CapsuleError):
     """The Capsule cannot be reached or is too busy; the same request may succeed later."""
+
+
+class CapsuleDatabaseError(CapsuleUnavailableError):
+    """The Capsule's own database does not answer. The message says where it is, which strangers need not know."""
 
 
 class CapsuleReplyError(CapsuleError):

@@ -16,7 +16,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from capsule.errors import CapsuleHomeError, CapsuleUnavailableError
+from capsule.errors import CapsuleDatabaseError, CapsuleHomeError
 
 __all__ = ["check_answers", "describe", "open_engine", "reading", "writing"]
 
@@ -58,7 +58,7 @@ def describe(engine: Engine) -> str:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that changes nothing and waits for nobody; raises CapsuleUnavailableError as `writing` does."""
+    """A transaction that changes nothing and waits for nobody; raises CapsuleDatabaseError as `writing` does."""
     options = {"capsule_reads": True, "postgresql_readonly": True}
     with _answering(engine), engine.connect().execution_options(**options) as db, db.begin():
         yield db
@@ -66,7 +66,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction; raises CapsuleUnavailableError where the database does not answer or stays busy."""
+    """A transaction; raises CapsuleDatabaseError where the database does not answer or stays busy."""
     with _answering(engine), engine.begin() as db:
         yield db
 
@@ -76,9 +76,7 @@ def _answering(engine: Engine) -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-        raise CapsuleUnavailableError(
-            f"the database {describe(engine)} cannot be used now: {_reason(error)}"
-        ) from error
+        raise CapsuleDatabaseError(f"the database {describe(engine)} cannot be used now: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

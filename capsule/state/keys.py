@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, select, update
+from sqlalchemy import Row, and_, case, func, insert, select, update
 
 from capsule.errors import CapsuleRefusedError
 from capsule.state import tables as t
@@ -21,6 +21,13 @@ class Keys(Topic):
         row = {"id": key_id, "modulus": modulus, "secret": secret, "use": "spare", "time": now}
         with self._writing() as db:
             db.execute(insert(t.keys).values(row))
+
+    def keys_by_use(self) -> dict[str, int]:
+        """How many keys there are of each use; those whose secret was deleted count as `deleted`."""
+        use = case((t.keys.c.deleted.is_not(None), "deleted"), else_=t.keys.c.use)
+        with self._reading() as db:
+            rows = db.execute(select(use, func.count()).group_by(use)).all()
+        return {str(found): int(number) for found, number in rows}
 
     def spare_keys(self) -> int:
         """How many keys wait for use."""
