@@ -82,6 +82,10 @@ def inspect(name: str, path: Path, target: str, ignored: tuple[str, ...] = ()) -
 
 def match(dataset: Dataset, spec: Spec) -> None:
     """Raises SchemaMismatchError, with every reason, unless the data set fits the campaign."""
+    if spec.targets:
+        raise SchemaMismatchError(
+            f"campaign {spec.name!r} predicts numbers, but the data sets of this mine have classes: leave it to others"
+        )
     problems = []
     if spec.target_column not in {_ANY_TARGET, dataset.target}:
         problems.append(f"its target is {dataset.target!r}, the campaign predicts {spec.target_column!r}")

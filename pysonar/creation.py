@@ -80,6 +80,7 @@ def make_plan(
     spec = Spec.build(
         name=_name(model) if name is None else name,
         description=description,
+        metric=model.metric,
         target_column=target_column,
         features=model.spec_features(),
         feature_map=model.feature_map,

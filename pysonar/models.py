@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from pysonar._inputs import class_indices, feature_table, plain_array
 from pysonar.errors import ModelError, ValidationSetError
 from sonar.protocol.errors import ProtocolError
-from sonar.protocol.payloads import CLIP, check_validation_size
-from sonar.protocol.spec import MAX_CLASSES, MAX_FEATURES, AnyMap, Encoding, Feature, IdentityMap
+from sonar.protocol.payloads import CLIP, check_labels, check_validation_size
+from sonar.protocol.spec import MAX_CLASSES, MAX_FEATURES, METRICS, AnyMap, Encoding, Feature, IdentityMap, MetricName
 from sonar.syft import FeatureMap
 
 __all__ = ["LinearClassifier"]
@@ -38,9 +38,11 @@ class LinearClassifier:
 
     or the same as an object of `sonar.protocol.spec`. `weights` is where training starts: an array (mapped features +
     1, classes) with the bias last, or the result of an earlier campaign on the same features with the same offset,
-    scale and map; all zero unless given.
+    scale and map; all zero unless given. `metric` is what the Capsule scores by: accuracy, balanced_accuracy, macro_f1
+    or auc (of the difference of two class scores; of more classes the mean of each class's score against the rest).
 
-    Raises ModelError for names that appear twice, wrong shapes, numbers that are not finite, and maps that do not work.
+    Raises ModelError for names that appear twice, wrong shapes, numbers that are not finite, maps that do not work, and
+    metrics of no classifier.
     """
 
     features: tuple[str, ...]
@@ -49,6 +51,7 @@ class LinearClassifier:
     scale: Floats = field(repr=False)
     feature_map: AnyMap
     weights: Floats = field(repr=False)
+    metric: MetricName
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class LinearClassifier:
         scale: Any = None,
         feature_map: AnyMap | Mapping[str, Any] | None = None,
         weights: Any = None,
+        metric: str = "accuracy",
     ) -> None:
         names = _names(features, "x", "features", 1, MAX_FEATURES)
         labels = _names(classes, "", "classes", 2, MAX_CLASSES)
@@ -69,6 +73,7 @@ class LinearClassifier:
         put(self, "scale", _constants(scale, 1.0, names, "scale"))
         put(self, "feature_map", _feature_map(feature_map, len(names)))
         put(self, "weights", _weights(weights, self.shape, self.mapping))
+        put(self, "metric", _metric(metric))
         if (self.scale <= 0).any():
             at = int(np.argmax(self.scale <= 0))
             raise ModelError(f"the scale of feature {names[at]!r} is {self.scale[at]}: give a number above 0")
@@ -82,6 +87,7 @@ class LinearClassifier:
         *,
         feature_map: AnyMap | Mapping[str, Any] | None = None,
         weights: Any = None,
+        metric: str = "accuracy",
     ) -> Self:
         """A classifier whose public offset and scale are the mean and standard deviation of the features in `like`.
 
@@ -99,6 +105,7 @@ class LinearClassifier:
             scale=np.where(spread > 0, spread, 1.0),
             feature_map=feature_map,
             weights=weights,
+            metric=metric,
         )
 
     @property
@@ -136,7 +143,9 @@ class LinearClassifier:
         table = feature_table(validation[0], self.features)
         labels = class_indices(validation[1], self.classes, len(table))
         try:
-            check_validation_size(len(labels), max(len(self.features), self.mapping.outputs), len(self.classes))
+            widest = max(len(self.features), self.mapping.outputs)
+            check_validation_size(len(labels), widest, len(self.classes), self.metric)
+            check_labels(labels, self.metric, self.classes)
         except ProtocolError as error:
             raise ValidationSetError(str(error)) from error
         if len(np.unique(labels)) < 2:
@@ -193,6 +202,14 @@ def _feature_map(given: Any, features: int) -> AnyMap:
             "take fewer features, a lower degree, or a Fourier map"
         )
     return feature_map
+
+
+def _metric(given: str) -> MetricName:
+    if given == "r2":
+        raise ModelError("the metric r2 scores numbers, and this model has classes: take another")
+    if given not in METRICS:
+        raise ModelError(f"the metric {given!r} is none of {', '.join(m for m in METRICS if m != 'r2')}")
+    return given
 
 
 def _weights(given: Any, shape: tuple[int, int], mapping: FeatureMap) -> Floats:

@@ -3,69 +3,115 @@
 Both are safetensors with fixed tensor names, types and shapes; every byte is checked before it is used.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from sonar.protocol.errors import ProtocolError
-from sonar.protocol.spec import Spec
+from sonar.protocol.spec import MetricName, Spec
 from sonar.syft.features import CLIP
 
 __all__ = [
-    "CLIP", "MAX_VALIDATION_BYTES", "check_validation_size", "decode_validation", "decode_weights", "design_matrix",
-    "encode_validation", "encode_weights",
+    "CLIP", "MAX_VALIDATION_BYTES", "check_labels", "check_validation_size", "decode_validation", "decode_weights",
+    "design_matrix", "encode_validation", "encode_weights", "scaled_targets",
 ]  # fmt: skip
 
 MAX_VALIDATION_BYTES = 256 << 20
 MAX_VALIDATION_SCORES = 1 << 22
 """The most class scores (records times classes) of a validation set: the judge holds dozens of such tables at once."""
+MAX_AUC_SCORES = 1 << 18
+"""The same for the area under the curve, which sorts the scores of every model that the judge tries."""
 _MAX_HEADER = 1024
 _BLOCK = 4096
 """Records that are mapped at once."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Labels = Ints | Floats
 
 
-def check_validation_size(records: int, features: int, classes: int) -> None:
+def check_validation_size(records: int, features: int, outputs: int, metric: MetricName = "accuracy") -> None:
     """Raises ProtocolError for a validation set that the Capsule would not take.
 
     `features` are those of the records, or what the feature map makes of them if that is more.
     """
     if records < 2:
         raise ProtocolError(f"the validation set has {records} records: give at least 2, better hundreds")
-    most = min(MAX_VALIDATION_SCORES // classes, (MAX_VALIDATION_BYTES - 8 - _MAX_HEADER) // (8 * features + 8))
+    scores = MAX_AUC_SCORES if metric == "auc" else MAX_VALIDATION_SCORES
+    width = features + (outputs if metric == "r2" else 1)
+    most = min(scores // outputs, (MAX_VALIDATION_BYTES - 8 - _MAX_HEADER) // (8 * width))
     if records > most:
         raise ProtocolError(
             f"the validation set has {records} records, above the limit of {most} for {features} features and "
-            f"{classes} classes: a sample of it will do"
+            f"{outputs} {'targets' if metric == 'r2' else 'classes'}: a sample of it will do"
         )
 
 
-def encode_validation(features: Floats, labels: Ints) -> bytes:
-    """A validation set: features (records, features) in raw units, labels (records,) as class indices."""
+def check_labels(labels: Labels, metric: MetricName, classes: Sequence[str]) -> None:
+    """Raises ProtocolError for labels on which the metric has no value.
+
+    `labels` are class indices (records,), or for r2 targets (records, targets) in raw units.
+    """
+    if metric == "r2":
+        if not np.isfinite(labels).all():
+            raise ProtocolError("the validation set has targets that are not finite: remove or fill them")
+        if (labels == labels[0]).all(axis=0).any():
+            raise ProtocolError("a target is the same in every validation record, so R2 has no value: give others")
+        return
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise ProtocolError(f"the validation set has labels outside 0 to {len(classes) - 1}")
+    if metric != "accuracy":
+        counts = np.bincount(labels.astype(np.int64), minlength=len(classes))
+        if not counts.all():
+            raise ProtocolError(
+                f"the validation set has no record of class {classes[int(counts.argmin())]!r}, without which "
+                f"{metric} has no value: give some of every class"
+            )
+
+
+def encode_validation(features: Floats, labels: Labels) -> bytes:
+    """A validation set: features (records, features) in raw units, labels as the spec's metric takes them.
+
+    Integers (records,) are class indices; floats (records, targets) are what to predict, in raw units.
+    """
+    kind = np.float64 if np.asarray(labels).dtype.kind == "f" else np.int64
     return save({
         "features": np.ascontiguousarray(features, dtype=np.float64),
-        "labels": np.ascontiguousarray(labels, dtype=np.int64),
+        "labels": np.ascontiguousarray(labels, dtype=kind),
     })  # fmt: skip
 
 
-def decode_validation(data: bytes, spec: Spec) -> tuple[Floats, Ints]:
-    """The features (records, features) and labels (records,) of untrusted bytes; raises ProtocolError."""
-    tensors = _load(data, "validation set", {"features": np.float64, "labels": np.int64})
+def decode_validation(data: bytes, spec: Spec) -> tuple[Floats, Labels]:
+    """The features (records, features) and labels of untrusted bytes; raises ProtocolError.
+
+    Labels are class indices (records,), or for r2 targets (records, targets) in raw units.
+    """
+    kind, extra = (np.float64, (len(spec.targets),)) if spec.targets else (np.int64, ())
+    tensors = _load(data, "validation set", {"features": np.float64, "labels": kind})
     features, labels = tensors["features"], tensors["labels"]
-    if features.ndim != 2 or features.shape[1] != len(spec.features) or labels.shape != features.shape[:1]:
+    if features.ndim != 2 or features.shape[1] != len(spec.features) or labels.shape != features.shape[:1] + extra:
+        shape = f"(records, {len(spec.targets)})" if spec.targets else "(records,)"
         raise ProtocolError(
             f"the validation set has features {features.shape} and labels {labels.shape}, "
-            f"but the spec needs (records, {len(spec.features)}) and (records,)"
+            f"but the spec needs (records, {len(spec.features)}) and {shape}"
         )
-    check_validation_size(len(labels), max(len(spec.features), spec.mapping.outputs), len(spec.classes))
+    widest = max(len(spec.features), spec.mapping.outputs)
+    check_validation_size(len(labels), widest, spec.shape[1], spec.metric)
     if not np.isfinite(features).all():
         raise ProtocolError("the validation set has features that are not finite: remove or fill them")
-    if labels.min() < 0 or labels.max() >= len(spec.classes):
-        raise ProtocolError(f"the validation set has labels outside 0 to {len(spec.classes) - 1}")
+    check_labels(labels, spec.metric, spec.classes)
     return features, labels
+
+
+def scaled_targets(spec: Spec, labels: Floats) -> Floats:
+    """Targets (records, targets) in raw units as the model predicts them: scaled with public constants and clipped."""
+    offset, scale = np.array([t.offset for t in spec.targets]), np.array([t.scale for t in spec.targets])
+    with np.errstate(over="ignore"):  # the clip takes infinities, and finite numbers give no NaN
+        scaled: Floats = np.clip((labels - offset) / scale, -CLIP, CLIP)
+    return scaled
 
 
 def encode_weights(weights: Ints) -> bytes:

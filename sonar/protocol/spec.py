@@ -4,7 +4,7 @@ Canonical JSON, committed to on chain by its SHA-256. It repeats the terms that 
 compares both knows that what it was promised is what will be paid.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -27,14 +27,17 @@ from sonar.syft.wire import MAX_STRIDE
 from sonar.units import PPM, Address, Ppm, Wei
 
 __all__ = [
-    "MAX_SPEC_BYTES", "AnyMap", "Encoding", "Feature", "FourierMap", "IdentityMap", "Payout", "PolynomialMap", "Rounds",
-    "Spec", "Training",
+    "MAX_SPEC_BYTES", "METRICS", "AnyMap", "Encoding", "Feature", "FourierMap", "IdentityMap", "MetricName", "Payout",
+    "PolynomialMap", "Rounds", "Spec", "Target", "Training",
 ]  # fmt: skip
 
 MAX_SPEC_BYTES = 1_000_000
 MAX_FEATURES = 2047
 """What a feature map may give. With the bias 2048 rows: the judge's integer scores then fit 63 bits."""
 MAX_CLASSES = 256
+MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1", "auc", "r2"]
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
+"""What a model can be scored by, as scikit-learn defines them; `capsule.judge.metrics` says how, to the last bit."""
 MIN_BATCH = 16
 """Every batch costs a mine a step on the whole map: smaller ones would let a spec waste its time."""
 _ROWS_PER_RECORD = 8
@@ -59,6 +62,14 @@ class _Strict(BaseModel):
 
 class Feature(_Strict):
     """One input column. The model sees clip((value - offset) / scale) with public constants, the same for all."""
+
+    name: Name
+    offset: float = 0.0
+    scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Target(_Strict):
+    """One number to predict. The model is trained and scored on clip((value - offset) / scale)."""
 
     name: Name
     offset: float = 0.0
@@ -228,7 +239,7 @@ class Rounds(_Strict):
     min_mines: Annotated[int, Field(ge=1, le=64)] = 2
     min_gain: Annotated[int, Field(ge=1, le=PPM)] = 1_000
     noise: Annotated[float, Field(ge=0, le=10)] = 2.0
-    """Credit starts above this many standard errors of a gradient's Shapley value on the validation set."""
+    """Credit starts above this many standard errors of a gradient's value on the validation set."""
 
     @model_validator(mode="after")
     def _size_covers_mines(self) -> Self:
@@ -249,16 +260,21 @@ class Payout(_Strict):
 
 
 class Spec(_Strict):
-    """A campaign's public description. `parse` reads untrusted bytes, `to_bytes` writes the canonical ones."""
+    """A campaign's public description. `parse` reads untrusted bytes, `to_bytes` writes the canonical ones.
+
+    A classifier has two or more `classes`, named in the mines' `target_column`; a regression, scored by R2, has one or
+    more `targets` instead, columns of their own.
+    """
 
     format: Literal[1] = 1
     name: Name
     description: Annotated[str, Field(max_length=10_000)] = ""
     mode: Literal["encrypted-linear"] = "encrypted-linear"
-    metric: Literal["accuracy"] = "accuracy"
+    metric: MetricName = "accuracy"
     target_column: Name = "target"
     features: Annotated[tuple[Feature, ...], Field(min_length=1, max_length=MAX_FEATURES)]
-    classes: Annotated[tuple[Name, ...], Field(min_length=2, max_length=MAX_CLASSES)]
+    classes: Annotated[tuple[Name, ...], Field(max_length=MAX_CLASSES)] = ()
+    targets: Annotated[tuple[Target, ...], Field(max_length=MAX_CLASSES)] = ()
     feature_map: AnyMap = IdentityMap()
     min_records: Annotated[int, Field(ge=2, le=10**12)] = 100
     training: Training = Training()
@@ -267,15 +283,28 @@ class Spec(_Strict):
     payout: Payout
 
     @model_validator(mode="after")
+    def _outputs_suit_the_metric(self) -> Self:
+        if self.metric == "r2":
+            if self.classes or not self.targets:
+                raise ValueError("the metric r2 scores numbers: name at least one of targets, and no classes")
+        elif self.targets or len(self.classes) < 2:
+            raise ValueError(f"the metric {self.metric} scores classes: name at least two classes, and no targets")
+        if self.targets and (self.training.loss != "ridge" or self.training.class_weights is not None):
+            raise ValueError("targets are trained by the loss ridge, without class_weights")
+        return self
+
+    @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        for what, names in (("feature", [f.name for f in self.features]), ("class", list(self.classes))):
+        features, targets = [feature.name for feature in self.features], [target.name for target in self.targets]
+        for what, names in (("feature", features), ("class", list(self.classes)), ("target", targets)):
             seen: set[str] = set()
             for name in names:
                 if name in seen:
                     raise ValueError(f"{what} {name!r} appears twice")
                 seen.add(name)
-        if self.target_column in {f.name for f in self.features}:
-            raise ValueError(f"target column {self.target_column!r} is also a feature")
+        for name in targets or [self.target_column]:
+            if name in features:
+                raise ValueError(f"target column {name!r} is also a feature")
         return self
 
     @model_validator(mode="after")
@@ -303,8 +332,8 @@ class Spec(_Strict):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The weights' shape: (mapped features + 1 for the bias, classes)."""
-        return self.mapping.outputs + 1, len(self.classes)
+        """The weights' shape: (mapped features + 1 for the bias, classes or targets)."""
+        return self.mapping.outputs + 1, len(self.classes or self.targets)
 
     def to_bytes(self) -> bytes:
         """The canonical bytes, whose SHA-256 is committed to on chain."""

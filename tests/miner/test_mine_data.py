@@ -34,6 +34,12 @@ def csv(tmp_path):
     return write
 
 
+def test_a_campaign_that_predicts_numbers_is_left_to_others(csv):
+    regression = spec(metric="r2", classes=(), targets=({"name": "price"},))
+    with pytest.raises(SchemaMismatchError, match="predicts numbers, but the data sets of this mine have classes"):
+        match(inspect("d", csv(GOOD), "target"), regression)
+
+
 GOOD = "a,b,target\n1,2,yes\n3,4.5,no\n-1e3,0,no\n"
 
 

@@ -17,6 +17,7 @@ from sonar.protocol.payloads import (
     design_matrix,
     encode_validation,
     encode_weights,
+    scaled_targets,
 )
 from sonar.protocol.spec import Feature, Payout, Spec
 
@@ -48,6 +49,48 @@ def test_a_validation_set_survives_its_own_bytes():
 def test_a_validation_set_that_does_not_fit_is_refused_with_its_reason(features, labels, message):
     with pytest.raises(ProtocolError, match=message):
         decode_validation(encode_validation(features, labels), SPEC)
+
+
+REGRESSION = Spec.build(
+    name="demo", features=SPEC.features, metric="r2", targets=({"name": "y", "offset": 10.0, "scale": 4.0},),
+    payout=Payout(target=900_000),
+)  # fmt: skip
+NUMBERS = np.array([[10.0], [2.0], [900.0]])
+
+
+def test_targets_survive_their_own_bytes_and_are_scaled_and_clipped():
+    _, targets = decode_validation(encode_validation(X, NUMBERS), REGRESSION)
+    np.testing.assert_array_equal(targets, NUMBERS)
+    np.testing.assert_array_equal(scaled_targets(REGRESSION, targets), [[0.0], [-2.0], [16.0]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (NUMBERS[:, 0], r"needs \(records, 2\) and \(records, 1\)"),
+        (np.repeat(NUMBERS, 2, axis=1), r"needs \(records, 2\) and \(records, 1\)"),
+        (np.array([[1.0], [np.inf], [2.0]]), "targets that are not finite"),
+        (np.array([[2.0], [2.0], [2.0]]), "a target is the same in every validation record, so R2 has no value"),
+        (np.array([0, 1, 2]), "in their types"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused_with_their_reason(labels, message):
+    with pytest.raises(ProtocolError, match=message):
+        decode_validation(encode_validation(X, labels), REGRESSION)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "auc"])
+def test_a_metric_of_every_class_needs_records_of_every_class(metric):
+    spec = Spec.build(**{**dict(SPEC), "metric": metric})
+    decode_validation(encode_validation(X, Y), spec)
+    with pytest.raises(ProtocolError, match=f"no record of class 'y', without which {metric} has no value"):
+        decode_validation(encode_validation(X, np.array([0, 2, 0])), spec)
+
+
+def test_a_curve_takes_fewer_records_because_they_are_sorted():
+    check_validation_size(1 << 17, 1, 2, "auc")
+    with pytest.raises(ProtocolError, match="above the limit of 131072"):
+        check_validation_size((1 << 17) + 1, 1, 2, "auc")
 
 
 @pytest.mark.parametrize(("features", "classes", "most"), [(1, 2, 1 << 21), (2047, 256, 16383), (100, 2, 332_220)])

@@ -29,6 +29,23 @@ def test_a_spec_survives_its_own_bytes():
     assert Spec.parse(spec.to_bytes()) == spec
 
 
+REGRESSION = {"metric": "r2", "classes": (), "targets": ({"name": "price", "offset": 50.0, "scale": 20.0},)}
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1", "auc"])
+def test_a_classifier_may_be_scored_by_any_metric_of_classes(metric):
+    spec = make_spec(metric=metric)
+    assert Spec.parse(spec.to_bytes()) == spec
+    assert spec.metric == metric
+
+
+def test_a_regression_has_targets_instead_of_classes():
+    spec = make_spec(**REGRESSION)
+    assert Spec.parse(spec.to_bytes()) == spec
+    assert spec.shape == (3, 1)
+    assert json.loads(spec.to_bytes())["targets"] == [{"name": "price", "offset": 50.0, "scale": 20.0}]
+
+
 MAPS = [
     {"kind": "identity"},
     {"kind": "fourier", "count": 300, "gamma": 0.25, "seed": 2**53 - 1},
@@ -100,7 +117,17 @@ def test_no_json_value_raises_anything_but_a_spec_error(value):
     ("change", "message"),
     [
         ({"classes": ("no", "no")}, "class 'no' appears twice"),
-        ({"classes": ("no",)}, "at least 2 items"),
+        ({"classes": ("no",)}, "the metric accuracy scores classes: name at least two classes, and no targets"),
+        ({"classes": ()}, "name at least two classes"),
+        ({"targets": ({"name": "price"},)}, "the metric accuracy scores classes: .* no targets"),
+        ({"metric": "r2"}, "the metric r2 scores numbers: name at least one of targets, and no classes"),
+        ({"metric": "r2", "classes": ()}, "name at least one of targets"),
+        ({"metric": "recall"}, r"'auc' or 'r2' \(got 'recall'\)"),
+        ({**REGRESSION, "targets": ({"name": "a"},)}, "target column 'a' is also a feature"),
+        ({**REGRESSION, "targets": ({"name": "p"}, {"name": "p"})}, "target 'p' appears twice"),
+        ({**REGRESSION, "targets": ({"name": "p", "scale": 0.0},)}, r"\(got 0.0\)"),
+        ({**REGRESSION, "training": {"loss": "taylor-logistic"}}, "targets are trained by the loss ridge"),
+        ({**REGRESSION, "training": {"class_weights": (1.0, 2.0)}}, "without class_weights"),
         ({"features": ()}, "at least 1 item"),
         ({"features": (Feature(name="a"), Feature(name="a"))}, "feature 'a' appears twice"),
         ({"target_column": "a"}, "target column 'a' is also a feature"),

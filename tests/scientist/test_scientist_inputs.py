@@ -39,6 +39,15 @@ def test_counts_become_names_that_mines_can_match() -> None:
     assert not model.weights.any()
 
 
+def test_a_metric_needs_records_of_every_class() -> None:
+    standardised = LinearClassifier.standardised(3, 3, TABLE, metric="macro_f1")
+    assert standardised.metric == "macro_f1"
+    standardised.check_validation((TABLE, [0, 1, 2, 0]))
+    with pytest.raises(ValidationSetError, match="no record of class '2', without which macro_f1 has no value"):
+        standardised.check_validation((TABLE, [0, 1, 1, 0]))
+    LinearClassifier(3, 3).check_validation((TABLE, [0, 1, 1, 0]))
+
+
 def test_a_feature_map_is_given_by_its_name_or_as_the_spec_has_it() -> None:
     values = {"kind": "fourier", "count": 9, "gamma": 0.5}
     model = LinearClassifier(3, 2, feature_map=values)
@@ -71,6 +80,8 @@ def test_standardised_takes_mean_and_deviation_and_survives_a_constant_column() 
         ({"features": None, "classes": 2}, "must be a number or a list"),
         ({"features": ["a", "a"], "classes": 2}, "'a' appears twice in features"),
         ({"features": 2, "classes": ["x", "x"]}, "'x' appears twice in classes"),
+        ({"features": 2, "classes": 2, "metric": "r2"}, "the metric r2 scores numbers"),
+        ({"features": 2, "classes": 2, "metric": "recall"}, "none of accuracy, balanced_accuracy, macro_f1, auc"),
         ({"features": 2, "classes": 2, "scale": [1.0, 0.0]}, "scale of feature 'x1' is 0.0"),
         ({"features": 2, "classes": 2, "scale": [1, 2, 3]}, "scale has shape (3,)"),
         ({"features": 2, "classes": 2, "offset": "much"}, "offset cannot be read as numbers"),
