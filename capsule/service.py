@@ -10,11 +10,11 @@ from capsule.admission import Admitter
 from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
 from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError, refusing
 from capsule.parts import Capsule
+from capsule.readiness import Readiness
 from capsule.secret import Record
 from capsule.wire import RoundReply
 from sonar.chain.errors import ContractRevertError
 from sonar.chain.records import CampaignRecord, Status
-from sonar.errors import SonarError
 from sonar.protocol.errors import SignatureError
 from sonar.protocol.messages import (
     CapsuleAnswer,
@@ -30,6 +30,8 @@ from sonar.units import Address, CampaignId
 __all__ = ["Capsule", "CapsuleService"]
 
 _MOST_WAITING = 8
+_KEY_SECONDS = 20.0
+"""How long a request waits for a fresh key: less than its answer may take, or the key would be lost."""
 
 
 class CapsuleService:
@@ -39,9 +41,14 @@ class CapsuleService:
     later, and lets errors of the chain pass.
     """
 
-    def __init__(self, capsule: Capsule, worker_health: Callable[[], dict[str, Any]] = dict) -> None:
+    def __init__(
+        self,
+        capsule: Capsule,
+        worker_health: Callable[[], dict[str, Any]] = dict,
+        readiness: Readiness | None = None,
+    ) -> None:
         self._capsule = capsule
-        self._worker_health = worker_health
+        self.readiness = readiness or Readiness(capsule, worker_health)
         self._admitter = Admitter(capsule)
         # One at a time: a validation set may fill a quarter of a gigabyte.
         self._admitting = threading.Lock()
@@ -66,15 +73,23 @@ class CapsuleService:
             version=package_version("sonar-marketplace"),
         )
 
-    def authenticate(self, request: CapsuleRequest, signature: bytes, body: bytes) -> None:
-        """Raises CapsuleRefusedError unless the account signed this request over this body, in time, and once."""
-        now = int(self._capsule.clock())
+    def verify(self, request: CapsuleRequest, signature: bytes, body: bytes) -> None:
+        """Raises CapsuleRefusedError unless the account signed this request over this body, for this time."""
         with refusing("bad_signature", SignatureError):
-            verify_request(self._capsule.domain, request, signature, body, now)
+            verify_request(self._capsule.domain, request, signature, body, int(self._capsule.clock()))
+
+    def take(self, request: CapsuleRequest) -> None:
+        """Takes a verified request once: its nonce is stored until it expires, for every process and restart."""
+        now = int(self._capsule.clock())
         if not self._capsule.state.remember_nonce(request.account, request.nonce, request.expiry, now):
             raise CapsuleRefusedError(
                 "replayed", f"request {request.action!r} of {request.account} was answered already: sign a new one"
             )
+
+    def audit_head(self) -> tuple[int, bytes, int]:
+        """The audit log's length and last hash, and the time in Unix seconds."""
+        head = self._capsule.state.audit_head()
+        return head.length, head.hash, int(self._capsule.clock())
 
     def sign(self, answer: CapsuleAnswer) -> bytes:
         """The Capsule's signature of an answer, so that nobody on the way can give another."""
@@ -91,7 +106,7 @@ class CapsuleService:
                 "no_funds", f"{account} holds no coin on chain {capsule.chain.chain_id}: fund it before asking for keys"
             )
         with _place(self._key_requests, "requests for keys"):
-            public = capsule.keys.claim("issued", account).public
+            public = capsule.keys.claim("issued", account, timeout=_KEY_SECONDS).public
         return KeyGrant(public.n, public.key_id)
 
     def admit(self, account: Address, *, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
@@ -120,21 +135,28 @@ class CapsuleService:
                 "not_over",
                 f"campaign {campaign.hex()} is not over: wait for its target, its deadline or its last round",
             )
-        version = capsule.state.version(campaign)
-        if version is None or version.number != record.version:
+        version = capsule.state.version(campaign, record.version)
+        if version is None:
             raise CapsuleUnavailableError(
                 f"the Capsule has not yet seen version {record.version} of campaign {campaign.hex()}: try again shortly"
+            )
+        if not version.weights:
+            raise CapsuleRefusedError(
+                "deleted", f"the weights of campaign {campaign.hex()} were deleted after their retention time"
             )
         context = BoxContext(
             Purpose.DELIVERY, capsule.chain.chain_id, capsule.chain.address, account, campaign.hex(), version.number
         )
         weights = capsule.vault.open(version.weights, Record.WEIGHTS, campaign + version.key)
         try:
-            return seal(weights, context, sealing_key)
+            box = seal(weights, context, sealing_key)
         except (ValueError, TypeError, RuntimeError) as error:
             raise CapsuleRefusedError(
                 "bad_key", "the sealing key is not an X25519 public key: make a new one"
             ) from error
+        # Before she has it: what is deleted some time after a delivery must be known to be delivered.
+        capsule.state.delivered(campaign, account, version.number)
+        return box
 
     def round(self, campaign: CampaignId, number: int) -> RoundReport:
         """The signed settlement of a round, with the judge's reasons."""
@@ -148,23 +170,6 @@ class CapsuleService:
         published = self._capsule.state.published(campaign, number, stored.head)
         where = tuple(published.get(index) for index in range(len(settlement.outcomes)))
         return RoundReport(settlement, signature, reply.reasons(), where)
-
-    def health(self) -> dict[str, Any]:
-        """Whether all parts answer; never raises."""
-        capsule = self._capsule
-        try:
-            chain: dict[str, Any] = {"ok": True, "block": capsule.chain.block_number()}
-        except SonarError as error:
-            chain = {"ok": False, "problem": str(error)}
-        worker = self._worker_health()
-        ok = chain["ok"] and worker.get("ok", True)
-        return {
-            "status": "ok" if ok else "degraded",
-            "chain": chain,
-            "worker": worker,
-            "spare_keys": capsule.state.spare_keys(),
-            "campaigns": capsule.state.counts(),
-        }
 
     def _campaign(self, campaign: CampaignId) -> CampaignRecord:
         try:

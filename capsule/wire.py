@@ -2,27 +2,37 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from eth_utils.address import is_checksum_address
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from sonar.chain.records import Admission, Outcome, Settlement, Verdict
 from sonar.storage.base import Artifact
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm
 
 __all__ = [
-    "ACCOUNT_HEADER", "EXPIRY_HEADER", "MAX_REQUEST_BYTES", "NONCE_HEADER", "SIGNATURE_HEADER", "AdmissionReply",
-    "AdmissionRequest", "ArtifactBody", "DeliveryReply", "DeliveryRequest", "ErrorReply", "InfoReply", "KeyReply",
-    "KeyRequest", "RoundReply", "hexadecimal",
+    "ACCOUNT_HEADER", "EXPIRY_HEADER", "MAX_REQUEST_BYTES", "NONCE_HEADER", "REQUEST_HEADER", "SIGNATURE_HEADER",
+    "AdmissionReply", "AdmissionRequest", "ArtifactBody", "DeliveryReply", "DeliveryRequest",
+    "ErrorReply", "Hex32", "InfoReply", "KeyReply", "KeyRequest", "RoundReply", "Strict", "hexadecimal",
 ]  # fmt: skip
 
 ACCOUNT_HEADER = "Sonar-Account"
 NONCE_HEADER = "Sonar-Nonce"
 EXPIRY_HEADER = "Sonar-Expiry"
 SIGNATURE_HEADER = "Sonar-Signature"
+REQUEST_HEADER = "Sonar-Request"
 MAX_REQUEST_BYTES = 64 << 10
+
+
+def _checksummed(text: str) -> str:
+    if not is_checksum_address(text):
+        raise ValueError("not a checksummed (EIP-55) address")
+    return text
+
 
 Hex32 = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 HexBytes = Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$")]
-AddressText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
+Signature = Annotated[str, Field(pattern=r"^0x[0-9a-f]{130}$")]
+AddressText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$"), AfterValidator(_checksummed)]
 CidText = Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,100}$")]
 PpmNumber = Annotated[int, Field(ge=0, le=1_000_000)]
 
@@ -36,11 +46,13 @@ def _bytes(text: str) -> bytes:
     return bytes.fromhex(text[2:])
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A value of this API: nothing is converted, and nothing unknown is taken."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class ArtifactBody(_Strict):
+class ArtifactBody(Strict):
     """An artifact: where it is and what it must hash to."""
 
     cid: CidText
@@ -56,36 +68,36 @@ class ArtifactBody(_Strict):
         return Artifact(Cid(self.cid), Digest(_bytes(self.digest)))
 
 
-class ErrorReply(_Strict):
+class ErrorReply(Strict):
     """Why a request failed: a stable code for programs, a sentence for people."""
 
     code: str
     message: str
 
 
-class InfoReply(_Strict):
+class InfoReply(Strict):
     """Who this Capsule is and what it works for."""
 
     address: AddressText
     sealing_key: Hex32
-    chain_id: int
+    chain_id: Annotated[int, Field(ge=1)]
     contract: AddressText
-    key_bits: int
+    key_bits: Annotated[int, Field(ge=1)]
     version: str
 
 
-class KeyRequest(_Strict):
+class KeyRequest(Strict):
     """Asks for a fresh Paillier public key."""
 
 
-class KeyReply(_Strict):
+class KeyReply(Strict):
     """A Paillier modulus and its fingerprint."""
 
     n: HexBytes
     key_id: Hex32
 
 
-class AdmissionRequest(_Strict):
+class AdmissionRequest(Strict):
     """Asks for the admission of a start model."""
 
     spec: ArtifactBody
@@ -93,7 +105,7 @@ class AdmissionRequest(_Strict):
     validation: ArtifactBody
 
 
-class AdmissionReply(_Strict):
+class AdmissionReply(Strict):
     """A signed admission, with the contract's field names in snake case."""
 
     campaign: Hex32
@@ -104,8 +116,8 @@ class AdmissionReply(_Strict):
     start_score: PpmNumber
     oracle: AddressText
     owner: AddressText
-    valid_until: int
-    signature: HexBytes
+    valid_until: Annotated[int, Field(ge=0, lt=1 << 40)]
+    signature: Signature
 
     @classmethod
     def of(cls, campaign: CampaignId, admission: Admission, signature: bytes) -> Self:
@@ -138,7 +150,7 @@ class AdmissionReply(_Strict):
         return admission, _bytes(self.signature)
 
 
-class DeliveryRequest(_Strict):
+class DeliveryRequest(Strict):
     """Asks for a finished campaign's weights, sealed to the caller's X25519 key."""
 
     campaign: Hex32
@@ -153,7 +165,7 @@ class DeliveryRequest(_Strict):
         return _bytes(self.sealing_key)
 
 
-class DeliveryReply(_Strict):
+class DeliveryReply(Strict):
     """The sealed weights."""
 
     box: HexBytes
@@ -163,31 +175,31 @@ class DeliveryReply(_Strict):
         return _bytes(self.box)
 
 
-class OutcomeBody(_Strict):
+class OutcomeBody(Strict):
     """One gradient's outcome, why, and where it was published if it was kept and the round is final."""
 
     verdict: Literal["left_out", "kept", "unavailable", "invalid", "copy"]
-    weight: int
+    weight: Annotated[int, Field(ge=0, lt=1 << 32)]
     share: PpmNumber
     reason: str
     published: ArtifactBody | None
 
 
-class RoundReply(_Strict):
+class RoundReply(Strict):
     """A signed settlement with the judge's reasons."""
 
     campaign: Hex32
-    round: int
+    round: Annotated[int, Field(ge=0, lt=1 << 32)]
     head: Hex32
     score: PpmNumber
-    exponent: int
+    exponent: Annotated[int, Field(ge=0, lt=1 << 8)]
     model: Hex32
     key: Hex32
     product: Hex32
     model_cid: str
     product_cid: str
     outcomes: tuple[OutcomeBody, ...]
-    signature: HexBytes
+    signature: Signature
 
     @classmethod
     def of(

@@ -9,19 +9,21 @@ import secrets
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from eth_abi.exceptions import EncodingError
 from eth_account import Account
 from eth_account.messages import SignableMessage, encode_typed_data
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
 
 from sonar.chain.records import NATIVE, Admission, Settlement
 from sonar.protocol.errors import SignatureError
 from sonar.units import Address, CampaignId, Digest, digest_of
 
 __all__ = [
-    "CapsuleAnswer", "CapsuleRequest", "Domain", "hash_admission", "hash_settlement", "info_answer", "recover",
-    "request_for", "sign_admission", "sign_answer", "sign_request", "sign_settlement", "verify_admission",
-    "verify_answer", "verify_request", "verify_settlement",
+    "ANSWER_TYPES", "REQUEST_LIFETIME", "REQUEST_TYPES", "CapsuleAnswer", "CapsuleRequest", "Domain", "hash_admission",
+    "hash_settlement", "info_answer", "public_answer", "recover", "request_for", "sign_admission", "sign_answer",
+    "sign_request", "sign_settlement", "verify_admission", "verify_answer", "verify_request", "verify_settlement",
 ]  # fmt: skip
 
 REQUEST_LIFETIME = 300
@@ -45,12 +47,14 @@ _SETTLEMENT = {
     ),
     "Outcome": _fields("uint8 verdict", "uint32 weight", "uint32 share"),
 }  # fmt: skip
-_REQUEST = {
+REQUEST_TYPES = {
     "Request": _fields("address account", "string action", "bytes32 body", "bytes32 nonce", "uint64 expiry"),
 }
-_ANSWER = {
+"""The EIP-712 type of what an account asks of the Capsule."""
+ANSWER_TYPES = {
     "Answer": _fields("address account", "string action", "bytes32 nonce", "bytes32 body"),
 }
+"""The EIP-712 type of what the Capsule answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,14 @@ class Domain:
     contract: Address
 
     def encode(self, name: str, types: dict[str, Any], message: dict[str, Any]) -> SignableMessage:
-        """The EIP-712 message under this domain."""
+        """The EIP-712 message under this domain; raises SignatureError for a value that its type does not hold."""
         domain = {"name": name, "version": "1", "chainId": self.chain_id, "verifyingContract": self.contract}
-        return encode_typed_data(domain, types, message)
+        try:
+            return encode_typed_data(domain, types, message)
+        except (EncodingError, ValidationError, ValueError, TypeError, OverflowError) as error:
+            raise SignatureError(
+                f"a message holds what its type does not, so nobody signed it: {error!r:.200}"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +160,14 @@ def verify_request(domain: Domain, request: CapsuleRequest, signature: bytes, bo
     _verify(_request(domain, request), signature, request.account, "request")
 
 
+def public_answer(action: str, body: bytes) -> CapsuleAnswer:
+    """What the Capsule says to everybody: the same to all, so it has no account and no nonce."""
+    return CapsuleAnswer(NATIVE, action, bytes(32), digest_of(body))
+
+
 def info_answer(body: bytes) -> CapsuleAnswer:
-    """What the Capsule says of itself to everybody: the same to all, so it has no account and no nonce."""
-    return CapsuleAnswer(NATIVE, "info", bytes(32), digest_of(body))
+    """What the Capsule says of itself to everybody."""
+    return public_answer("info", body)
 
 
 def sign_answer(domain: Domain, answer: CapsuleAnswer, account: LocalAccount) -> bytes:
@@ -193,8 +207,8 @@ def _settlement(domain: Domain, settlement: Settlement) -> SignableMessage:
 
 
 def _request(domain: Domain, request: CapsuleRequest) -> SignableMessage:
-    return domain.encode("Sonar Capsule", _REQUEST, asdict(request))
+    return domain.encode("Sonar Capsule", REQUEST_TYPES, asdict(request))
 
 
 def _answer(domain: Domain, answer: CapsuleAnswer) -> SignableMessage:
-    return domain.encode("Sonar Capsule", _ANSWER, asdict(answer))
+    return domain.encode("Sonar Capsule", ANSWER_TYPES, asdict(answer))

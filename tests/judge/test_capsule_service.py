@@ -395,7 +395,7 @@ def test_a_body_above_the_limit_is_refused_before_it_is_read(world: Any) -> None
 def test_unknown_paths_methods_and_names_get_json(world: Any) -> None:
     for method, path, status, code in [
         ("GET", "/", 404, "not_found"),
-        ("GET", "/v1/keys", 404, "not_found"),
+        ("GET", "/v1/keys", 405, "not_allowed"),
         ("GET", "/docs", 404, "not_found"),
         ("GET", "/v1/admissions/zz", 400, "bad_request"),
         ("GET", "/v1/admissions/0x" + "0" * 64, 404, "unknown_campaign"),

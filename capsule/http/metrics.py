@@ -1,0 +1,129 @@
+"""The Capsule's numbers for Prometheus, on a listener of their own: never on the port that strangers reach.
+
+Labels are routes, statuses, uses and kinds: a fixed few. Nothing names an account, a campaign or a key.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from capsule.errors import CapsuleError, CapsuleHomeError
+from capsule.state import State
+from capsule.worker.tally import Counter as Counted
+from capsule.worker.tally import Gauge as Measured
+from capsule.worker.tally import Seconds, Tally
+
+__all__ = ["CapsuleNumbers", "Requests", "serving_metrics"]
+
+_log = logging.getLogger("capsule.metrics")
+_PREFIX = "sonar_capsule"
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0, 300.0)
+
+
+class Requests:
+    """Counts of requests, in a registry of their own unless one is given."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self._answers = Counter(
+            f"{_PREFIX}_requests", "Answers by route and status.", ["route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            f"{_PREFIX}_request_seconds", "How long answers took, by route.", ["route"], registry=registry,
+            buckets=_BUCKETS,
+        )  # fmt: skip
+        self._limited = Counter(
+            f"{_PREFIX}_rate_limited_requests", "Requests that were one too many of an address or account.", ["kind"],
+            registry=registry,
+        )  # fmt: skip
+        for kind in ("address", "account"):
+            self._limited.labels(kind)
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Counts an answer."""
+        self._answers.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def limited(self, kind: str) -> None:
+        """Counts a request that was one too many."""
+        self._limited.labels(kind).inc()
+
+
+class CapsuleNumbers(Collector):
+    """What the database and the worker know, read when it is asked for."""
+
+    def __init__(self, state: State, tally: Tally) -> None:
+        self._state, self._tally = state, tally
+
+    def collect(self) -> Iterable[Metric]:
+        """All numbers; those of a database that does not answer are left out, and `database_up` is 0."""
+        yield from self._worker()
+        numbers: list[Metric] = []
+        try:
+            numbers += self._database()
+            up = 1
+        except CapsuleError as error:
+            _log.warning("no numbers of the database: %s", error)
+            numbers, up = [], 0
+        yield from numbers
+        yield GaugeMetricFamily(f"{_PREFIX}_database_up", "Whether the database told its numbers.", up)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing ahead: it would ask the database at registration."""
+        return ()
+
+    def _database(self) -> Iterator[Metric]:
+        keys = GaugeMetricFamily(f"{_PREFIX}_keys", "Paillier keys by use.", labels=["use"])
+        for use, number in sorted(self._state.keys_by_use().items()):
+            keys.add_metric([use], number)
+        yield keys
+        campaigns = GaugeMetricFamily(f"{_PREFIX}_campaigns", "Campaigns by what has become of them.", labels=["state"])
+        counts = self._state.counts()
+        for name in ("admissions", "running", "unsettled"):
+            campaigns.add_metric([name], counts[name])
+        yield campaigns
+        length = self._state.audit_head().length
+        yield GaugeMetricFamily(f"{_PREFIX}_audit_entries", "The length of the audit log.", length)
+
+    def _worker(self) -> Iterator[Metric]:
+        for name in type(self._tally).__dataclass_fields__:
+            found: Any = getattr(self._tally, name)
+            if isinstance(found, Counted):
+                yield CounterMetricFamily(f"{_PREFIX}_{name}", _words(name), found.value)
+            elif isinstance(found, Measured):
+                yield GaugeMetricFamily(f"{_PREFIX}_{name}", _words(name), found.value)
+            elif isinstance(found, Seconds):
+                read = found.read()
+                buckets = [(f"{bound:g}", number) for bound, number in read.cumulative] + [("+Inf", read.count)]
+                yield HistogramMetricFamily(f"{_PREFIX}_{name}", _words(name), buckets, read.total)
+
+
+@contextmanager
+def serving_metrics(host: str, port: int, registry: CollectorRegistry) -> Iterator[str]:
+    """Serves a registry until the block ends; yields its URL. Port 0 is any free one.
+
+    Raises CapsuleHomeError where nothing can listen there.
+    """
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise CapsuleHomeError(
+            f"metrics cannot be served on {host}:{port}: {error.strerror}; choose another --metrics-port"
+        ) from error
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        yield f"http://{shown}:{server.server_address[1]}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _words(name: str) -> str:
+    return f"{name.replace('_', ' ').capitalize()}."

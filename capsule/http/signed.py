@@ -1,0 +1,173 @@
+"""What accounts ask under their signature: keys, admissions, deliveries. Nothing is parsed before it is verified."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ValidationError
+
+from capsule.errors import CapsuleRefusedError
+from capsule.http.answering import problems, signed_answer, signed_headers
+from capsule.http.errors import LimitedError
+from capsule.http.gate import Counts
+from capsule.http.limits import Limit
+from capsule.http.places import Places
+from capsule.service import CapsuleService
+from capsule.wire import (
+    ACCOUNT_HEADER,
+    EXPIRY_HEADER,
+    NONCE_HEADER,
+    SIGNATURE_HEADER,
+    AdmissionReply,
+    AdmissionRequest,
+    DeliveryReply,
+    DeliveryRequest,
+    KeyReply,
+    KeyRequest,
+    hexadecimal,
+)
+from sonar.errors import ConfigError
+from sonar.protocol.messages import CapsuleRequest, hash_admission
+from sonar.units import Address, address_of, digest_of
+
+__all__ = ["SIGNED_HEADERS", "add_signed_routes"]
+
+SIGNED_HEADERS = {
+    ACCOUNT_HEADER: (r"^0x[0-9a-fA-F]{40}$", "The asking account; mixed letters are a checksum (EIP-55) and must fit."),
+    NONCE_HEADER: (r"^0x[0-9a-f]{64}$", "32 random bytes, used once."),
+    EXPIRY_HEADER: (r"^[0-9]{1,12}$", "Until when the request may be answered, in Unix seconds; at most 300 ahead."),
+    SIGNATURE_HEADER: (r"^0x[0-9a-f]{130}$", "The account's EIP-712 signature of the Request."),
+}
+"""The headers of a signed request: pattern and meaning of each."""
+
+_SIGNED = "The Capsule's EIP-712 signature of the Answer to this very request."
+_COMMON = ("bad_request", "bad_signature", "replayed")
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What all signed routes use."""
+
+    service: CapsuleService
+    places: Places
+    accounts: Limit
+    counts: Counts
+
+    async def open(self, request: Request, action: str, kind: type[Body]) -> tuple[CapsuleRequest, Body]:
+        """The request, authentic and new, and its body."""
+        body = await request.body()
+        asked, signature = _claimed(request, action, body)
+        await self.places.run(self.service.verify, asked, signature, body)
+        try:
+            self.accounts.take(asked.account)
+        except LimitedError:
+            self.counts.limited("account")
+            raise
+        await self.places.run(self.service.take, asked)
+        try:
+            return asked, kind.model_validate_json(body)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in problem["loc"]) or "body"
+            raise CapsuleRefusedError("bad_request", f"the request is not valid: {place}: {problem['msg']}") from error
+
+    async def answer(self, asked: CapsuleRequest, reply: BaseModel) -> Response:
+        content = reply.model_dump_json().encode()
+        return signed_answer(content, await self.places.run(self.service.sign, asked.answer(content)))
+
+
+def add_signed_routes(
+    app: FastAPI, service: CapsuleService, places: Places, slow: Places, accounts: Limit, counts: Counts
+) -> None:
+    """Adds the routes that need a signature; `slow` are the places of what takes minutes."""
+    desk = _Desk(service, places, accounts, counts)
+
+    @app.post(
+        "/v1/keys",
+        response_model=KeyReply,
+        responses=_responses("no_funds", "too_many_keys"),
+        openapi_extra=_extra("keys", KeyRequest),
+    )
+    async def keys(request: Request) -> Response:
+        """A fresh Paillier public key, which belongs to the account and admits one model, once."""
+        asked, _ = await desk.open(request, "keys", KeyRequest)
+        grant = await places.run(service.new_key, asked.account)
+        modulus = grant.n.to_bytes((grant.n.bit_length() + 7) // 8, "big")
+        return await desk.answer(asked, KeyReply(n=hexadecimal(modulus), key_id=hexadecimal(grant.key_id)))
+
+    @app.post(
+        "/v1/admissions",
+        response_model=AdmissionReply,
+        responses=_responses(
+            "unknown_key", "key_used", "box_used", "bad_artifact", "bad_model", "bad_spec", "bad_validation",
+            "model_mismatch", "target_reached",
+        ),
+        openapi_extra=_extra("admissions", AdmissionRequest),
+    )  # fmt: skip
+    async def admissions(request: Request) -> Response:
+        """Admits a start model: scores it and signs its admission; its key is used up, whatever comes out."""
+        asked, body = await desk.open(request, "admissions", AdmissionRequest)
+        given = await slow.run(
+            service.admit,
+            asked.account,
+            spec=body.spec.artifact(),
+            model=body.model.artifact(),
+            validation=body.validation.artifact(),
+        )
+        campaign = hash_admission(service.domain, given.admission)
+        return await desk.answer(asked, AdmissionReply.of(campaign, given.admission, given.signature))
+
+    @app.post(
+        "/v1/deliveries",
+        response_model=DeliveryReply,
+        responses=_responses("not_owner", "unknown_campaign", "not_over", "deleted", "bad_key"),
+        openapi_extra=_extra("deliveries", DeliveryRequest),
+    )
+    async def deliveries(request: Request) -> Response:
+        """The last weights of a campaign that is over, sealed; for the account that owns it on chain now."""
+        asked, body = await desk.open(request, "deliveries", DeliveryRequest)
+        box = await places.run(service.deliver, asked.account, body.campaign_id(), body.sealing_key_bytes())
+        return await desk.answer(asked, DeliveryReply(box=hexadecimal(box)))
+
+
+def _claimed(request: Request, action: str, body: bytes) -> tuple[CapsuleRequest, bytes]:
+    """The request that the headers claim, with its signature; nothing is verified yet."""
+    found = {}
+    for header, (pattern, _) in SIGNED_HEADERS.items():
+        given = request.headers.getlist(header)
+        if len(given) != 1 or not re.fullmatch(pattern, given[0]):
+            raise CapsuleRefusedError("bad_signature", f"the header {header} is missing or malformed: sign the request")
+        found[header] = given[0]
+    try:
+        account = address_of(found[ACCOUNT_HEADER])
+    except ConfigError as error:
+        raise CapsuleRefusedError("bad_signature", f"the header {ACCOUNT_HEADER}: {error}") from error
+    asked = CapsuleRequest(
+        account=Address(account),
+        action=action,
+        body=digest_of(body),
+        nonce=bytes.fromhex(found[NONCE_HEADER][2:]),
+        expiry=int(found[EXPIRY_HEADER]),
+    )
+    return asked, bytes.fromhex(found[SIGNATURE_HEADER][2:])
+
+
+def _responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    return {**problems(*_COMMON, *codes), 200: {"headers": signed_headers(_SIGNED)}}
+
+
+def _extra(action: str, kind: type[BaseModel]) -> dict[str, Any]:
+    """What the document says of a signed request; FastAPI would parse what it declares itself before it is verified."""
+    headers = [
+        {"name": name, "in": "header", "required": True, "description": meaning,
+         "schema": {"type": "string", "pattern": pattern}}
+        for name, (pattern, meaning) in SIGNED_HEADERS.items()
+    ]  # fmt: skip
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    security: list[dict[str, list[str]]] = [{"signature": []}]
+    return {"parameters": headers, "requestBody": body, "security": security, "x-action": action}
