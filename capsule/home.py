@@ -1,6 +1,6 @@
 """The Capsule's directory: its attesting account, its sealing key and its database, made once and never overwritten.
 
-capsule.db      SQLite: the vault's header, the attesting account's keystore, all keys (sealed), admissions, rounds
+capsule.db      SQLite, if it is that: vault header, attester's keystore, sealed keys, admissions, rounds
 attester.json   a copy of that keystore for other tools: Ethereum keystore version 3, the database's is what counts
 lock            held by the process that serves
 """
@@ -23,7 +23,10 @@ from sonar.syft import MIN_KEY_BITS
 from sonar.units import Address
 from sonar.wallet import decrypt_keystore, encrypt_keystore
 
-__all__ = ["OpenHome", "create_home", "default_home", "locked", "open_home", "write_keystore"]
+__all__ = ["OpenHome", "create_home", "default_home", "locked", "open_home", "unlock", "write_keystore"]
+
+
+_DATABASE = "capsule.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +58,28 @@ def default_home() -> Path:
     return Path(given) if given else home() / "capsule"
 
 
-def create_home(directory: Path, passphrase: str, key_bits: int, *, allow_insecure_small_key: bool = False) -> OpenHome:
-    """Makes a Capsule's account, sealing key and database; raises CapsuleHomeError where one is already."""
+def create_home(
+    directory: Path,
+    passphrase: str,
+    key_bits: int,
+    *,
+    database: str | None = None,
+    allow_insecure_small_key: bool = False,
+) -> OpenHome:
+    """Makes a Capsule's account, sealing key and database, by default a file in the directory, else the one at a URL.
+
+    Raises CapsuleHomeError where a Capsule is already.
+    """
     if key_bits % 2 or (key_bits < MIN_KEY_BITS and not allow_insecure_small_key):
         raise CapsuleHomeError(
             f"keys of {key_bits} bits are not possible: give an even number of at least {MIN_KEY_BITS}, 3072 by default"
         )
-    keystore, database = _keystore(directory), directory / "capsule.db"
-    for file in (keystore, database):
-        if file.exists():
-            raise CapsuleHomeError(f"{file} exists, so {directory} is a Capsule already: choose another --home")
+    _check_free(directory)
     vault = Vault.create(passphrase)
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CapsuleHomeError(f"the directory {directory} cannot be made: {error.strerror}") from error
-    state = State(database)
+    _make(directory)
+    state = State(database or directory / _DATABASE)
+    if state.setting("vault") is not None:
+        raise CapsuleHomeError(f"{state.where} is a Capsule's already: serve that one, or give another --database")
     sealing = SealingKeyPair.generate()
     attester: LocalAccount = Account.from_key(secrets.token_bytes(32))
     text, audit = encrypt_keystore(attester, passphrase), secrets.token_bytes(32)
@@ -86,25 +95,37 @@ def create_home(directory: Path, passphrase: str, key_bits: int, *, allow_insecu
     return OpenHome(state, vault, attester, sealing, key_bits)
 
 
-def open_home(directory: Path, passphrase: str) -> OpenHome:
-    """Unlocks a Capsule's directory; raises CapsuleHomeError, and CapsuleSecretError for a wrong passphrase."""
-    database = directory / "capsule.db"
-    if not database.exists():
+def open_home(directory: Path, passphrase: str, *, database: str | None = None, migrate: bool = True) -> OpenHome:
+    """Unlocks a Capsule: that of a directory, or that of a database's URL with the directory for the rest.
+
+    Raises CapsuleHomeError, and CapsuleSecretError for a wrong passphrase.
+    """
+    if database is None and not (directory / _DATABASE).exists():
         raise CapsuleHomeError(f"{directory} is no Capsule's directory: run `capsule init` first, or give --home")
-    state = State(database)
+    state = State(database or directory / _DATABASE, migrate=migrate)
+    try:
+        return unlock(directory, state, passphrase)
+    except BaseException:
+        state.close()
+        raise
+
+
+def unlock(directory: Path, state: State, passphrase: str) -> OpenHome:
+    """The Capsule of an open database; writes the directory's copy of its keystore anew where it differs."""
     values = {name: state.setting(name) for name in ("vault", "sealing", "attester", "key_bits", "audit")}
     header, sealed, keystore, key_bits, audit = values.values()
     if header is None or sealed is None or keystore is None or key_bits is None or audit is None:
         missing = ", ".join(name for name, value in values.items() if value is None)
         raise CapsuleHomeError(
-            f"{database} lacks {missing}: `capsule init` was interrupted, or an early version made it; "
-            f"move {directory} away and run `capsule init` again"
+            f"{state.where} lacks {missing}: `capsule init` was interrupted there or never run, or an early version "
+            f"made it; run `capsule init` with an empty database"
         )
     vault = Vault(passphrase, header)
     pair = SealingKeyPair(vault.open(sealed, Record.SEALING_KEY))
     state.audit.unlock(vault.open(audit, Record.AUDIT_KEY))
     text = keystore.decode("ascii", "replace")
     attester = decrypt_keystore(text, passphrase, "in the database")
+    _make(directory)
     write_keystore(directory, text)
     return OpenHome(state, vault, attester, pair, int(key_bits))
 
@@ -126,19 +147,37 @@ def write_keystore(directory: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Holds the directory for this process alone; raises CapsuleHomeError where another one serves it."""
-    if not directory.is_dir():
+def locked(directory: Path, *, shared: bool = False) -> Iterator[None]:
+    """Holds the directory for this process alone, or `shared` with others that serve one PostgreSQL.
+
+    Raises CapsuleHomeError where another process holds it otherwise.
+    """
+    if shared:
+        _make(directory)
+    elif not directory.is_dir():
         raise CapsuleHomeError(f"{directory} is no Capsule's directory: run `capsule init` first, or give --home")
     with (directory / "lock").open("w") as file:
         if os.name == "posix":
             import fcntl
 
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except OSError as error:
                 raise CapsuleHomeError(f"another process serves {directory}: stop it first") from error
         yield
+
+
+def _check_free(directory: Path) -> None:
+    for file in (_keystore(directory), directory / _DATABASE):
+        if file.exists():
+            raise CapsuleHomeError(f"{file} exists, so {directory} is a Capsule already: choose another --home")
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CapsuleHomeError(f"the directory {directory} cannot be made: {error.strerror}") from error
 
 
 def _keystore(directory: Path) -> Path:

@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable
 
 from capsule.errors import CapsuleError, CapsuleUnavailableError
-from capsule.secret import CapsuleSecretError, Record, SecretKey, Vault, generate_key
+from capsule.secret import CapsuleSecretError, Record, SecretKey, Vault, generate_key, harden
 from capsule.state import State, StoredKey
-from sonar.units import Address, KeyId
+from sonar.units import Address, CampaignId, KeyId
 
 __all__ = ["KeyPool", "KeyProcess"]
 
 _log = logging.getLogger("capsule.keys")
 _RETRY_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
+"""How often the pool looks whether another process took or made a key."""
 
 
 class KeyPool:
@@ -61,25 +63,45 @@ class KeyPool:
         if self._thread is not None:
             self._thread.join()
 
-    def claim(self, use: str, owner: Address | None = None, *, timeout: float = 60) -> SecretKey:
-        """A fresh key for one use; raises CapsuleUnavailableError if none gets ready in time."""
+    def claim(
+        self,
+        use: str,
+        owner: Address | None = None,
+        *,
+        campaign: CampaignId | None = None,
+        at_most: tuple[int, float] | None = None,
+        timeout: float = 60,
+    ) -> SecretKey:
+        """A fresh key for one use, by an account or for a campaign's next round.
+
+        `at_most` is how many keys the account may get since a time. Raises CapsuleRefusedError for one more, and
+        CapsuleUnavailableError if none gets ready in time.
+        """
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
-                row = self._state.claim_key(use, owner, self._clock())
+                row = self._state.claim_key(use, owner, self._clock(), campaign=campaign, at_most=at_most)
                 self._changed.notify_all()
                 if row is not None:
                     return self._open(row)
+                left = deadline - time.monotonic()
                 if self._thread is None:
                     self._add(self._make())
-                elif self._stopping or not self._changed.wait(deadline - time.monotonic()):
+                elif self._stopping or left <= 0:
                     raise CapsuleUnavailableError("no fresh key is ready: try again in a minute")
+                else:
+                    # Another process on the same database may have made one, of which nobody here is told.
+                    self._changed.wait(min(left, _LOOK_SECONDS))
 
     def secret(self, key_id: KeyId) -> SecretKey:
-        """The secret key with this fingerprint; raises CapsuleError if it is not this Capsule's."""
+        """The secret key with this fingerprint; raises CapsuleError if it is not this Capsule's, or deleted."""
         row = self._state.key(key_id)
         if row is None:
             raise CapsuleError(f"key {key_id.hex()} is not in this Capsule's database: restore its backup")
+        if not row.secret:
+            raise CapsuleError(
+                f"the secret of key {key_id.hex()} was deleted: its campaign is long over"
+            )
         return self._open(row)
 
     def _open(self, row: StoredKey) -> SecretKey:
@@ -93,23 +115,28 @@ class KeyPool:
 
     def _fill(self) -> None:
         while not self._stopping:
-            if self._state.spare_keys() >= self._size:
-                with self._changed:
-                    if not self._stopping and self._state.spare_keys() >= self._size:
-                        self._changed.wait()
-                continue
             try:
-                key = self._make()
+                spare = self._state.spare_keys()
+                if spare >= self._size:
+                    self._wait(_LOOK_SECONDS)
+                    continue
+                began = time.monotonic()
+                self._add(self._make())
             except (CapsuleError, CapsuleSecretError) as error:
                 if self._stopping:
                     return
                 _log.error("no key could be made: %s", error)
-                with self._changed:
-                    self._changed.wait(_RETRY_SECONDS)
+                self._wait(_RETRY_SECONDS)
                 continue
-            self._add(key)
+            _log.info("made a key in %.1f s: %d of %d are ready", time.monotonic() - began, spare + 1, self._size)
             with self._changed:
                 self._changed.notify_all()
+
+    def _wait(self, seconds: float) -> None:
+        """Until something changed here, or for some seconds."""
+        with self._changed:
+            if not self._stopping:
+                self._changed.wait(seconds)
 
 
 class KeyProcess:
@@ -146,6 +173,7 @@ class KeyProcess:
 
 
 def _main(arguments: list[str]) -> None:
+    harden()
     if hasattr(os, "nice"):
         os.nice(10)
     key = generate_key(int(arguments[0]), allow_insecure_small_key="--allow-insecure-small-key" in arguments)

@@ -1,71 +1,100 @@
-"""From a passphrase to a key: Argon2id (RFC 9106), with its cost and salt written beside what the key opens."""
+"""From a passphrase to keys: Argon2id (RFC 9106), with its cost and salt in a header beside what the keys open.
+
+    header = magic || salt (16) || passes (4) || memory (8) || id (16) || first 8 bytes of SHA-256(everything before)
+
+    stretched = Argon2id(passphrase, salt, passes, memory)       the only slow step
+    id        = BLAKE2b-128(key=stretched, person="sonar master id")
+    a key     = BLAKE2b-256(key=stretched, person=what it is for)
+
+Numbers are big-endian. The sum tells damage from a wrong passphrase, which the id tells; the id also commits what is
+encrypted to one passphrase, as the AEADs of libsodium alone do not.
+"""
 
 import secrets
 import struct
-from dataclasses import dataclass
-from typing import Final
+from hashlib import blake2b, sha256
+from typing import Final, NoReturn, Self
 
 from nacl import pwhash
 
 from capsule.secret.errors import CapsuleSecretError
 
-__all__ = ["INTERACTIVE", "MODERATE", "Stretching"]
+__all__ = ["ID_BYTES", "INTERACTIVE", "MODERATE", "Stretched"]
 
-_FORMAT: Final = struct.Struct(">16sIQ")
+MODERATE: Final = (pwhash.argon2id.OPSLIMIT_MODERATE, pwhash.argon2id.MEMLIMIT_MODERATE)
+"""3 passes over 256 MiB: about half a second, once per start."""
+INTERACTIVE: Final = (pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE)
+"""2 passes over 64 MiB: for tests."""
+
+ID_BYTES: Final = 16
+_KEY: Final = 32
+_SUM: Final = 8
+_COST: Final = struct.Struct(">IQ")
 _MOST_PASSES: Final = 64
 _MOST_BYTES: Final = 4 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class Stretching:
-    """How one passphrase is stretched: a salt of 16 bytes, `passes` over `memory` bytes.
+class Stretched:
+    """A stretched passphrase and its header. It never shows in a repr and cannot be pickled or copied."""
 
-    Raises CapsuleSecretError beyond 64 passes or 4 GiB: these numbers are read before anything is authenticated, and
-    must not let whoever edits a file keep the machine busy.
-    """
+    __slots__ = ("_stretched", "header", "id")
 
-    salt: bytes
-    passes: int
-    memory: int
+    def __init__(self, passphrase: str, salt: bytes, cost: tuple[int, int], *, magic: bytes) -> None:
+        """Stretches the passphrase by a cost of (passes, bytes of memory).
 
-    SIZE = _FORMAT.size
-
-    def __post_init__(self) -> None:
+        Raises CapsuleSecretError for an empty passphrase, and for a cost beyond 64 passes or 4 GiB: a header's numbers
+        are used before anything is authenticated, and must not let whoever edits one keep the machine busy.
+        """
+        passes, memory = cost
         fewest, least = pwhash.argon2id.OPSLIMIT_MIN, pwhash.argon2id.MEMLIMIT_MIN
-        if not (fewest <= self.passes <= _MOST_PASSES and least <= self.memory <= _MOST_BYTES):
+        if not (fewest <= passes <= _MOST_PASSES and least <= memory <= _MOST_BYTES):
             raise CapsuleSecretError(
-                f"a passphrase is not stretched by {self.passes} passes over {self.memory} bytes: "
-                "the header is damaged, restore it from a backup"
+                f"a passphrase is not stretched by {passes} passes over {memory} bytes: the header was edited"
             )
+        words = _encode(passphrase)
+        self._stretched = pwhash.argon2id.kdf(_KEY, words, salt, opslimit=passes, memlimit=memory)
+        self.id = blake2b(key=self._stretched, person=b"sonar master id", digest_size=ID_BYTES).digest()
+        start = magic + salt + _COST.pack(passes, memory) + self.id
+        self.header = start + sha256(start).digest()[:_SUM]
 
     @classmethod
-    def fresh(cls, cost: tuple[int, int]) -> "Stretching":
-        """A new salt, with a cost as (passes, bytes of memory)."""
-        return cls(secrets.token_bytes(pwhash.argon2id.SALTBYTES), *cost)
+    def create(cls, passphrase: str, cost: tuple[int, int], *, magic: bytes) -> Self:
+        """A new salt, so that nothing in common shows with another header of the same passphrase."""
+        return cls(passphrase, secrets.token_bytes(pwhash.argon2id.SALTBYTES), cost, magic=magic)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Stretching":
-        """What `to_bytes` wrote: 28 bytes."""
-        return cls(*_FORMAT.unpack(data))
+    def of(cls, passphrase: str, header: bytes, *, magic: bytes, what: str) -> Self:
+        """What the passphrase opens of `what`; raises CapsuleSecretError for a damaged header or wrong passphrase."""
+        salt, cost = len(magic), len(magic) + pwhash.argon2id.SALTBYTES
+        whole = header.startswith(magic) and len(header) == cls.size(magic)
+        if not whole or sha256(header[:-_SUM]).digest()[:_SUM] != header[-_SUM:]:
+            raise CapsuleSecretError(f"the header of {what} is damaged: restore it from a backup")
+        made = cls(passphrase, header[salt:cost], _COST.unpack_from(header, cost), magic=magic)
+        if not secrets.compare_digest(made.header, header):
+            raise CapsuleSecretError(f"the passphrase does not open {what}: give the one that it was made with")
+        return made
 
-    def to_bytes(self) -> bytes:
-        """Salt, passes as 4 and memory as 8 big-endian bytes."""
-        return _FORMAT.pack(self.salt, self.passes, self.memory)
+    @staticmethod
+    def size(magic: bytes) -> int:
+        """How many bytes a header has."""
+        return len(magic) + pwhash.argon2id.SALTBYTES + _COST.size + ID_BYTES + _SUM
 
-    def key(self, passphrase: str) -> bytes:
-        """32 bytes; takes as long as the cost says. Raises CapsuleSecretError for an empty passphrase."""
-        if not passphrase:
-            raise CapsuleSecretError("the passphrase is empty: set SONAR_CAPSULE_PASSPHRASE or give a passphrase file")
-        try:
-            words = passphrase.encode()
-        except UnicodeEncodeError:
-            # `from None`: the cause holds the passphrase.
-            raise CapsuleSecretError("the passphrase is not UTF-8 text: choose another one") from None
-        return pwhash.argon2id.kdf(32, words, self.salt, opslimit=self.passes, memlimit=self.memory)
+    def __repr__(self) -> str:
+        return f"Stretched(id={self.id.hex()})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stretched passphrase is not pickled or copied: stretch it again")
+
+    def key(self, person: bytes) -> bytes:
+        """32 bytes for one purpose, named in at most 16 bytes."""
+        return blake2b(key=self._stretched, person=person, digest_size=_KEY).digest()
 
 
-MODERATE: Final = (pwhash.argon2id.OPSLIMIT_MODERATE, pwhash.argon2id.MEMLIMIT_MODERATE)
-"""3 passes over 256 MiB: about half a second, once per start."""
-
-INTERACTIVE: Final = (pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE)
-"""2 passes over 64 MiB: for tests."""
+def _encode(passphrase: str) -> bytes:
+    if not passphrase:
+        raise CapsuleSecretError("the passphrase is empty: set SONAR_CAPSULE_PASSPHRASE or give a passphrase file")
+    try:
+        return passphrase.encode()
+    except UnicodeEncodeError:
+        # `from None`: the cause holds the passphrase.
+        raise CapsuleSecretError("the passphrase is not UTF-8 text: choose another one") from None

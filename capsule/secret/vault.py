@@ -3,23 +3,20 @@
 A database keeps one header and many records. All numbers are big-endian, `||` joins bytes, AEAD is libsodium's
 XChaCha20-Poly1305-IETF with a random nonce of 24 bytes.
 
-    header = "sonar vault 2\\n" || stretching (28) || master id (16) || first 8 bytes of SHA-256(everything before)
+    header = that of `capsule.secret.stretching`, with the magic "sonar vault 2\\n"
     record = "sonar record 2\\n" || master id (16)
              || nonce || AEAD(wrapping key, data key, "sonar data key" || master id)
              || nonce || AEAD(data key, secret, len(purpose) as 1 byte || purpose || subject)
 
-    stretched = Argon2id(passphrase, stretching)                         the only slow step, once per process
-    wrapping key = BLAKE2b-256(key=stretched, person="sonar wrapping")
-    master id    = BLAKE2b-128(key=stretched, person="sonar master id")
+    wrapping key = the header's key for "sonar wrapping"
+    master id    = the header's id
 
-The master id tells a wrong passphrase from damaged bytes, and commits every record to one master key, which the AEAD
-alone does not. Purpose and subject bind a record to its place: what was sealed for one campaign does not open for
+Purpose and subject bind a record to its place: what was sealed for one campaign does not open for
 another. A rotation wraps the data keys again and leaves what they encrypt alone.
 """
 
 import secrets
 from enum import StrEnum
-from hashlib import blake2b, sha256
 from typing import Final, NoReturn
 
 from nacl.bindings import (
@@ -29,7 +26,7 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 
 from capsule.secret.errors import CapsuleSecretError
-from capsule.secret.stretching import MODERATE, Stretching
+from capsule.secret.stretching import ID_BYTES, MODERATE, Stretched
 
 __all__ = ["Record", "Vault"]
 
@@ -37,7 +34,8 @@ _HEADER: Final = b"sonar vault 2\n"
 _RECORD: Final = b"sonar record 2\n"
 _OLD: Final = b"sonar vault 1\n"
 _DATA_KEY: Final = b"sonar data key"
-_ID, _KEY, _NONCE, _TAG, _SUM = 16, 32, 24, 16, 8
+_ID: Final = ID_BYTES
+_KEY, _NONCE, _TAG = 32, 24, 16
 _WRAPPED: Final = _NONCE + _KEY + _TAG
 
 
@@ -66,25 +64,22 @@ class Vault:
 
     def __init__(self, passphrase: str, header: bytes) -> None:
         """The vault whose header this is; raises CapsuleSecretError for a wrong passphrase and for damaged bytes."""
-        stretching, expected = _read_header(header)
-        stretched = stretching.key(passphrase)
-        self.master_id = _derive(stretched, b"sonar master id", _ID)
-        self.header = header
-        self._wrapping = _derive(stretched, b"sonar wrapping", _KEY)
-        if not secrets.compare_digest(self.master_id, expected):
-            raise CapsuleSecretError("the passphrase does not open this Capsule: give the one it was made with")
+        if header.startswith(_OLD):
+            raise CapsuleSecretError(
+                "this Capsule was made by an early version whose vault is not read any more: make a new one"
+            )
+        self._take(Stretched.of(passphrase, header, magic=_HEADER, what="this Capsule"))
 
     @classmethod
     def create(cls, passphrase: str, *, cost: tuple[int, int] = MODERATE) -> "Vault":
         """A vault with a new master key; `header` must be stored, or nothing that it seals opens again."""
-        stretching = Stretching.fresh(cost)
         vault = cls.__new__(cls)
-        stretched = stretching.key(passphrase)
-        vault.master_id = _derive(stretched, b"sonar master id", _ID)
-        vault._wrapping = _derive(stretched, b"sonar wrapping", _KEY)
-        start = _HEADER + stretching.to_bytes() + vault.master_id
-        vault.header = start + sha256(start).digest()[:_SUM]
+        vault._take(Stretched.create(passphrase, cost, magic=_HEADER))
         return vault
+
+    def _take(self, stretched: Stretched) -> None:
+        self.header, self.master_id = stretched.header, stretched.id
+        self._wrapping = stretched.key(b"sonar wrapping")
 
     def __repr__(self) -> str:
         return f"Vault(master_id={self.master_id.hex()})"
@@ -127,22 +122,6 @@ class Vault:
             return _decrypt(self._wrapping, sealed[start : start + _WRAPPED], _DATA_KEY + self.master_id)
         except (CryptoError, ValueError):
             raise CapsuleSecretError("a record's data key does not open: it is damaged, restore a backup") from None
-
-
-def _read_header(header: bytes) -> tuple[Stretching, bytes]:
-    if header.startswith(_OLD):
-        raise CapsuleSecretError(
-            "this Capsule was made by an early version whose vault is not read any more: make a new one"
-        )
-    start, end = len(_HEADER), len(_HEADER) + Stretching.SIZE
-    whole = header.startswith(_HEADER) and len(header) == end + _ID + _SUM
-    if not whole or sha256(header[:-_SUM]).digest()[:_SUM] != header[-_SUM:]:
-        raise CapsuleSecretError("the vault's header is damaged: restore it from a backup")
-    return Stretching.from_bytes(header[start:end]), header[end : end + _ID]
-
-
-def _derive(key: bytes, person: bytes, size: int) -> bytes:
-    return blake2b(key=key, person=person, digest_size=size).digest()
 
 
 def _place(purpose: Record, subject: bytes) -> bytes:

@@ -9,7 +9,7 @@ transaction or signature that it came with, and a copied box is worth nothing.
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NoReturn
 
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
@@ -74,6 +74,9 @@ class SealingKeyPair:
 
     def __repr__(self) -> str:
         return f"SealingKeyPair(public={self.public.hex()})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a SealingKeyPair is not pickled or copied: store its secret_bytes() encrypted")
 
 
 def seal(payload: bytes, context: BoxContext, sealing_key: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capsule.secret import CapsuleSecretError, Record, Vault
-from capsule.secret.stretching import INTERACTIVE, MODERATE, Stretching
+from capsule.secret.stretching import INTERACTIVE, MODERATE, Stretched
 
 PASSPHRASE = "correct horse"
 GOLDEN = Path(__file__).parent / "golden" / "vault.json"
@@ -60,10 +61,10 @@ def test_a_wrong_passphrase_is_told_from_a_damaged_header(vault: Vault) -> None:
     for place in range(len(vault.header)):
         bad = bytearray(vault.header)
         bad[place] ^= 1
-        with pytest.raises(CapsuleSecretError, match="header is damaged"):
+        with pytest.raises(CapsuleSecretError, match="header of this Capsule is damaged"):
             Vault(PASSPHRASE, bytes(bad))
     for bad_length in (vault.header[:-1], vault.header + b"\0", b"", b"sonar vault 2\n"):
-        with pytest.raises(CapsuleSecretError, match="header is damaged"):
+        with pytest.raises(CapsuleSecretError, match="header of this Capsule is damaged"):
             Vault(PASSPHRASE, bad_length)
 
 
@@ -128,15 +129,15 @@ def test_two_vaults_of_one_passphrase_have_nothing_in_common(vault: Vault) -> No
     ("passes", "memory"), [(65, 1 << 20), (1, (4 << 30) + 1), (0, 1 << 20), (1, 0), ((1 << 32) - 1, (1 << 64) - 1)]
 )
 def test_a_header_cannot_ask_for_more_work_than_a_passphrase_needs(passes: int, memory: int) -> None:
+    start = b"sonar vault 2\n" + bytes(16) + passes.to_bytes(4, "big") + memory.to_bytes(8, "big") + bytes(16)
     with pytest.raises(CapsuleSecretError, match="not stretched"):
-        Stretching(bytes(16), passes, memory)
+        Vault(PASSPHRASE, start + sha256(start).digest()[:8])
 
 
-def test_the_default_cost_is_that_of_the_rfc_and_its_bytes_round_trip() -> None:
-    made = Stretching.fresh(MODERATE)
-    assert (made.passes, made.memory) == (3, 256 << 20)
-    assert Stretching.from_bytes(made.to_bytes()) == made
-    assert Stretching.fresh(MODERATE).salt != made.salt
+def test_the_default_cost_is_three_passes_over_256_mebibytes() -> None:
+    assert MODERATE == (3, 256 << 20)
+    made = Vault.create(PASSPHRASE)
+    assert made.header[30:42] == (3).to_bytes(4, "big") + (256 << 20).to_bytes(8, "big")
 
 
 def test_empty_and_unspeakable_passphrases_are_refused_without_quoting_them(vault: Vault) -> None:
@@ -153,9 +154,12 @@ def test_a_vault_never_shows_nor_travels(vault: Vault) -> None:
         assert PASSPHRASE not in shown
         assert vault._wrapping.hex() not in shown
         assert repr(vault._wrapping) not in shown
+    stretched = Stretched.create(PASSPHRASE, (1, 8192), magic=b"test\n")
+    assert stretched._stretched.hex() not in repr(stretched)
     for leak in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError, match="Vault"):
-            leak(vault)
+        for secret in (vault, stretched):
+            with pytest.raises(TypeError, match="not pickled or copied"):
+                leak(secret)
 
 
 def test_golden_records_open(subtests: pytest.Subtests) -> None:
