@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from eth_account import Account
@@ -17,6 +17,9 @@ from sonar.chain.client import SonarClient
 from sonar.chain.deploy import Deployment, deploy
 from sonar.chain.embedded import EmbeddedServer
 from sonar.units import Address, Wei
+
+if TYPE_CHECKING:
+    from postgres import Cluster
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start what they run in the background with Ctrl-C ignored, and it would be ignored by what tests start too.
@@ -90,6 +93,27 @@ def advance_time(chain_web3: Web3) -> Callable[[int], None]:
             assert "error" not in answer, answer
 
     return advance
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["Cluster"]:
+    """A PostgreSQL of this test process; skips where none is installed, unless SONAR_REQUIRE_POSTGRES=1."""
+    from postgres import REQUIRED, Cluster, find_binaries
+
+    binaries = find_binaries()
+    if binaries is None:
+        assert not REQUIRED, "no PostgreSQL is installed: run apt-get install postgresql"
+        pytest.skip("no PostgreSQL is installed")
+    with Cluster(binaries) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def postgres_url(postgres: "Cluster") -> Iterator[str]:
+    """The URL of a fresh PostgreSQL database."""
+    name = postgres.new_database()
+    yield postgres.url(name)
+    postgres.drop(name)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The Capsule's memory, in a database; every secret in it is sealed by the vault."""
 
 from capsule.state.audit import AuditEntry, AuditHead
+from capsule.state.claims import SERVING, Claim, Claims
 from capsule.state.database import State
 from capsule.state.records import (
     Final,
@@ -16,6 +17,6 @@ from capsule.state.records import (
 )
 
 __all__ = [
-    "AuditEntry", "AuditHead", "Final", "Position", "Relay", "State", "StoredAdmission", "StoredCampaign", "StoredKey",
-    "StoredRound", "Submission", "Told", "Version",
+    "SERVING", "AuditEntry", "AuditHead", "Claim", "Claims", "Final", "Position", "Relay", "State", "StoredAdmission",
+    "StoredCampaign", "StoredKey", "StoredRound", "Submission", "Told", "Version",
 ]  # fmt: skip

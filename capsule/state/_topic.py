@@ -54,7 +54,8 @@ class Topic:
 
 def insert_new(db: Connection, table: Table, row: Mapping[str, Any]) -> bool:
     """Whether no row had this primary key; the row is inserted if so, and the one that is there stays."""
-    return bool(db.execute(_insert(db, table).values(row).on_conflict_do_nothing()).rowcount)
+    insert = _insert(db, table).values(row).on_conflict_do_nothing()
+    return db.execute(insert.returning(*table.primary_key)).first() is not None
 
 
 def put(db: Connection, table: Table, row: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from capsule.state.admissions import Admissions
 from capsule.state.audit import AuditHead, AuditLog
 from capsule.state.chainfacts import ChainFacts
+from capsule.state.claims import open_claims
 from capsule.state.engine import check_answers, describe, open_engine, writing
 from capsule.state.keys import Keys
 from capsule.state.migrating import bring_up_to_date
@@ -45,9 +46,11 @@ class State(Settings, Keys, Admissions, ChainFacts, Rounds, Relays):
             engine.dispose()
             raise
         super().__init__(engine, AuditLog(engine, clock))
+        self.claims = open_claims(engine)
 
     def close(self) -> None:
-        """Closes the database."""
+        """Gives all claims back and closes the database."""
+        self.claims.close()
         self._engine.dispose()
 
     @property

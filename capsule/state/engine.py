@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from capsule.errors import CapsuleDatabaseError, CapsuleHomeError
 
-__all__ = ["check_answers", "describe", "open_engine", "reading", "writing"]
+__all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "reason", "writing"]
 
 _BUSY_SECONDS = 30
 _SQLITE = (
@@ -32,7 +32,18 @@ _POSTGRESQL = (
     # The head of the audit log is locked by every change: who hangs must not hold it for ever.
     f"SET lock_timeout = '{_BUSY_SECONDS}s'",
     "SET idle_in_transaction_session_timeout = '60s'",
+    # A worker whose machine is gone must not hold claims for hours.
+    "SET tcp_keepalives_idle = 10",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 3",
 )
+_PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 
 
 def open_engine(target: str | Path) -> Engine:
@@ -60,26 +71,27 @@ def describe(engine: Engine) -> str:
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that changes nothing and waits for nobody; raises CapsuleDatabaseError as `writing` does."""
     options = {"capsule_reads": True, "postgresql_readonly": True}
-    with _answering(engine), engine.connect().execution_options(**options) as db, db.begin():
+    with answering(engine), engine.connect().execution_options(**options) as db, db.begin():
         yield db
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction; raises CapsuleDatabaseError where the database does not answer or stays busy."""
-    with _answering(engine), engine.begin() as db:
+    with answering(engine), engine.begin() as db:
         yield db
 
 
 @contextmanager
-def _answering(engine: Engine) -> Iterator[None]:
+def answering(engine: Engine) -> Iterator[None]:
+    """Raises CapsuleUnavailableError for what the driver says when the database does not answer."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-        raise CapsuleDatabaseError(f"the database {describe(engine)} cannot be used now: {_reason(error)}") from error
+        raise CapsuleDatabaseError(f"the database {describe(engine)} cannot be used now: {reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The driver's own sentence: it knows hosts and accounts, but neither passwords nor rows."""
     told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return str(told).strip().partition("\n")[0]
@@ -122,9 +134,7 @@ def _open_sqlite(url: URL) -> Engine:
 
 def _open_postgresql(url: URL) -> Engine:
     try:
-        engine = create_engine(
-            url, pool_pre_ping=True, connect_args={"connect_timeout": _BUSY_SECONDS // 3}, hide_parameters=True
-        )
+        engine = create_engine(url, pool_pre_ping=True, connect_args=_PATIENCE, hide_parameters=True)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise CapsuleHomeError("PostgreSQL needs psycopg: run pip install 'sonar-marketplace[postgres]'") from error
 
@@ -149,7 +159,7 @@ def check_answers(engine: Engine) -> None:
                         f"the database {describe(engine)} has the encoding {encoding}: make one with UTF8"
                     )
     except OperationalError as error:
-        raise CapsuleHomeError(f"the database {describe(engine)} cannot be opened: {_reason(error)}") from error
+        raise CapsuleHomeError(f"the database {describe(engine)} cannot be opened: {reason(error)}") from error
     except DatabaseError as error:
         raise CapsuleHomeError(
             f"{describe(engine)} is not a Capsule's database: move it away or restore a backup"

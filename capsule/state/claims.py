@@ -1,0 +1,207 @@
+"""Claims: which of several workers on one database does a piece of work. Safety never rests on them.
+
+A claim only keeps two workers from doing the same work twice; that a round is signed once is what the database's
+unique keys see to. On PostgreSQL a claim is an advisory lock of one dedicated session, so it vanishes with a killed
+process, and with the connection. On SQLite one process serves, which the home's lock sees to, and claims are its own.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol, Self
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from capsule.errors import CapsuleUnavailableError
+from capsule.state.engine import answering, reason
+from capsule.state.migrating import SERVING, lock_number
+
+__all__ = ["SERVING", "Claim", "Claims", "open_claims"]
+
+
+class Claim:
+    """A claim that is held until it is released; a context manager."""
+
+    def __init__(self, name: str, check: Callable[[], None], release: Callable[[], None]) -> None:
+        self.name, self._check, self._release = name, check, release
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def check(self) -> None:
+        """Asks the database whether the claim is still held; raises CapsuleUnavailableError where it was lost."""
+        self._check()
+
+    def release(self) -> None:
+        """Gives the claim back; once more does nothing."""
+        release, self._release = self._release, lambda: None
+        release()
+
+
+class Claims(Protocol):
+    """What a State's `claims` can do."""
+
+    def try_claim(self, name: str, *, shared: bool = False) -> Claim | None:
+        """The claim with this name, at once, or None while somebody else holds it.
+
+        Any number may hold a `shared` one, as long as nobody holds the name alone. Raises CapsuleUnavailableError
+        where the database does not answer.
+        """
+
+    def close(self) -> None:
+        """Gives all claims back."""
+
+
+def open_claims(engine: Engine) -> Claims:
+    """The claims of a database."""
+    return _SessionClaims(engine) if engine.dialect.name == "postgresql" else _LocalClaims()
+
+
+class _Holders:
+    """Who of this process holds what: how many share a name, or that one holds it alone."""
+
+    def __init__(self) -> None:
+        self._shared: dict[str, int] = {}
+        self._alone: set[str] = set()
+
+    def free(self, name: str, *, shared: bool) -> bool:
+        return name not in self._alone and (shared or name not in self._shared)
+
+    def has(self, name: str) -> bool:
+        return name in self._alone or name in self._shared
+
+    def add(self, name: str, *, shared: bool) -> None:
+        if shared:
+            self._shared[name] = self._shared.get(name, 0) + 1
+        else:
+            self._alone.add(name)
+
+    def remove(self, name: str, *, shared: bool) -> None:
+        if not shared:
+            self._alone.remove(name)
+        elif self._shared[name] == 1:
+            del self._shared[name]
+        else:
+            self._shared[name] -= 1
+
+
+class _LocalClaims:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = _Holders()
+
+    def try_claim(self, name: str, *, shared: bool = False) -> Claim | None:
+        with self._lock:
+            if not self._holders.free(name, shared=shared):
+                return None
+            self._holders.add(name, shared=shared)
+        return Claim(name, lambda: None, lambda: self._give_back(name, shared=shared))
+
+    def close(self) -> None:
+        pass
+
+    def _give_back(self, name: str, *, shared: bool) -> None:
+        with self._lock:
+            self._holders.remove(name, shared=shared)
+
+
+class _Session:
+    """One connection and the advisory locks that it holds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.holders = _Holders()
+        with answering(engine):
+            self._db: Connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._db.detach()  # never back into the pool: its locks would go on with whoever gets it next
+            self._db.execute(text("SET idle_session_timeout = 0"))
+            self._process = self._ask("SELECT pg_backend_pid()")
+
+    def _ask(self, query: str, **values: int) -> object:
+        return self._db.execute(text(query), values).scalar()
+
+    def take(self, name: str, *, shared: bool) -> bool:
+        if not self.holders.free(name, shared=shared):
+            return False
+        # This session's lock is taken once, however many of its threads share it.
+        kind = "_shared" if shared else ""
+        if not self.holders.has(name) and not self._ask(
+            f"SELECT pg_try_advisory_lock{kind}(:number)", number=lock_number(name)
+        ):
+            return False
+        self.holders.add(name, shared=shared)
+        return True
+
+    def give_back(self, name: str, *, shared: bool) -> None:
+        self.holders.remove(name, shared=shared)
+        if not self.holders.has(name):
+            kind = "_shared" if shared else ""
+            self._ask(f"SELECT pg_advisory_unlock{kind}(:number)", number=lock_number(name))
+
+    def check(self) -> None:
+        """Raises a DBAPIError where the connection is gone, CapsuleUnavailableError where it is another session."""
+        if self._ask("SELECT pg_backend_pid()") != self._process:
+            raise CapsuleUnavailableError(
+                "the database's sessions change behind a pooler: let it pool sessions, not transactions"
+            )
+
+    def close(self) -> None:
+        """Ends the session, and its locks with it."""
+        self._db.close()
+
+
+class _SessionClaims:
+    """A session is opened when it is needed; one that broke took all its claims with it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._session: _Session | None = None
+
+    def try_claim(self, name: str, *, shared: bool = False) -> Claim | None:
+        with self._lock:
+            session = self._session = self._session or _Session(self._engine)
+            with self._noticing(session):
+                taken = session.take(name, shared=shared)
+        if not taken:
+            return None
+        return Claim(name, lambda: self._check(session, name), lambda: self._give_back(session, name, shared=shared))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
+
+    def _check(self, session: _Session, name: str) -> None:
+        with self._lock:
+            if session is not self._session:
+                raise CapsuleUnavailableError(
+                    f"the claim {name!r} was lost with the connection to the database: another worker may go on"
+                )
+            with self._noticing(session):
+                session.check()
+
+    def _give_back(self, session: _Session, name: str, *, shared: bool) -> None:
+        with self._lock:
+            if session is self._session:
+                with self._noticing(session):
+                    session.give_back(name, shared=shared)
+
+    @contextmanager
+    def _noticing(self, session: _Session) -> Iterator[None]:
+        """Drops a session that breaks, and with it all that was claimed in it."""
+        try:
+            yield
+        except (DBAPIError, CapsuleUnavailableError) as error:
+            self._session = None
+            session.close()
+            raise CapsuleUnavailableError(
+                f"the connection to the database broke, and what was claimed in it is lost: {reason(error)}"
+            ) from error
