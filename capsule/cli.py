@@ -4,7 +4,7 @@ import click
 
 from capsule.commands.asking import info
 from capsule.commands.making import init
-from capsule.commands.serving import serve
+from capsule.commands.serving import config, serve
 from sonar.cli_support import SonarGroup
 
 __all__ = ["main"]
@@ -18,4 +18,5 @@ def main() -> None:
 
 main.add_command(init)
 main.add_command(serve)
+main.add_command(config)
 main.add_command(info)

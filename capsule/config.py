@@ -40,7 +40,7 @@ def _database(text: str) -> str:
 
 
 def _network(text: str) -> str:
-    ip_network(text, strict=False)
+    ip_network(text)
     return text
 
 
@@ -139,6 +139,10 @@ class Settings(BaseModel):
                 raise ConfigError(f"{where}: there is no such setting; `capsule config` lists them") from error
             shown = "" if place[0] == "database" else f" (got {_short(problem['input'])})"
             raise ConfigError(f"{where} is not valid: {problem['msg']}{shown}") from error
+        if settings.database is not None and "database" in given and make_url(settings.database).password:
+            raise ConfigError(
+                f"--database holds a password, which everybody on this machine can see: set {_PREFIX}DATABASE instead"
+            )
         if "database" not in {*given, *variables}:
             _check_private(file, settings.database)
         return settings

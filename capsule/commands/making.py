@@ -13,11 +13,17 @@ __all__ = ["init"]
 @click.command()
 @options.home
 @options.passphrase
+@options.database
 @click.option("--key-bits", type=int, default=3072, show_default=True, help="The length of Paillier keys.")
 @click.option("--allow-insecure-small-key", is_flag=True, hidden=True)
 @options.as_json
 def init(
-    home: Path | None, passphrase_file: Path | None, key_bits: int, allow_insecure_small_key: bool, as_json: bool
+    home: Path | None,
+    passphrase_file: Path | None,
+    database: str | None,
+    key_bits: int,
+    allow_insecure_small_key: bool,
+    as_json: bool,
 ) -> None:
     """Make a Capsule: its account, its sealing key, its database.
 
@@ -26,8 +32,9 @@ def init(
     from capsule.home import create_home, default_home
 
     directory = home or default_home()
+    where = options.database_of(directory, database)
     words = options.read_passphrase(passphrase_file, confirm=True)
-    made = create_home(directory, words, key_bits, allow_insecure_small_key=allow_insecure_small_key)
+    made = create_home(directory, words, key_bits, database=where, allow_insecure_small_key=allow_insecure_small_key)
     made.state.close()
     facts = {
         "address": made.address,

@@ -1,5 +1,6 @@
 """What the commands share: their options, the passphrase, and how facts are printed."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 
 from sonar.cli_support import echo_json
 
-__all__ = ["as_json", "home", "network", "passphrase", "read_passphrase", "show"]
+__all__ = ["as_json", "database", "database_of", "home", "network", "passphrase", "read_passphrase", "show"]
 
 _PATH = click.Path(path_type=Path)
 
@@ -18,6 +19,11 @@ passphrase = click.option(
     "--passphrase-file",
     type=_PATH,
     help="A file that starts with the passphrase. [SONAR_CAPSULE_PASSPHRASE, or asked]",
+)
+database = click.option(
+    "--database",
+    help="The database's URL, without a password: that comes from the environment or PostgreSQL's password file. "
+    "[SONAR_CAPSULE_DATABASE, capsule.toml, the file capsule.db in the home]",
 )
 network = click.option("--network", type=_PATH, help="The network file. [SONAR_NETWORK, ~/.sonar/network.json]")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -33,12 +39,24 @@ def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
         click.echo(f"{name.replace('_', ' '):<{width}}  {value}")
 
 
-def read_passphrase(file: Path | None, *, confirm: bool = False) -> str:
-    """The Capsule's passphrase: from the file, the environment, or asked; raises ConfigError where there is none."""
+def database_of(directory: Path, database: str | None) -> str | None:
+    """The URL of a Capsule's database by flag, environment or `capsule.toml`; None for the file in the directory."""
+    from capsule.config import Settings
+
+    return Settings.load(directory, os.environ, {"database": database}).database
+
+
+def read_passphrase(file: Path | None, *, confirm: bool = False, kind: str = "") -> str:
+    """The Capsule's passphrase: from the file, the environment, or asked; raises ConfigError where there is none.
+
+    Another `kind` of it (new, backup) has its own option and variable.
+    """
     from capsule.secret.hardening import take_passphrase
     from sonar.errors import ConfigError
 
-    given = take_passphrase()
+    flag = f"--{kind}-passphrase-file" if kind else "--passphrase-file"
+    variable = f"SONAR_CAPSULE_{kind.upper()}_PASSPHRASE" if kind else "SONAR_CAPSULE_PASSPHRASE"
+    given = take_passphrase(variable)
     if file is not None:
         try:
             words = file.read_text().partition("\n")[0]
@@ -47,9 +65,9 @@ def read_passphrase(file: Path | None, *, confirm: bool = False) -> str:
     elif given is not None:
         words = given
     elif sys.stdin.isatty():
-        words = click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
+        words = click.prompt(f"{kind} passphrase".strip().capitalize(), hide_input=True, confirmation_prompt=confirm, err=True)
     else:
-        raise ConfigError("the Capsule needs its passphrase: set SONAR_CAPSULE_PASSPHRASE or give --passphrase-file")
+        raise ConfigError(f"the Capsule needs its passphrase: set {variable} or give {flag}")
     if not words:
         raise ConfigError("the passphrase is empty: give one")
     return words

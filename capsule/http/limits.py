@@ -40,7 +40,7 @@ class Limit:
     def __init__(self, what: str, per_minute: int, *, windows: "Windows | None" = None) -> None:
         self._what = what
         self._item = RateLimitItemPerMinute(per_minute)
-        self._windows = windows or Windows()
+        self._windows = Windows() if windows is None else windows
         self._limiter = MovingWindowRateLimiter(self._windows)
 
     def take(self, name: str) -> None:

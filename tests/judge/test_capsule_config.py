@@ -1,0 +1,132 @@
+"""The operator's settings: where they come from, which wins, and how a wrong one is told."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capsule.config import FILE, Settings
+from capsule.policy import Policy
+from sonar.errors import ConfigError
+
+
+def load(home: Path, environment: dict[str, str] | None = None, **flags: Any) -> Settings:
+    return Settings.load(home, environment or {}, flags)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def put(text: str, mode: int = 0o600) -> Path:
+        (tmp_path / FILE).write_text(text)
+        (tmp_path / FILE).chmod(mode)
+        return tmp_path
+
+    return put
+
+
+def test_without_a_file_everything_has_its_default(tmp_path: Path) -> None:
+    assert load(tmp_path) == Settings()
+    assert load(tmp_path).policy() == Policy()
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(write: Any) -> None:
+    home = write("port = 1\npoll = 2\nhost = '0.0.0.0'\n")
+    found = load(home, {"SONAR_CAPSULE_PORT": "3", "SONAR_CAPSULE_POLL": "4"}, port=5, host=None)
+    assert (found.port, found.poll, found.host) == (5, 4.0, "0.0.0.0")
+
+
+def test_variables_are_read_as_toml_and_text_as_it_stands(tmp_path: Path) -> None:
+    environment = {
+        "SONAR_CAPSULE_TRUSTED_PROXIES": '["10.0.0.0/8"]', "SONAR_CAPSULE_REQUIRE_FUNDS": "false",
+        "SONAR_CAPSULE_LOG_FORMAT": "json", "SONAR_CAPSULE_RETENTION_DAYS": "0.5",
+        "SONAR_CAPSULE_PASSPHRASE": "not a setting",
+    }  # fmt: skip
+    found = load(tmp_path, environment)
+    assert found.trusted_proxies == ("10.0.0.0/8",)
+    assert (found.require_funds, found.log_format, found.retention_days) == (False, "json", 0.5)
+    assert found.policy().retention_seconds == 43_200
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("host = 'x'\n\nport = 70000\n", r"capsule\.toml:3: port is not valid: .*65535 \(got 70000\)"),
+        ("prot = 1", r"capsule\.toml:1: prot: there is no such setting"),
+        ("port = '1'", r"capsule\.toml:1: port is not valid: .*integer \(got '1'\)"),
+        ("trusted_proxies = ['10.0.0.1', 'proxy']", r"capsule\.toml:1: trusted_proxies\.1 is not valid"),
+        ("trusted_proxies = ['10.0.0.1/8']", r"trusted_proxies\.0 is not valid: .*host bits"),
+        ("port = ", r"capsule\.toml is not TOML: "),
+        ("log_format = 'xml'", r"capsule\.toml:1: log_format"),
+        ("poll = nan", r"capsule\.toml:1: poll is not valid"),
+        ("[port]\na = 1", r"capsule\.toml:1: port is not valid"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_its_place(write: Any, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load(write(text))
+
+
+def test_a_wrong_variable_or_flag_is_told_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"SONAR_CAPSULE_PORT is not valid: .*'tcp://10\.0\.0\.1:8700'"):
+        load(tmp_path, {"SONAR_CAPSULE_PORT": "tcp://10.0.0.1:8700"})
+    with pytest.raises(ConfigError, match=r"--metrics-port is not valid: .*got -1"):
+        load(tmp_path, metrics_port=-1)
+
+
+URL = "postgresql+psycopg://capsule:hunter2@db.internal/sonar?password=hunter2&sslmode=verify-full"
+
+
+def test_a_databases_password_is_never_shown(write: Any) -> None:
+    found = load(write(f'database = "{URL}"'))
+    assert found.shown()["database"] == "postgresql+psycopg://capsule:***@db.internal/sonar"
+    for text in (f'database = "{URL}"\nport = "x"', 'database = "mysql://u:hunter2@h/d"', 'database = "hunter2:"'):
+        with pytest.raises(ConfigError) as caught:
+            load(write(text))
+        assert "hunter2" not in f"{caught.value}{caught.value.__cause__}"
+
+
+def test_a_file_with_a_password_that_others_can_read_is_refused(write: Any) -> None:
+    with pytest.raises(ConfigError, match="chmod 600"):
+        load(write(f'database = "{URL}"', mode=0o644))
+    assert load(write('database = "postgresql://capsule@db/sonar"', mode=0o644)).database
+
+
+def test_a_password_on_the_command_line_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="SONAR_CAPSULE_DATABASE"):
+        load(tmp_path, database=URL)
+
+
+def test_the_template_has_every_setting_at_its_default(write: Any) -> None:
+    lines = [line.removeprefix("# ") for line in Settings.template().splitlines()]
+    settings = [line for line in lines if line.partition(" =")[0] in Settings.model_fields]
+    assert len(settings) == len(Settings.model_fields)
+    given = "\n".join(line for line in settings if not line.endswith("="))
+    assert load(write(given)) == Settings()
+
+
+def test_every_setting_reaches_the_policy_or_the_process() -> None:
+    process = {
+        "database", "host", "port", "metrics_host", "metrics_port", "trusted_proxies", "log_format", "poll",
+        "requests_per_minute", "signed_per_minute", "concurrency",
+    }  # fmt: skip
+    changed = {
+        "require_funds": False, "confirmations": 7, "fetch_seconds": 1.5, "replace_seconds": 2.5, "judge_seconds": 3.5,
+        "retention_days": 4.5, "abandoned_days": 5.5, "admission_seconds": 77, "judge_memory_mib": 300,
+    }  # fmt: skip
+    for name in Settings.model_fields.keys() - process:
+        assert Settings(**{name: changed.get(name, 9)}).policy() != Policy(), name
+
+
+def test_config_prints_what_serve_would_use(write: Any) -> None:
+    home = write("port = 1234\n")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SONAR_")}
+    command = [sys.executable, "-m", "capsule", "config", "--home", str(home), "--json", "--trusted-proxy", "10.1.2.3"]
+    done = subprocess.run(command, env=clean, capture_output=True, text=True, check=True)
+    shown = json.loads(done.stdout)
+    assert (shown["port"], shown["trusted_proxies"], shown["database"]) == (1234, ["10.1.2.3"], None)
+    done = subprocess.run([*command, "--port", "-1"], env=clean, capture_output=True, text=True, check=False)
+    assert (done.returncode, "--port" in done.stderr) == (3, True)
