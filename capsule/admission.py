@@ -1,25 +1,28 @@
-"""Admitting a start model: fetched, opened, decrypted and scored once, under a key that is used up by it."""
+"""Admitting a start model: examined in a judge process, once, under a key that is used up by it."""
 
-import numpy as np
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from capsule.answers import SignedAdmission
 from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError, refusing
-from capsule.judge import ValidationSet, score
 from capsule.parts import Capsule
-from capsule.policy import check_model, check_target
-from capsule.secret import Record, decrypt
+from capsule.sandbox import JobLostError
+from capsule.secret import Record
 from capsule.state import StoredAdmission, Version
 from sonar.chain.records import Admission
-from sonar.protocol.errors import ProtocolError, SealedBoxError, SpecError
+from sonar.protocol.errors import SealedBoxError, SpecError
 from sonar.protocol.messages import hash_admission, sign_admission
-from sonar.protocol.payloads import MAX_VALIDATION_BYTES, decode_validation, encode_weights
+from sonar.protocol.payloads import MAX_VALIDATION_BYTES
 from sonar.protocol.sealing import OVERHEAD, BoxContext, Purpose, open_box_for
 from sonar.protocol.spec import MAX_SPEC_BYTES, Spec
 from sonar.storage import Artifact, StorageError, StoreUnavailableError
-from sonar.syft import EncryptedTensor, SyftError, WireFormatError, load_model, model_size_limit
-from sonar.units import Address
+from sonar.syft import model_size_limit
+from sonar.units import Address, KeyId
 
 __all__ = ["Admitter"]
+
+_LANE = "admissions"
+"""Whoever asks for admissions waits for those before, and not for a campaign's gradients."""
 
 
 class Admitter:
@@ -41,32 +44,28 @@ class Admitter:
             parsed = Spec.parse(spec_bytes)
         limit = model_size_limit(*parsed.shape, slot_width=parsed.encoding.slot_width)
         model_bytes = self._fetch("model", model, limit)
-        with refusing("bad_model", WireFormatError):
-            tensor = load_model(model_bytes, allow_insecure_small_key=capsule.allow_insecure_small_key)
-        key_id = tensor.key.key_id
-        self._check_key(account, tensor)
+        desk = capsule.sandbox.desk(_LANE, parsed, spec_bytes)
+        with _answering(""):
+            key_id = desk.inspect(model_bytes, capsule.key_bits)
+        self._check_key(account, key_id)
         box = self._fetch("validation set", validation, MAX_VALIDATION_BYTES + OVERHEAD)
 
         # From here on secrets are used, so the key is used up first: a second try would make this a decryption oracle.
         if not capsule.state.use_up_key(key_id, account):
             raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
-        check_model(parsed, tensor)
-        payload = self._open_validation(account, tensor, box)
+        payload = self._open_validation(account, key_id, box)
         if not capsule.state.use_up_box(validation.digest):
             raise CapsuleRefusedError("box_used", "this sealed validation set was used already: seal it again")
-        with refusing("bad_validation", ProtocolError):
-            examples = ValidationSet.of(parsed, *decode_validation(payload, parsed))
-        with refusing("bad_model", SyftError):
-            weights = decrypt(capsule.keys.secret(key_id), tensor).astype(np.int64)
-        start = score(examples, weights)
-        check_target(parsed, start)
+        secret = capsule.keys.secret(key_id)
+        with _answering("; the key is used up, so ask for a new one"):
+            start = desk.admit(secret.public, secret.to_bytes(), model_bytes, payload)
 
         admission = Admission(
             spec=spec.digest,
             model=model.digest,
             key=key_id,
             sealing_key=capsule.sealing.public,
-            start_score=start,
+            start_score=start.score,
             oracle=Address(capsule.attester.address),
             owner=account,
             valid_until=capsule.chain.now() + capsule.policy.admission_seconds,
@@ -74,18 +73,17 @@ class Admitter:
         signature = sign_admission(capsule.domain, admission, capsule.attester)
         campaign = hash_admission(capsule.domain, admission)
         sealed_set = capsule.vault.seal(payload, Record.VALIDATION, campaign)
-        sealed_weights = capsule.vault.seal(encode_weights(weights), Record.WEIGHTS, campaign + key_id)
+        sealed_weights = capsule.vault.seal(start.weights, Record.WEIGHTS, campaign + key_id)
         # A copy of our own: the worker needs the model's ciphertexts for as long as the campaign runs.
         kept_model = self._keep(model_bytes)
         self._keep(spec_bytes)
         capsule.state.add_admission(
             StoredAdmission(campaign, admission, signature, spec_bytes, kept_model.cid, sealed_set),
-            Version(0, start, key_id, kept_model, sealed_weights),
+            Version(0, start.score, key_id, kept_model, sealed_weights),
         )
         return SignedAdmission(admission, signature)
 
-    def _check_key(self, account: Address, tensor: EncryptedTensor) -> None:
-        key_id = tensor.key.key_id
+    def _check_key(self, account: Address, key_id: KeyId) -> None:
         row = self._capsule.state.key(key_id)
         if row is None or row.owner != account:
             raise CapsuleRefusedError(
@@ -95,9 +93,9 @@ class Admitter:
         if row.use != "issued":
             raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
 
-    def _open_validation(self, account: Address, tensor: EncryptedTensor, box: bytes) -> bytes:
+    def _open_validation(self, account: Address, key_id: KeyId, box: bytes) -> bytes:
         chain = self._capsule.chain
-        expected = BoxContext(Purpose.VALIDATION, chain.chain_id, chain.address, account, tensor.key.key_id.hex())
+        expected = BoxContext(Purpose.VALIDATION, chain.chain_id, chain.address, account, key_id.hex())
         with refusing("bad_validation", SealedBoxError):
             return open_box_for(box, self._capsule.sealing, expected)
 
@@ -114,3 +112,14 @@ class Admitter:
             return self._capsule.store.put(data)
         except StorageError as error:
             raise CapsuleUnavailableError(f"the Capsule's content store does not answer: {error}") from error
+
+
+@contextmanager
+def _answering(consequence: str) -> Iterator[None]:
+    """Turns a job that was lost twice into an unavailable Capsule: the model may be at fault, or the Capsule."""
+    try:
+        yield
+    except JobLostError as error:
+        raise CapsuleUnavailableError(
+            f"the Capsule could not examine this model within its limits ({error.loss}){consequence}"
+        ) from error

@@ -8,6 +8,7 @@ from eth_account.signers.local import LocalAccount
 
 from capsule.keypool import KeyPool
 from capsule.policy import Policy
+from capsule.sandbox import Sandbox
 from capsule.secret import Vault
 from capsule.state import State
 from sonar.chain.client import SonarClient
@@ -30,6 +31,7 @@ class Capsule:
     chain: SonarClient
     store: ContentStore
     keys: KeyPool
+    sandbox: Sandbox
     key_bits: int
     policy: Policy = field(default_factory=Policy)
     allow_insecure_small_key: bool = False

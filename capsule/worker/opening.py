@@ -4,16 +4,14 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from capsule.judge.rounds import BigInts
-from capsule.secret import SecretKey, decrypt
+from capsule.sandbox import Desk, Invalid, JobLostError
 from capsule.state import Submission
 from sonar.chain.records import Verdict
 from sonar.protocol.errors import SealedBoxError
 from sonar.protocol.sealing import OVERHEAD, BoxContext, Purpose, SealingKeyPair, open_box
-from sonar.protocol.spec import Spec
 from sonar.storage import (
     Artifact,
     ArtifactNotFoundError,
@@ -22,26 +20,22 @@ from sonar.storage import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from sonar.syft import EncryptedTensor, SyftError, gradient_size_limit, load_gradient
-from sonar.syft.progress import paced
+from sonar.syft import PublicKey, gradient_size_limit
 from sonar.units import digest_of
 
 __all__ = ["Background", "Missing", "Opened", "Opener", "Rejected"]
 
 _log = logging.getLogger("capsule.worker.opening")
-_TOLD_EVERY = 5.0
-"""Seconds between two lines about a gradient that takes long to decrypt."""
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A gradient that is what it claims: its bytes, its ciphertexts and its plaintext (features + 1, classes)."""
+    """A gradient that is what it claims: its bytes, and its values as `capsule.sandbox.integers` packs them."""
 
     data: bytes
-    tensor: EncryptedTensor
-    values: BigInts
+    values: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +54,32 @@ class Missing:
 
 
 class Opener:
-    """Opens the gradients of one round: fetches, unseals, checks against chain and spec, decrypts."""
+    """Opens the gradients of one round: fetches, unseals, compares with the chain; a judge process does the rest.
+
+    `secret` is the round's key as `SecretKey.to_bytes` gives it.
+    """
 
     def __init__(
         self,
         store: ContentStore,
         sealing: SealingKeyPair,
-        spec: Spec,
-        secret: SecretKey,
+        desk: Desk,
+        key: PublicKey,
+        secret: bytes,
         context: Callable[[Submission], BoxContext],
     ) -> None:
-        self._store, self._sealing, self._spec, self._secret, self._context = store, sealing, spec, secret, context
-        self._layout = spec.encoding.gradient_layout(secret.public, spec.shape[1])
+        self._store, self._sealing, self._desk = store, sealing, desk
+        self._key, self._secret, self._context = key, secret, context
+        rows, columns = desk.spec.shape
+        self._limit = gradient_size_limit(rows, desk.spec.encoding.gradient_layout(key, columns)) + OVERHEAD
 
     def open(self, submission: Submission) -> Opened | Rejected | Missing:
-        """The gradient, or what is wrong with it; raises StoreUnavailableError where the Capsule's store is down."""
-        entry, spec = submission.entry, self._spec
-        limit = gradient_size_limit(spec.shape[0], self._layout) + OVERHEAD
+        """The gradient, or what is wrong with it.
+
+        Raises StoreUnavailableError where the Capsule's store is down, SandboxError where no process can open it.
+        """
         try:
-            box = self._store.get(Artifact(submission.cid, entry.artifact), max_bytes=limit)
+            box = self._store.get(Artifact(submission.cid, submission.entry.artifact), max_bytes=self._limit)
         except StoreUnavailableError:
             raise
         except (ArtifactNotFoundError, StoreTimeoutError) as error:
@@ -103,24 +104,20 @@ class Opener:
     def _decrypt(self, submission: Submission, payload: bytes) -> Opened | Rejected:
         if digest_of(payload) != submission.entry.gradient:
             return Rejected(Verdict.INVALID, "invalid: the sealed bytes are not those whose digest was submitted")
-        encoding = self._spec.encoding
         try:
-            tensor = load_gradient(payload, self._secret.public)
-            has = (tensor.shape, tensor.slot_width, tensor.stride, tensor.scale, tensor.bound)
-            needs = (
-                self._spec.shape, encoding.slot_width, self._layout.stride, encoding.gradient_scale,
-                encoding.gradient_bound,
-            )  # fmt: skip
-            if has != needs:
-                return Rejected(
-                    Verdict.INVALID,
-                    f"invalid: shape, slot width, stride, scale and bound are {has}, but the spec needs {needs}",
-                )
-            mine = submission.entry.mine
-            tell = paced(lambda done: _log.info("opening the gradient of %s: %.0f%%", mine, 100 * done), _TOLD_EVERY)
-            return Opened(payload, tensor, decrypt(self._secret, tensor, progress=tell))
-        except SyftError as error:
-            return Rejected(Verdict.INVALID, f"invalid: {error}")
+            found = self._desk.open(self._key, self._secret, payload)
+        except JobLostError as error:
+            # Two processes were lost at it. How much work a gradient is does not depend on who made it, so a mine can
+            # hardly mean this, and a Capsule that starves or errs can cause it: not Invalid, which takes the whole
+            # bond. The stated part that Unavailable takes is what it costs to try a way in again and again.
+            _log.error("the gradient of %s in round %d cannot be opened: %s", submission.entry.mine, submission.round,
+                       error)  # fmt: skip
+            return Rejected(Verdict.UNAVAILABLE, f"unavailable: the Capsule could not open it ({error.loss}), twice")
+        return (
+            Rejected(Verdict.INVALID, f"invalid: {found.reason}")
+            if isinstance(found, Invalid)
+            else Opened(payload, found)
+        )
 
 
 class Background(Generic[Answer]):

@@ -1,6 +1,7 @@
 """A whole Capsule on real parts: the embedded chain, a directory store, small Paillier keys; and those who use it."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from capsule.client import CapsuleClient
 from capsule.http.app import create_app
 from capsule.keypool import KeyPool
 from capsule.policy import Policy
+from capsule.sandbox import Limits, Sandbox
 from capsule.secret import Vault, generate_key
 from capsule.secret.stretching import INTERACTIVE
 from capsule.service import Capsule, CapsuleService
@@ -86,6 +88,7 @@ class World:
     advance_time: Callable[[int], None]
     now: Callable[[], int]
     attester: LocalAccount
+    sandbox: Sandbox
     policy: Policy = field(default_factory=lambda: Policy(fetch_seconds=0))
     data: Data = field(default_factory=Data)
     sealing: SealingKeyPair = field(default_factory=SealingKeyPair.generate)
@@ -105,11 +108,18 @@ class World:
         keys = KeyPool(state, self.vault, small_key, allow_insecure_small_key=True)
         self.capsule = Capsule(
             state=state, vault=self.vault, attester=self.attester, sealing=self.sealing, chain=self.chain,
-            store=self.store, keys=keys, key_bits=SMALL_KEY, policy=self.policy, allow_insecure_small_key=True,
+            store=self.store, keys=keys, sandbox=self.sandbox, key_bits=SMALL_KEY, policy=self.policy,
+            allow_insecure_small_key=True,
         )  # fmt: skip
         self.worker = Worker(self.capsule)
         self.service = CapsuleService(self.capsule, self.worker.health)
         self.app = create_app(self.service)
+
+    def use(self, sandbox: Sandbox) -> None:
+        """A new worker of the same Capsule, with these judge processes."""
+        self.capsule = dataclasses.replace(self.capsule, sandbox=sandbox)
+        self.worker = Worker(self.capsule)
+        self.service = CapsuleService(self.capsule, self.worker.health)
 
     def restart(self) -> None:
         self.capsule.state.close()
@@ -279,15 +289,23 @@ def small_key() -> Any:
     return generate_key(SMALL_KEY, allow_insecure_small_key=True)
 
 
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """Real judge processes, for all tests."""
+    with Sandbox(Limits(processes=2), allow_insecure_small_key=True) as started:
+        yield started
+
+
 @pytest.fixture
 def world(
     tmp_path: Path,
     client_for: Callable[[LocalAccount | None], SonarClient],
     new_account: Callable[..., LocalAccount],
     advance_time: Callable[[int], None],
+    sandbox: Sandbox,
 ) -> Iterator[World]:
     attester = new_account()
-    made = World(tmp_path, client_for, new_account, advance_time, lambda: client_for(None).now(), attester)
+    made = World(tmp_path, client_for, new_account, advance_time, lambda: client_for(None).now(), attester, sandbox)
     yield made
     made.close()
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from capsule.sandbox import Limits, Sandbox, SandboxError
 from capsule.secret import decrypt
 from capsule.state import Told
 from capsule.worker.opening import Background
@@ -129,12 +130,17 @@ def test_no_gradient_is_judged_by_a_capsule_whose_engine_cannot_be_used(
     campaign = scientist.campaign()
     for _ in range(3):
         campaign.submit()
-    with monkeypatch.context() as broken:
-        broken.setenv("SONAR_ENGINE", "nonsense")
-        for _ in range(3):
-            world.worker.step()
-        assert any("no engine 'nonsense'" in problem for problem in world.worker.health()["problems"].values())
-        assert world.chain.round(campaign.id).number == 0
+    broken = Sandbox(Limits(processes=1), allow_insecure_small_key=True)
+    with monkeypatch.context() as changed:
+        changed.setenv("SONAR_ENGINE", "nonsense")
+        with pytest.raises(SandboxError, match="no engine 'nonsense'"):
+            broken.start()
+    world.use(broken)
+    for _ in range(3):
+        world.worker.step()
+    assert any("judge processes" in problem for problem in world.worker.health()["problems"].values())
+    assert world.chain.round(campaign.id).number == 0
+    world.use(world.sandbox)
     steps(world)
     assert world.chain.round(campaign.id).number == 1
     assert Verdict.INVALID not in verdicts(world, campaign)

@@ -17,6 +17,7 @@ from capsule.client import CapsuleRefusedError
 from capsule.http.app import create_app
 from capsule.keypool import KeyPool
 from capsule.policy import Policy
+from capsule.sandbox import Limits, Sandbox
 from capsule.secret import Vault, generate_key
 from capsule.secret.stretching import INTERACTIVE
 from capsule.service import Capsule, CapsuleService
@@ -75,12 +76,13 @@ def world(chain_url, deployed, client_for, new_account, tmp_path) -> Iterator[Wo
     keys = KeyPool(
         state, vault, lambda: generate_key(512, allow_insecure_small_key=True), allow_insecure_small_key=True
     )
+    sandbox = Sandbox(Limits(processes=1), allow_insecure_small_key=True)
     capsule = Capsule(
-        state, vault, attester, SealingKeyPair.generate(), client, store, keys, 512, Policy(),
+        state, vault, attester, SealingKeyPair.generate(), client, store, keys, sandbox, 512, Policy(),
         allow_insecure_small_key=True,
     )  # fmt: skip
     worker = Worker(capsule, deployed.block)
-    with socket.socket() as listener:
+    with sandbox, socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         app = create_app(CapsuleService(capsule, worker.health))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))

@@ -1,0 +1,26 @@
+"""Judge processes: where artifacts are decoded and decrypted, and plaintexts judged, apart from the service.
+
+A hostile artifact can at most end the process that holds it, after a limited time and within limited memory. The
+process is replaced, and the job is done once more; a secret key goes to such a process over its pipe and nowhere else.
+Fetching, sealed boxes, signatures, the chain and the database stay with the service.
+
+    calls     what service and worker ask           jobs       what a process does
+    answers   what a process may answer             __main__   its limits, and its loop
+    pool      whose turn it is                      frames, integers   how both speak
+    process   one process, seen from outside        limits, meter      how much it may use, and used
+
+Errors:
+
+    CapsuleUnavailableError
+    `-- SandboxError    no process can be started, or all were stopped: nobody's artifacts are at fault
+    CapsuleError
+    |-- JobLostError    a job has no answer, twice; `loss` says how: time, memory, crash, failure (ours) or a lie
+    `-- FrameError      bytes are no frame, or not one that was asked for; inside this package only
+"""
+
+from capsule.sandbox.answers import Admitted, Invalid
+from capsule.sandbox.calls import Desk, Sandbox
+from capsule.sandbox.errors import FrameError, JobLostError, Loss, SandboxError
+from capsule.sandbox.limits import Limits
+
+__all__ = ["Admitted", "Desk", "FrameError", "Invalid", "JobLostError", "Limits", "Loss", "Sandbox", "SandboxError"]

@@ -1,0 +1,190 @@
+"""The jobs of a judge process: everything that is computed from an artifact, from a secret key or from plaintexts.
+
+Each takes a frame and gives one. What a job concludes about its inputs is part of its answer; whatever else it raises
+is a mistake of ours, and costs nobody anything. Nothing is kept between jobs but a few parsed specs and opened keys:
+parsing a validation set again takes a hundredth of the time that its round's decryption does.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Final, TypeVar
+
+import numpy as np
+
+from capsule.errors import CapsuleRefusedError, refusing
+from capsule.judge import Judgement, ValidationSet, judge_round, score
+from capsule.policy import check_model, check_target
+from capsule.sandbox.errors import FrameError
+from capsule.sandbox.frames import Frame
+from capsule.sandbox.integers import pack_integers, unpack_integers
+from capsule.sandbox.meter import Meter
+from capsule.secret import SecretKey, decrypt
+from sonar.protocol.errors import ProtocolError
+from sonar.protocol.payloads import decode_validation, decode_weights, encode_weights
+from sonar.protocol.spec import Spec
+from sonar.syft import (
+    EncryptedTensor,
+    Obfuscator,
+    PublicKey,
+    SyftError,
+    WireFormatError,
+    dump_model,
+    dump_product,
+    encrypt,
+    load_gradient,
+    load_model,
+    product,
+)
+from sonar.units import Ppm
+
+__all__ = ["Jobs"]
+
+_KEPT: Final = 4
+"""Specs, and keys, that are kept parsed: opening a key proves its primes, which takes as long as a gradient."""
+
+Value = TypeVar("Value")
+
+
+class Jobs:
+    """The jobs by name; `meter` tells what the last one spent its time on."""
+
+    def __init__(self, *, allow_insecure_small_key: bool = False) -> None:
+        self._allow = allow_insecure_small_key
+        self._specs: _Recent[Spec] = _Recent(Spec.parse)
+        self._keys: _Recent[SecretKey] = _Recent(
+            lambda data: SecretKey.from_bytes(data, allow_insecure_small_key=allow_insecure_small_key)
+        )
+        self.meter = Meter()
+        self._jobs: dict[str, Callable[..., Frame]] = {
+            "inspect": self._inspect,
+            "admit": self._admit,
+            "open": self._open,
+            "judge": self._judge,
+            "advance": self._advance,
+        }
+
+    def do(self, request: Frame) -> Frame:
+        """The answer to a request; raises FrameError for one that asks for no job."""
+        self.meter = Meter()
+        job = self._jobs.get(request.body.get("job", ""))
+        if job is None:
+            raise FrameError("there is no such job")
+        with self.meter.on("total"):
+            return job(request)
+
+    def _inspect(self, request: Frame) -> Frame:
+        """Whose key a start model is under: (model) to its fingerprint and size, or a refusal."""
+        (model,) = request.blobs
+        try:
+            tensor = self._model(model)
+        except CapsuleRefusedError as refusal:
+            return _refused(refusal)
+        return Frame({"key": tensor.key.key_id.hex()})
+
+    def _admit(self, request: Frame) -> Frame:
+        """A start model's score and weights: (spec, secret key, model, validation set), or a refusal."""
+        spec_bytes, secret, model, validation = request.blobs
+        spec = self._specs.get(spec_bytes)
+        try:
+            tensor = self._model(model)
+            check_model(spec, tensor)
+            with refusing("bad_validation", ProtocolError):
+                examples = ValidationSet.of(spec, *decode_validation(validation, spec))
+            with refusing("bad_model", SyftError), self.meter.on("decrypting"):
+                weights = decrypt(self._keys.get(secret), tensor).astype(np.int64)
+            start = score(examples, weights)
+            check_target(spec, start)
+        except CapsuleRefusedError as refusal:
+            return _refused(refusal)
+        return Frame({"score": start}, (encode_weights(weights),))
+
+    def _open(self, request: Frame) -> Frame:
+        """A gradient's values: (spec, secret key, payload), or why it is invalid."""
+        spec_bytes, secret, payload = request.blobs
+        spec, key = self._specs.get(spec_bytes), self._keys.get(secret)
+        try:
+            with self.meter.on("ciphertexts"):
+                tensor = load_gradient(payload, key.public)
+            _check_gradient(spec, tensor)
+            with self.meter.on("decrypting"):
+                values = decrypt(key, tensor)
+        except SyftError as error:
+            return Frame({"invalid": str(error)})
+        return Frame({}, (pack_integers(values, spec.encoding.gradient_bound),))
+
+    def _judge(self, request: Frame) -> Frame:
+        """A round's judgement: (spec, validation set, weights, seed, values of each gradient)."""
+        spec_bytes, validation, weights, seed, *values = request.blobs
+        spec = self._specs.get(spec_bytes)
+        examples = ValidationSet.of(spec, *decode_validation(validation, spec))
+        bound = spec.encoding.gradient_bound
+        gradients = [unpack_integers(data, spec.shape, bound) for data in values]
+        with self.meter.on("judging"):
+            judgement = judge_round(
+                spec, examples, decode_weights(weights, spec), Ppm(request.body["score"]), gradients, seed
+            )
+        return _told(judgement)
+
+    def _advance(self, request: Frame) -> Frame:
+        """The product and the next model: (spec, model, next modulus, next weights, each kept gradient)."""
+        spec_bytes, model, modulus, weights, *gradients = request.blobs
+        spec, current = self._specs.get(spec_bytes), self._model(model)
+        with self.meter.on("ciphertexts"):
+            kept = [load_gradient(data, current.key) for data in gradients]
+            combined = product(current, kept, request.body["multipliers"], request.body["exponent"])
+            public = PublicKey(int.from_bytes(modulus, "big"), allow_insecure_small_key=self._allow)
+            following = encrypt(
+                decode_weights(weights, spec),
+                public,
+                Obfuscator(public),
+                slot_width=spec.encoding.slot_width,
+                scale=spec.encoding.weight_bits,
+                bound=spec.encoding.weight_bound,
+                stride=spec.encoding.stride(public, spec.shape[1]),
+            )
+        return Frame({}, (dump_product(combined), dump_model(following)))
+
+    def _model(self, data: bytes) -> EncryptedTensor:
+        with refusing("bad_model", WireFormatError), self.meter.on("ciphertexts"):
+            return load_model(data, allow_insecure_small_key=self._allow)
+
+
+class _Recent(OrderedDict[bytes, Value]):
+    """What was made of the bytes that came last; under their digests, since a key's bytes are a secret."""
+
+    def __init__(self, make: Callable[[bytes], Value]) -> None:
+        super().__init__()
+        self._make = make
+
+    def get(self, data: bytes) -> Value:  # type: ignore[override]
+        digest = sha256(data).digest()
+        if digest not in self:
+            self[digest] = self._make(data)
+            while len(self) > _KEPT:
+                self.popitem(last=False)
+        self.move_to_end(digest)
+        return self[digest]
+
+
+def _check_gradient(spec: Spec, tensor: EncryptedTensor) -> None:
+    """Raises WireFormatError unless a gradient's public header is the one that the spec asks for."""
+    encoding = spec.encoding
+    has = (tensor.shape, tensor.slot_width, tensor.stride, tensor.scale, tensor.bound)
+    stride = encoding.gradient_layout(tensor.key, spec.shape[1]).stride
+    needs = (spec.shape, encoding.slot_width, stride, encoding.gradient_scale, encoding.gradient_bound)
+    if has != needs:
+        raise WireFormatError(f"shape, slot width, stride, scale and bound are {has}, but the spec needs {needs}")
+
+
+def _refused(refusal: CapsuleRefusedError) -> Frame:
+    return Frame({"refused": refusal.code, "message": str(refusal)})
+
+
+def _told(judgement: Judgement) -> Frame:
+    results = [
+        {"verdict": one.verdict.name, "weight": one.weight, "share": one.share, "reason": one.reason}
+        for one in judgement.results
+    ]
+    body = {"score": judgement.score, "exponent": judgement.exponent, "results": results}
+    return Frame(body, () if judgement.weights is None else (encode_weights(judgement.weights),))
