@@ -24,6 +24,9 @@ __all__ = [
 ]
 
 _LARGEST_FILE = 64 * 1024
+_SCRYPT_LIMITS = {"n": 1 << 20, "r": 32, "p": 64}
+_MOST_SCRYPT_WORK = 1 << 23
+"""n * r * p, of which the usual keystore has 2^21: a few seconds, and at most 1 GiB."""
 _PASSPHRASE_VARIABLE = "SONAR_PASSPHRASE"  # noqa: S105  (a name)
 
 
@@ -51,9 +54,11 @@ def decrypt_keystore(text: str, passphrase: str, name: Path | str) -> LocalAccou
     """The account in a keystore's text; `name` is what errors call it. Raises ConfigError, which holds no secret."""
     try:
         keystore: dict[str, Any] = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the keystore {name} is not valid JSON") from error
     try:
+        keystore = _lowered(keystore)
+        _check_work(keystore["crypto"], name)
         key = bytes(Account.decrypt(keystore, passphrase))
     except ValueError as error:
         if "MAC mismatch" in str(error):
@@ -153,6 +158,22 @@ def _passphrase(file: Path) -> str:
             raise ConfigError(f"the keystore {file} needs its passphrase: set {_PASSPHRASE_VARIABLE}")
         words = getpass(f"Passphrase of {file}: ")
     return words
+
+
+def _lowered(tree: Any) -> Any:
+    """The keystore with the names of its fields in small letters, which are capital in some programs' files."""
+    return {name.lower(): _lowered(value) for name, value in tree.items()} if isinstance(tree, dict) else tree
+
+
+def _check_work(crypto: dict[str, Any], name: Path | str) -> None:
+    """Raises ConfigError for a stretching that a crafted file could ask for: hours of it, or all of the memory."""
+    params = crypto["kdfparams"]
+    limits = {"dklen": 32} | (_SCRYPT_LIMITS if crypto["kdf"] == "scrypt" else {"c": 10_000_000})
+    for field, most in limits.items():
+        if type(params[field]) is not int or not 0 < params[field] <= most:
+            raise ConfigError(f"the keystore {name} wants {params[field]!r:.40} as its {field}: at most {most} is safe")
+    if "n" in limits and params["n"] * params["r"] * params["p"] > _MOST_SCRYPT_WORK:
+        raise ConfigError(f"the keystore {name} takes too long to open: do not use it")
 
 
 def _account(key: bytes, file: Path | str | None = None) -> LocalAccount:

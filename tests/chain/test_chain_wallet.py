@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 
 import pytest
 from eth_account import Account
@@ -173,3 +174,28 @@ def test_no_secret_is_in_an_accounts_text(key_file):
     account = load_account(key_file)
     assert KEY not in repr(account)
     assert KEY not in str(account)
+
+
+@pytest.mark.parametrize(
+    ("kdf", "field", "value"),
+    [("scrypt", "dklen", 2**31), ("scrypt", "n", 2**40), ("scrypt", "r", 2**20), ("scrypt", "p", 2**30),
+     ("scrypt", "p", 64), ("pbkdf2", "c", 2**31), ("pbkdf2", "dklen", 2**31)],
+)  # fmt: skip
+def test_a_keystore_that_would_take_hours_or_all_memory_is_refused_at_once(tmp_path, kdf, field, value):
+    keystore = Account.encrypt(KEY, PASSPHRASE, kdf=kdf, iterations=2**18 if field == "p" else 2)
+    keystore["Crypto"] = keystore.pop("crypto")
+    keystore["Crypto"]["kdfparams"][field] = value
+    path = tmp_path / "hostile"
+    path.write_text(json.dumps(keystore))
+    started = time.process_time()
+    with pytest.raises(ConfigError, match="keystore"):
+        load_account(path, PASSPHRASE)
+    assert time.process_time() - started < 1
+
+
+def test_a_keystore_with_capital_names_opens(tmp_path):
+    keystore = Account.encrypt(KEY, PASSPHRASE, iterations=2)
+    keystore["Crypto"] = keystore.pop("crypto")
+    path = tmp_path / "capital"
+    path.write_text(json.dumps(keystore))
+    assert load_account(path, PASSPHRASE).key.hex() == KEY
