@@ -5,7 +5,8 @@ CapsuleError
 |   `-- CapsuleDatabaseError the Capsule's own database does not answer
 |-- CapsuleReplyError        it answered something that the protocol does not know
 |-- CapsuleRefusedError      it refused the request; `code` says why, for programs
-`-- CapsuleHomeError         the Capsule's own directory, database or passphrase cannot be used
+|-- CapsuleHomeError         the Capsule's own directory, database or passphrase cannot be used
+`-- AuditLogError            the audit log was changed; `sequence` is the first entry that does not hold
 
 `capsule.secret` has its own: CapsuleSecretError, for keys and vaults that cannot be made or opened.
 """
@@ -16,8 +17,8 @@ from contextlib import contextmanager
 from sonar.errors import SonarError
 
 __all__ = [
-    "CapsuleDatabaseError", "CapsuleError", "CapsuleHomeError", "CapsuleRefusedError", "CapsuleReplyError",
-    "CapsuleUnavailableError", "refusing",
+    "AuditLogError", "CapsuleDatabaseError", "CapsuleError", "CapsuleHomeError", "CapsuleRefusedError",
+    "CapsuleReplyError", "CapsuleUnavailableError", "refusing",
 ]  # fmt: skip
 
 
@@ -49,6 +50,14 @@ class CapsuleRefusedError(CapsuleError):
 
 class CapsuleHomeError(CapsuleError):
     """The Capsule's own directory, database or passphrase cannot be used."""
+
+
+class AuditLogError(CapsuleError):
+    """The audit log is not the one that the Capsule wrote; `sequence` is the first entry that does not hold."""
+
+    def __init__(self, sequence: int, message: str) -> None:
+        super().__init__(f"entry {sequence}: {message}")
+        self.sequence = sequence
 
 
 @contextmanager

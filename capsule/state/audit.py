@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from capsule.errors import CapsuleError
 from capsule.state import tables as t
+from capsule.state.denials import note_denial, summarise
 from capsule.state.engine import reading, writing
 from sonar import canonical
 
@@ -125,6 +126,21 @@ class AuditLog:
         db.execute(update(t.audit_head).values(length=after.length, hash=after.hash, mac=self._mac(after)))
         return after
 
+    def denied(self, account: str, action: str, code: str) -> None:
+        """A request that the account has signed was denied; repetitions are counted and told once an hour."""
+        with writing(self._engine) as db:
+            self.lock(db)
+            note_denial(db, self.append, self._clock(), account, action, code)
+
+    def summarise(self) -> None:
+        """Tells how often what was denied was asked again, as soon as its hour is over; to be called now and then."""
+        with reading(self._engine) as db:
+            if db.execute(select(t.denials.c.since).limit(1)).first() is None:
+                return
+        with writing(self._engine) as db:
+            self.lock(db)
+            summarise(db, self.append, self._clock())
+
     def entries(self, after: int = 0) -> Iterator[AuditEntry]:
         """The entries in order, from the one after `after`; one consistent view, a page in memory at a time."""
         with reading(self._engine) as db:
@@ -153,8 +169,9 @@ class AuditLog:
 def read_entries(db: Connection, after: int = 0) -> Iterator[AuditEntry]:
     """The entries of a transaction's view in order."""
     query = select(t.audit).where(t.audit.c.sequence > after).order_by(t.audit.c.sequence)
-    for row in db.execution_options(yield_per=500).execute(query):
-        yield AuditEntry(row.sequence, row.time, row.kind, row.body, row.previous, row.hash)
+    with db.execution_options(yield_per=500).execute(query) as rows:
+        for row in rows:
+            yield AuditEntry(row.sequence, row.time, row.kind, row.body, row.previous, row.hash)
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from capsule.errors import CapsuleUnavailableError
+from capsule.errors import CapsuleDatabaseError
 from capsule.state.engine import answering, reason
 from capsule.state.migrating import SERVING, lock_number
 
@@ -36,7 +36,7 @@ class Claim:
         self.release()
 
     def check(self) -> None:
-        """Asks the database whether the claim is still held; raises CapsuleUnavailableError where it was lost."""
+        """Asks the database whether the claim is still held; raises CapsuleDatabaseError where it was lost."""
         self._check()
 
     def release(self) -> None:
@@ -51,7 +51,7 @@ class Claims(Protocol):
     def try_claim(self, name: str, *, shared: bool = False) -> Claim | None:
         """The claim with this name, at once, or None while somebody else holds it.
 
-        Any number may hold a `shared` one, as long as nobody holds the name alone. Raises CapsuleUnavailableError
+        Any number may hold a `shared` one, as long as nobody holds the name alone. Raises CapsuleDatabaseError
         where the database does not answer.
         """
 
@@ -145,9 +145,9 @@ class _Session:
             self._ask(f"SELECT pg_advisory_unlock{kind}(:number)", number=lock_number(name))
 
     def check(self) -> None:
-        """Raises a DBAPIError where the connection is gone, CapsuleUnavailableError where it is another session."""
+        """Raises a DBAPIError where the connection is gone, CapsuleDatabaseError where it is another session."""
         if self._ask("SELECT pg_backend_pid()") != self._process:
-            raise CapsuleUnavailableError(
+            raise CapsuleDatabaseError(
                 "the database's sessions change behind a pooler: let it pool sessions, not transactions"
             )
 
@@ -182,7 +182,7 @@ class _SessionClaims:
     def _check(self, session: _Session, name: str) -> None:
         with self._lock:
             if session is not self._session:
-                raise CapsuleUnavailableError(
+                raise CapsuleDatabaseError(
                     f"the claim {name!r} was lost with the connection to the database: another worker may go on"
                 )
             with self._noticing(session):
@@ -199,9 +199,9 @@ class _SessionClaims:
         """Drops a session that breaks, and with it all that was claimed in it."""
         try:
             yield
-        except (DBAPIError, CapsuleUnavailableError) as error:
+        except (DBAPIError, CapsuleDatabaseError) as error:
             self._session = None
             session.close()
-            raise CapsuleUnavailableError(
+            raise CapsuleDatabaseError(
                 f"the connection to the database broke, and what was claimed in it is lost: {reason(error)}"
             ) from error

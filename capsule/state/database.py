@@ -21,6 +21,7 @@ from capsule.state.migrating import bring_up_to_date
 from capsule.state.relays import Relays
 from capsule.state.rounds import Rounds
 from capsule.state.settings import Settings
+from capsule.state.verifying import verify
 
 __all__ = ["State"]
 
@@ -69,6 +70,10 @@ class State(Settings, Keys, Admissions, ChainFacts, Rounds, Relays):
         with writing(self._engine) as db:
             self.audit.lock(db)
             yield db
+
+    def verify_audit(self, *, noted: bytes | None = None) -> AuditHead:
+        """Reads the whole audit log; raises AuditLogError with the first entry that does not hold."""
+        return verify(self._engine, self.audit, noted=noted)
 
     def audit_head(self) -> AuditHead:
         """How long the audit log is, and the hash of its last entry."""

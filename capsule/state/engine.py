@@ -68,9 +68,14 @@ def describe(engine: Engine) -> str:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that changes nothing and waits for nobody; raises CapsuleDatabaseError as `writing` does."""
-    options = {"capsule_reads": True, "postgresql_readonly": True}
+def reading(engine: Engine, *, consistent: bool = False) -> Iterator[Connection]:
+    """A transaction that changes nothing and waits for nobody; raises CapsuleDatabaseError as `writing` does.
+
+    With `consistent` all its queries see the same moment, which on SQLite they always do.
+    """
+    options: dict[str, Any] = {"capsule_reads": True, "postgresql_readonly": True}
+    if consistent and engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"
     with answering(engine), engine.connect().execution_options(**options) as db, db.begin():
         yield db
 
@@ -84,7 +89,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def answering(engine: Engine) -> Iterator[None]:
-    """Raises CapsuleUnavailableError for what the driver says when the database does not answer."""
+    """Raises CapsuleDatabaseError for what the driver says when the database does not answer."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:

@@ -1,0 +1,418 @@
+"""The audit log: what it tells, and that nothing in it can be edited, cut, reordered or added unnoticed."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine, delete, insert, select, update
+
+from capsule.errors import AuditLogError, CapsuleError
+from capsule.state import State
+from capsule.state import tables as t
+from capsule.state.audit import START, entry_hash
+from capsule.state.denials import MOST, WINDOW_SECONDS
+from sonar import canonical
+
+AUDIT_KEY = bytes(range(32))
+ENTRIES = 6
+OWNER = "0x00000000000000000000000000000000000000AA"
+
+
+@dataclasses.dataclass
+class Clock:
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def open_state(target: Path | str, clock: Clock | None = None) -> State:
+    return State(target, clock=clock or Clock())
+
+
+def fill(state: State, count: int = ENTRIES) -> None:
+    with state.transaction() as db:
+        for number in range(count):
+            state.audit.append(db, "trial", {"number": number, "digest": bytes([number] * 32), "nothing": None})
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    if request.param == "sqlite":
+        return tmp_path / "capsule.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def state(target: Path | str) -> Iterator[State]:
+    opened = open_state(target)
+    opened.audit.begin(AUDIT_KEY)
+    fill(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def intruder(target: Path | str, state: State) -> Iterator[Callable[..., None]]:
+    """Somebody with the database and without the key: runs statements, all in one transaction."""
+    engine = create_engine(f"sqlite:///{target}" if isinstance(target, Path) else target)
+
+    def run(*statements: Any) -> None:
+        with engine.begin() as db:
+            for statement in statements:
+                db.execute(statement)
+
+    yield run
+    engine.dispose()
+
+
+def entries(state: State) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(entry) for entry in state.audit.entries()]
+
+
+def heads(state: State) -> list[dict[str, Any]]:
+    with state._reading() as db:
+        return [dict(row) for row in db.execute(select(t.audit_head)).mappings()]
+
+
+# ---- what it tells
+
+
+def test_a_log_that_nobody_touched_holds_and_every_head_of_it_is_found_again(state: State) -> None:
+    head = state.audit_head()
+    assert state.verify_audit() == head
+    assert head.length == ENTRIES
+    for entry in state.audit.entries():
+        assert state.verify_audit(noted=entry.hash) == head
+    assert state.verify_audit(noted=START) == head
+
+
+def test_an_entry_is_hashed_as_it_is_written_down() -> None:
+    # Computed by hand with `printf ... | sha256sum` from the layout in the module's docstring.
+    expected = "9d32ed18dc2699512c132d06d043bd896ded8a995c3ec607485d8d8d700cf22e"
+    assert entry_hash(1, 2, "kind", "{}", START).hex() == expected
+
+
+def test_bodies_are_canonical_json_with_bytes_in_hex(state: State) -> None:
+    body = next(state.audit.entries()).body
+    assert canonical.loads(body.encode()) == {"number": 0, "digest": "00" * 32, "nothing": None}
+
+
+def test_entries_of_a_transaction_that_fails_are_not_there(state: State) -> None:
+    def append_two() -> None:
+        with state.transaction() as db:
+            state.audit.append(db, "trial", {})
+            state.audit.append(db, "trial", {"what": object()})  # is no JSON
+
+    with pytest.raises(TypeError):
+        append_two()
+    assert state.audit_head().length == ENTRIES
+    assert len(entries(state)) == ENTRIES
+
+
+def test_entries_can_be_read_from_a_place_on(state: State) -> None:
+    assert [entry.sequence for entry in state.audit.entries(after=4)] == [5, 6]
+
+
+def test_a_log_is_begun_once(state: State) -> None:
+    with pytest.raises(CapsuleError, match="already"):
+        state.audit.begin(bytes(32))
+
+
+def test_without_its_key_nothing_is_appended_and_no_head_is_told(state: State, target: Path | str) -> None:
+    locked = open_state(target)
+    for action in (locked.audit_head, locked.verify_audit, lambda: locked.audit.denied(OWNER, "admit", "bad_spec")):
+        with pytest.raises(CapsuleError, match="locked"):
+            action()
+    with pytest.raises(ValueError, match="32 bytes"):
+        locked.audit.unlock(b"short")
+    locked.audit.unlock(bytes(32))
+    with pytest.raises(CapsuleError, match="not written by this Capsule"):
+        locked.audit_head()
+    locked.close()
+    assert state.audit_head().length == ENTRIES
+
+
+# ---- every change is detected
+
+
+FIELDS = {
+    "sequence": st.integers(-3, ENTRIES + 3),
+    "time": st.integers(-(2**63), 2**63 - 1),
+    "kind": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8),
+    "body": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
+    "previous": st.binary(max_size=40),
+    "hash": st.binary(max_size=40),
+}
+DRAWN = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def restored(state: State, intruder: Callable[..., None]) -> Callable[[], None]:
+    """Puts the log back as it was, after a change that a test made."""
+    kept, head = entries(state), heads(state)
+
+    def restore() -> None:
+        intruder(delete(t.audit), delete(t.audit_head), insert(t.audit).values(kept), insert(t.audit_head).values(head))
+
+    return restore
+
+
+@DRAWN
+@given(data=st.data(), field=st.sampled_from(sorted(FIELDS)), place=st.integers(1, ENTRIES))
+def test_an_edit_of_any_field_is_detected(
+    state: State, intruder: Callable[..., None], restored: Callable[[], None], data: Any, field: str, place: int
+) -> None:
+    before = entries(state)
+    value = data.draw(FIELDS[field].filter(lambda value: value != before[place - 1][field]))
+    if field == "sequence" and value in range(1, ENTRIES + 1):
+        value = place + ENTRIES + 1  # the others are taken
+    intruder(update(t.audit).where(t.audit.c.sequence == place).values({field: value}))
+    try:
+        with pytest.raises(AuditLogError) as caught:
+            state.verify_audit()
+        assert caught.value.sequence in {place, place + 1} or field == "sequence"
+    finally:
+        restored()
+    state.verify_audit()
+
+
+@DRAWN
+@given(places=st.sets(st.integers(1, ENTRIES), min_size=1))
+def test_a_cut_anywhere_is_detected(
+    state: State, intruder: Callable[..., None], restored: Callable[[], None], places: set[int]
+) -> None:
+    intruder(delete(t.audit).where(t.audit.c.sequence.in_(places)))
+    with pytest.raises(AuditLogError) as caught:
+        state.verify_audit()
+    assert caught.value.sequence == min(places)
+    restored()
+
+
+@DRAWN
+@given(places=st.lists(st.integers(1, ENTRIES), min_size=2, max_size=2, unique=True), fields=st.sets(
+    st.sampled_from(sorted(set(FIELDS) - {"sequence"})), min_size=1))  # fmt: skip
+def test_entries_or_parts_of_them_that_change_places_are_detected(
+    state: State, intruder: Callable[..., None], restored: Callable[[], None], places: list[int], fields: set[str]
+) -> None:
+    before = entries(state)
+    first, second = (before[place - 1] for place in places)
+    changed = any(first[field] != second[field] for field in fields)
+    for entry, other in ((first, second), (second, first)):
+        values = {field: other[field] for field in fields}
+        intruder(update(t.audit).where(t.audit.c.sequence == entry["sequence"]).values(values))
+    if changed:
+        with pytest.raises(AuditLogError) as caught:
+            state.verify_audit()
+        assert caught.value.sequence in range(min(places), max(places) + 2)
+    else:
+        state.verify_audit()
+    restored()
+
+
+@DRAWN
+@given(sequence=st.one_of(st.integers(-3, 0), st.integers(ENTRIES + 1, ENTRIES + 3)), chained=st.booleans())
+def test_an_entry_that_somebody_adds_is_detected(
+    state: State, intruder: Callable[..., None], restored: Callable[[], None], sequence: int, chained: bool
+) -> None:
+    before = entries(state)
+    row = {**before[-1], "sequence": sequence, "kind": "forged", "previous": before[-1]["hash"]}
+    if chained and sequence > 0:
+        row["hash"] = entry_hash(sequence, row["time"], row["kind"], row["body"], row["previous"])
+    intruder(insert(t.audit).values(row))
+    with pytest.raises(AuditLogError):
+        state.verify_audit()
+    restored()
+
+
+@pytest.mark.parametrize("place", range(1, ENTRIES + 1))
+def test_an_entry_put_in_the_middle_is_detected(state: State, intruder: Callable[..., None], place: int) -> None:
+    before = entries(state)
+    moved = [{**entry, "sequence": entry["sequence"] + 1} for entry in before[place - 1 :]]
+    forged = {**before[place - 1], "kind": "forged"}
+    forged["hash"] = entry_hash(place, forged["time"], forged["kind"], forged["body"], forged["previous"])
+    intruder(delete(t.audit).where(t.audit.c.sequence >= place), insert(t.audit).values([forged, *moved]))
+    with pytest.raises(AuditLogError) as caught:
+        state.verify_audit()
+    assert caught.value.sequence == place + 1
+
+
+def rebuilt(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries chained anew, as somebody without the key can do."""
+    previous, chained = START, []
+    for sequence, row in enumerate(rows, start=1):
+        entry = {**row, "sequence": sequence, "previous": previous}
+        previous = entry_hash(sequence, row["time"], row["kind"], row["body"], previous)
+        chained.append({**entry, "hash": previous})
+    return chained
+
+
+@pytest.mark.parametrize("keep", [0, 1, ENTRIES - 1, ENTRIES])
+@pytest.mark.parametrize("head", ["left", "moved"])
+def test_a_chain_that_was_computed_anew_is_detected(
+    state: State, intruder: Callable[..., None], keep: int, head: str
+) -> None:
+    before = entries(state)
+    chain = rebuilt([*before[:keep], *({**entry, "body": "{}"} for entry in before[keep:])][: max(keep, 1)])
+    intruder(delete(t.audit), insert(t.audit).values(chain))
+    if head == "moved":
+        intruder(update(t.audit_head).values(length=len(chain), hash=chain[-1]["hash"]))
+    if chain == before and head in {"left", "moved"}:
+        state.verify_audit()
+        return
+    with pytest.raises(AuditLogError):
+        state.verify_audit()
+
+
+@pytest.mark.parametrize("field", ["length", "hash", "mac"])
+def test_an_edit_of_the_head_is_detected_and_nothing_is_appended_to_it(
+    state: State, intruder: Callable[..., None], field: str
+) -> None:
+    intruder(update(t.audit_head).values({field: ENTRIES - 1 if field == "length" else b"x" * 32}))
+    with pytest.raises(AuditLogError):
+        state.verify_audit()
+    with pytest.raises(CapsuleError, match="audit verify"):
+        state.audit_head()
+    with pytest.raises(CapsuleError, match="audit verify"):
+        fill(state, 1)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_log_without_one_head_is_detected(state: State, intruder: Callable[..., None], count: int) -> None:
+    if count == 0:
+        intruder(delete(t.audit_head))
+    else:
+        intruder(insert(t.audit_head).values({**heads(state)[0], "id": 2}))
+    with pytest.raises(AuditLogError, match="heads"):
+        state.verify_audit()
+    with pytest.raises(CapsuleError, match="heads"):
+        fill(state, 1)
+
+
+def test_an_old_state_of_the_whole_log_shows_against_a_head_that_was_noted(
+    state: State, intruder: Callable[..., None], restored: Callable[[], None]
+) -> None:
+    fill(state, 2)
+    noted = state.audit_head().hash
+    restored()
+    assert state.verify_audit().length == ENTRIES  # by itself it is whole
+    with pytest.raises(AuditLogError, match="put back"):
+        state.verify_audit(noted=noted)
+
+
+def test_values_of_strange_types_in_the_file_are_detected(tmp_path: Path) -> None:
+    opened = open_state(tmp_path / "capsule.db")
+    opened.audit.begin(AUDIT_KEY)
+    fill(opened)
+    engine = create_engine(f"sqlite:///{tmp_path / 'capsule.db'}")
+    for change in (
+        "UPDATE audit SET body = CAST(body AS BLOB) WHERE sequence = 3",
+        "UPDATE audit SET body = CAST(X'FF' AS TEXT) WHERE sequence = 3",
+        "UPDATE audit SET time = 'now' WHERE sequence = 3",
+        "UPDATE audit SET hash = 'text' WHERE sequence = 3",
+    ):
+        with engine.connect() as db:
+            transaction = db.begin()
+            db.exec_driver_sql(change)
+            transaction.commit()
+        with pytest.raises(AuditLogError) as caught:
+            opened.verify_audit()
+        assert caught.value.sequence == 3
+    engine.dispose()
+    opened.close()
+
+
+# ---- denied requests
+
+
+def kinds(state: State) -> list[tuple[str, Any]]:
+    return [(entry.kind, canonical.loads(entry.body.encode())) for entry in state.audit.entries(after=ENTRIES)]
+
+
+def test_a_denial_is_told_at_once_and_its_repetitions_once_an_hour(target: Path | str) -> None:
+    clock = Clock()
+    opened = open_state(target, clock)
+    opened.audit.begin(AUDIT_KEY)
+    fill(opened)
+    for _ in range(5):
+        opened.audit.denied(OWNER, "admit", "bad_spec")
+    opened.audit.denied(OWNER, "deliver", "not_owner")
+    what = {"account": OWNER, "action": "admit", "code": "bad_spec"}
+    told = [("denied", what), ("denied", {"account": OWNER, "action": "deliver", "code": "not_owner"})]
+    assert kinds(opened) == told
+    opened.audit.summarise()
+    assert kinds(opened) == told
+    clock.now += WINDOW_SECONDS
+    opened.audit.summarise()
+    assert kinds(opened) == [*told, ("denied again", {**what, "repeats": 4})]
+    opened.audit.denied(OWNER, "admit", "bad_spec")
+    assert kinds(opened)[-1] == ("denied", what)
+    opened.verify_audit()
+    opened.close()
+
+
+def test_a_flood_of_denials_from_ever_new_accounts_is_counted_and_does_not_fill_the_log(tmp_path: Path) -> None:
+    clock = Clock()
+    opened = open_state(tmp_path / "capsule.db", clock)
+    opened.audit.begin(AUDIT_KEY)
+    for number in range(MOST + 50):
+        opened.audit.denied(f"0x{number:040x}", "admit", "bad_spec")
+    assert opened.audit_head().length == MOST
+    clock.now += WINDOW_SECONDS
+    opened.audit.denied(OWNER, "admit", "bad_spec")
+    last = [canonical.loads(entry.body.encode()) for entry in opened.audit.entries(after=MOST)]
+    assert last == [
+        {"account": None, "action": None, "code": None, "repeats": 50},
+        {"account": OWNER, "action": "admit", "code": "bad_spec"},
+    ]
+    opened.close()
+
+
+# ---- several processes
+
+
+APPEND = """
+import sys
+from capsule.state import State
+state = State(sys.argv[1])
+state.audit.unlock(bytes(range(32)))
+sys.stdout.write("ready\\n")
+sys.stdout.flush()
+sys.stdin.readline()
+for number in range(int(sys.argv[2])):
+    state.audit.denied(sys.argv[3], str(number), "code")
+state.close()
+"""
+
+
+def test_two_processes_that_append_at_once_make_one_chain(postgres_url: str) -> None:
+    opened = open_state(postgres_url)
+    opened.audit.begin(AUDIT_KEY)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", APPEND, postgres_url, "40", name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for name in ("one", "two")
+    ]  # fmt: skip
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert opened.verify_audit().length == 80
+    accounts = [canonical.loads(entry.body.encode())["account"] for entry in opened.audit.entries()]
+    assert accounts.count("one") == accounts.count("two") == 40
+    opened.close()
