@@ -2,216 +2,184 @@
 
 Every step can be repeated: what the chain told is stored with the place to read on, a settlement is stored before it
 is sent, and the contract takes each only once. A restart at any instant continues where the database is.
+
+Campaigns are served side by side, each by one thread of one worker at a time; one that is slow or in trouble keeps
+nobody waiting. Several workers may share a database: they claim campaigns round by round, and one of them relays.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from capsule.policy import check_campaign
-from capsule.service import Capsule
-from capsule.state import Final, Submission, Told, Version
-from capsule.wire import RoundReply
-from capsule.worker.settling import Settler
-from sonar.chain.calls import settle_round
-from sonar.chain.client import entries_head
-from sonar.chain.cursor import EventCursor
-from sonar.chain.errors import ContractRevertError
-from sonar.chain.events import (
-    CampaignClosed,
-    CampaignCreated,
-    CampaignFinished,
-    Event,
-    GradientSubmitted,
-    RoundExpired,
-    RoundSettled,
-)
-from sonar.chain.records import CampaignRecord, Entry, RoundRecord, Status
+from capsule.errors import CapsuleError
+from capsule.parts import Capsule
+from capsule.state import Claim
+from capsule.worker.crew import Crew
+from capsule.worker.following import Follower
+from capsule.worker.patience import Patience
+from capsule.worker.relaying import Relayer
+from capsule.worker.serving import Server
+from capsule.worker.tally import Tally
+from sonar.chain.lookups import Block
 from sonar.errors import SonarError
-from sonar.protocol.errors import SpecError
-from sonar.storage import Artifact
+from sonar.storage import StoreTimeoutError, StoreUnavailableError
 from sonar.units import CampaignId
 
 __all__ = ["Worker"]
 
 _log = logging.getLogger("capsule.worker")
-_RACES = {"Sonar_WrongRound", "Sonar_WrongStatus", "Sonar_RoundOpen", "Sonar_RoundEmpty"}
-"""The contract's refusals of a settlement that mean that somebody was faster, or that the chain's clock is behind."""
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
+"""Seconds that a chain, a store or a database that does not answer is left alone."""
+_FOLLOWING, _CAMPAIGNS, _RELAYING, _PUBLISHING = "chain", "campaigns", "relaying", "publishing"
 
 
 class Worker:
     """One pass over everything that waits is `step`; `run` repeats it until it is told to stop."""
 
-    def __init__(self, capsule: Capsule, start_block: int = 0) -> None:
+    def __init__(self, capsule: Capsule, start_block: int = 0, tally: Tally | None = None) -> None:
+        self.tally = Tally() if tally is None else tally
         self._capsule = capsule
-        self._start_block = start_block
-        self._settlers: dict[CampaignId, Settler] = {}
-        self._problems: dict[str, str] = {}
+        self._follower = Follower(capsule, start_block, self.tally)
+        self._server = Server(capsule, self.tally)
+        self._relayer = Relayer(capsule, self.tally)
+        self._crew = Crew(capsule.policy.campaigns_at_once)
+        self._publisher = Crew(1)
+        self._chain = Patience(_FIRST_WAIT, _LONGEST_WAIT)
+        self._store = Patience(_FIRST_WAIT, _LONGEST_WAIT)
+        self._without_store: set[str] = set()
+        self._served: dict[CampaignId, float] = {}
+        self._relay: Claim | None = None
+        self._problems: dict[str, tuple[str, float]] = {}
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._wake = threading.Event()
 
     def run(self, poll: float = 1.0) -> None:
-        """Steps every `poll` seconds until `stop`; a step that has begun is finished."""
-        while not self._stopping.is_set():
-            self.step()
-            self._stopping.wait(poll)
+        """Makes a pass every `poll` seconds until `stop`, or at once when a settlement was signed.
+
+        What does not answer is asked less and less often. Campaigns that are being served when it stops are not waited
+        for: whatever they have not stored is done again.
+        """
+        try:
+            while not self._stopping.is_set():
+                if self._chain.is_over:
+                    self._pass(wait=False)
+                self._wake.wait(poll)
+                self._wake.clear()
+        finally:
+            self.close()
 
     def stop(self) -> None:
-        """Makes `run` return after its present step."""
+        """Makes `run` return after its present pass."""
         self._stopping.set()
+        self._wake.set()
+
+    def close(self) -> None:
+        """Leaves what this worker has claimed to the others."""
+        self._server.close()
+        if self._relay is not None:
+            self._relay.release()
+            self._relay = None
 
     def health(self) -> dict[str, Any]:
-        """Whether the last step went through, else what stopped it."""
-        problems = dict(self._problems)
-        return {"ok": not problems, "problems": problems}
+        """Whether everything went through last time, else what stopped it, and since when (seconds since 1970)."""
+        with self._lock:
+            found = dict(self._problems)
+        problems = {what: problem for what, (problem, _) in found.items()}
+        return {
+            "ok": not problems,
+            "problems": problems,
+            "since": {what: int(since) for what, (_, since) in found.items()},
+        }
 
     def step(self) -> None:
-        """Reads the chain, serves every running campaign, publishes; trouble with one does not stop the others."""
-        if not self._guarded("chain", self._follow):
+        """One pass that waits for everything it began, and asks also what did not answer before."""
+        self._pass(wait=True)
+
+    def _pass(self, *, wait: bool) -> None:
+        found: list[Block | None] = []
+        if not self._guarded(_FOLLOWING, lambda: found.append(self._follow())):
             return
-        running = self._capsule.state.running()
-        self._forget_all_but({campaign for campaign, _ in running})
-        for campaign, block in running:
-            if self._stopping.is_set():
-                return
-            self._guarded(campaign.hex(), self._serve, campaign, block)
-        self._guarded("publishing", self._publish)
+        (tip,) = found
+        if tip is None:
+            return
+        store_answers = wait or self._store.is_over
+        if store_answers:
+            self._guarded(_CAMPAIGNS, partial(self._begin_campaigns, tip, wait=wait))
+        self._guarded(_RELAYING, self._bring_on_chain)
+        if store_answers:
+            self._publisher.start(_PUBLISHING, partial(self._guarded, _PUBLISHING, self._publish))
+        if wait:
+            self._publisher.wait()
 
-    def _forget_all_but(self, running: set[CampaignId]) -> None:
-        kept = {"chain", "publishing", *(campaign.hex() for campaign in running)}
-        self._problems = {what: problem for what, problem in self._problems.items() if what in kept}
-        self._settlers = {campaign: settler for campaign, settler in self._settlers.items() if campaign in running}
-
-    def _guarded(self, what: str, action: Callable[..., None], *arguments: Any) -> bool:
+    def _follow(self) -> Block | None:
         try:
-            action(*arguments)
-        except SonarError as error:
-            if self._problems.get(what) != str(error):
-                _log.warning("%s: %s", what, error)
-            self._problems[what] = str(error)
-        except Exception as error:  # noqa: BLE001
-            # A mistake of ours in one campaign must not silence the Capsule for all others.
-            _log.exception("%s failed", what)
-            self._problems[what] = f"{type(error).__name__}: see the log"
-        else:
-            self._problems.pop(what, None)
-        return what not in self._problems
-
-    # ---- what the chain tells
-
-    def _follow(self) -> None:
-        state = self._capsule.state
-        known = state.position()
-        cursor = EventCursor(self._capsule.chain, self._start_block if known is None else known.block)
-        events = [event for event in cursor.read() if self._is_ours(event)]
-        if known is not None and cursor.next_block == known.block:
-            return
-        latest: dict[CampaignId, Version | None] = {}
-        finals = [self._final(event, latest) for event in events if isinstance(event, RoundSettled)]
-        told = Told(
-            cursor.next_block,
-            created=tuple((e.id, e.block) for e in events if isinstance(e, CampaignCreated)),
-            submitted=tuple((e.id, _submission(e)) for e in events if isinstance(e, GradientSubmitted)),
-            settled=tuple(final for final in finals if final is not None),
-            expired=tuple((e.id, e.round, e.block) for e in events if isinstance(e, RoundExpired)),
-            over=tuple((e.id, e.block) for e in events if isinstance(e, CampaignFinished | CampaignClosed)),
-        )
-        state.follow(told, since=known)
-
-    def _is_ours(self, event: Event) -> bool:
-        campaign = getattr(event, "id", None)
-        return campaign is not None and self._capsule.state.knows(campaign)
-
-    def _final(self, event: RoundSettled, latest: dict[CampaignId, Version | None]) -> Final | None:
-        """A settlement that the chain took: an advancing one brings the next model version."""
-        state = self._capsule.state
-        stored, before = state.round(event.id, event.round), latest.get(event.id) or state.version(event.id)
-        settlement = None if stored is None else RoundReply.model_validate_json(stored.settlement).settlement()[0]
-        if stored is None or before is None or settlement is None or settlement.model != event.model:
-            _log.error(
-                "round %d of campaign %s was settled in a way that this database does not hold: restore its backup",
-                event.round,
-                event.id.hex(),
-            )
-            return None
-        version = None
-        if settlement.advances and stored.weights is not None:
-            model = Artifact(settlement.model_cid, settlement.model)
-            version = Version(before.number + 1, settlement.score, settlement.key, model, stored.weights)
-            latest[event.id] = version
-        return Final(event.id, event.round, stored.head, event.block, version)
+            tip = self._follower.follow()
+        except SonarError:
+            if not self._chain.failures:
+                self.tally.outages.add()
+            self._chain.fail()
+            raise
+        self._chain.succeed()
+        return tip
 
     # ---- campaigns
 
-    def _serve(self, campaign: CampaignId, block: int) -> None:
-        chain, state = self._capsule.chain, self._capsule.state
-        record = chain.campaign(campaign)
-        if record.status is not Status.RUNNING:
-            return  # its last events come with the next read
-        round_ = chain.round(campaign)
-        now = chain.now()
-        if round_.count == 0:
-            if now >= record.terms.deadline:
-                self._capsule.state.end(campaign)
-            return
-        submissions = state.submissions(campaign, round_.number)
-        entries = [submission.entry for submission in submissions]
-        if entries_head(campaign, round_.number, entries) != round_.head:
-            if len(entries) >= round_.count:
-                _log.warning("the chain's history of %s changed: reading it again", campaign.hex()[:16])
-                state.rewind(block, since=state.position())
-            return
-        closed = round_.count >= record.terms.round_size or now >= round_.closes_at
-        stored = state.round(campaign, round_.number, round_.head)
-        signed = stored is not None and stored.state == "signed"
-        if signed or self._judge(record, round_, submissions, closed=closed):
-            self._relay(campaign, round_, entries)
+    def _begin_campaigns(self, tip: Block, *, wait: bool) -> None:
+        """Serves every running campaign, those first that waited longest."""
+        running = dict(self._capsule.state.running())
+        self._forget_all_but(set(running))
+        for campaign in sorted(running, key=lambda one: self._served.get(one, 0.0)):
+            job = partial(self._serve, campaign, running[campaign], tip)
+            while not (begun := self._crew.start(campaign.hex(), job)) and wait:
+                self._crew.wait(self._capsule.policy.campaigns_at_once - 1)
+            if begun:
+                self._served[campaign] = time.monotonic()
+        if wait:
+            self._crew.wait()
 
-    def _judge(
-        self, record: CampaignRecord, round_: RoundRecord, submissions: list[Submission], *, closed: bool
-    ) -> bool:
-        """Whether the round's settlement is signed and stored now."""
-        settler = self._settler(record)
-        version = self._capsule.state.version(record.id, record.version)
-        if settler is None or version is None:
-            return False
-        results = settler.open_round(version, submissions, closed=closed)
-        if not closed or results is None:
-            return False
-        settler.settle(version, round_, results)
-        return True
+    def _serve(self, campaign: CampaignId, block: int, tip: Block) -> None:
+        signed: list[bool] = []
+        self._guarded(campaign.hex(), lambda: signed.append(self._server.serve(campaign, block, tip)))
+        if any(signed):
+            self._wake.set()
 
-    def _settler(self, record: CampaignRecord) -> Settler | None:
-        """The campaign's judge; None for one whose terms on chain are not those that were admitted."""
-        if record.id not in self._settlers:
-            stored = self._capsule.state.admission(record.id)
-            if stored is None:
-                return None
-            settler = Settler(self._capsule, record.id, stored)
-            try:
-                check_campaign(settler.spec, record, self._capsule.address)
-            except SpecError as error:
-                _log.error("campaign %s is not judged: %s", record.id.hex(), error)
-                self._capsule.state.end(record.id)
-                return None
-            self._settlers[record.id] = settler
-        return self._settlers[record.id]
+    def _forget_all_but(self, running: set[CampaignId]) -> None:
+        self._server.forget_all_but(running)
+        self._served = {campaign: since for campaign, since in self._served.items() if campaign in running}
+        kept = {_FOLLOWING, _PUBLISHING, *(campaign.hex() for campaign in running)}
+        with self._lock:
+            self._problems = {
+                what: problem for what, problem in self._problems.items() if what in kept or what.startswith(_RELAYING)
+            }
 
-    def _relay(self, campaign: CampaignId, round_: RoundRecord, entries: list[Entry]) -> None:
-        stored = self._capsule.state.round(campaign, round_.number, round_.head)
-        if stored is None:
-            return
-        settlement, signature = RoundReply.model_validate_json(stored.settlement).settlement()
+    # ---- settlements and what is final
+
+    def _bring_on_chain(self) -> None:
+        """Relays, as long as no other worker does."""
+        state = self._capsule.state
         try:
-            self._capsule.chain.transact(settle_round(settlement, entries, signature))
-        except ContractRevertError as error:
-            if error.name not in _RACES:
-                raise
-            _log.info("round %d of %s: %s", round_.number, campaign.hex()[:16], error)
-        else:
-            _log.info("settled round %d of %s", round_.number, campaign.hex()[:16])
-
-    # ---- what is final
+            if self._relay is not None:
+                self._relay.check()
+        except CapsuleError:
+            self._relay = None
+            raise
+        self._relay = self._relay or state.claims.try_claim("relay")
+        if self._relay is None:
+            return
+        try:
+            self._relayer.step()
+        finally:
+            told = {f"{_RELAYING} {what}": problem for what, problem in self._relayer.problems.items()}
+            with self._lock:
+                gone = [what for what in self._problems if what.startswith(f"{_RELAYING} ") and what not in told]
+            for what in gone:
+                self._well(what)
+            for what, problem in told.items():
+                self._trouble(what, problem)
 
     def _publish(self) -> None:
         """Stores the kept gradients of final rounds, so that anyone can recompute the next model."""
@@ -219,8 +187,47 @@ class Worker:
         for campaign, number, head, place, gradient in capsule.state.unpublished():
             capsule.state.publish(campaign, number, head, place, capsule.store.put(gradient))
 
+    # ---- trouble
 
-def _submission(event: GradientSubmitted) -> Submission:
-    return Submission(
-        event.round, event.index, Entry(event.mine, event.artifact, event.gradient), event.cid, event.block
-    )
+    def _guarded(self, what: str, action: Callable[[], object]) -> bool:
+        """Whether the action went through; what it raised is told by `health`, and stops nothing else."""
+        try:
+            action()
+        except SonarError as error:
+            self._notice_outage(what, error)
+            self._trouble(what, str(error))
+            return False
+        except Exception as error:  # noqa: BLE001
+            # A mistake of ours in one campaign must not silence the Capsule for all others.
+            _log.exception("%s failed", what)
+            self._trouble(what, f"{type(error).__name__}: see the log")
+            return False
+        self._well(what)
+        return True
+
+    def _notice_outage(self, what: str, error: SonarError) -> None:
+        """A store that is away is left alone for a while; a chain that is away ends the pass by itself."""
+        if not isinstance(error, StoreUnavailableError | StoreTimeoutError):
+            return
+        with self._lock:
+            self._without_store.add(what)
+            if self._store.is_over:  # one failure for all that asked at the same time
+                if not self._store.failures:
+                    self.tally.outages.add()
+                self._store.fail()
+
+    def _trouble(self, what: str, problem: str) -> None:
+        with self._lock:
+            before = self._problems.get(what)
+            self._problems[what] = (problem, self._capsule.clock() if before is None else before[1])
+        if before is None or before[0] != problem:
+            _log.warning("%s: %s", what, problem)
+
+    def _well(self, what: str) -> None:
+        with self._lock:
+            before = self._problems.pop(what, None)
+            if what in self._without_store:
+                self._without_store.clear()
+                self._store.succeed()
+        if before is not None:
+            _log.info("%s: going on", what)

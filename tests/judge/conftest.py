@@ -117,6 +117,7 @@ class World:
 
     def use(self, sandbox: Sandbox) -> None:
         """A new worker of the same Capsule, with these judge processes."""
+        self.worker.close()
         self.capsule = dataclasses.replace(self.capsule, sandbox=sandbox)
         self.worker = Worker(self.capsule)
         self.service = CapsuleService(self.capsule, self.worker.health)

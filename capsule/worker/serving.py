@@ -1,0 +1,210 @@
+"""Serves one campaign at a time: has its gradients opened as they come, and its round judged once that is closed.
+
+Everything is seen from one block, up to which the events are read: the contract's views are asked after that block,
+so that what the events told and what the contract holds must agree. Where they do not, the node left something out or
+made something up, and nothing is judged.
+"""
+
+import logging
+import threading
+import time
+
+from capsule.errors import CapsuleError
+from capsule.parts import Capsule
+from capsule.policy import check_campaign
+from capsule.state import Claim, Submission, Version
+from capsule.worker.patience import Patience
+from capsule.worker.settling import Settler
+from capsule.worker.tally import Tally
+from sonar.chain.client import entries_head
+from sonar.chain.errors import ContractRevertError
+from sonar.chain.lookups import Block
+from sonar.chain.records import CampaignRecord, RoundRecord, Status
+from sonar.protocol.errors import SpecError
+from sonar.units import CampaignId
+
+__all__ = ["Server"]
+
+_log = logging.getLogger("capsule.worker.serving")
+_FIRST_WAIT, _LONGEST_WAIT = 30.0, 3600.0
+"""Seconds before a campaign's events are read again once more, while they contradict the contract."""
+
+
+class Server:
+    """The campaigns of one worker. `serve` may be called from several threads, for different campaigns."""
+
+    def __init__(self, capsule: Capsule, tally: Tally) -> None:
+        self._capsule, self._tally = capsule, tally
+        self._settlers: dict[CampaignId, Settler] = {}
+        self._claims: dict[CampaignId, Claim] = {}
+        self._contradicted: dict[CampaignId, int] = {}
+        self._rereading: dict[CampaignId, Patience] = {}
+        self._queued: set[CampaignId] = set()
+        self._busy: set[CampaignId] = set()
+        self._rewinds = 0
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Gives back what is claimed, so that another worker takes over; what is being served now follows at its end."""
+        with self._lock:
+            self._closed = True
+            claims = [self._claims.pop(campaign) for campaign in set(self._claims) - self._busy]
+        for claim in claims:
+            claim.release()
+
+    def forget_all_but(self, running: set[CampaignId]) -> None:
+        """Gives up what is held for campaigns that are over, and for all of them after the chain took something back.
+
+        Gradients opened before that may be under another version's key.
+        """
+        position = self._capsule.state.position()
+        rewinds = 0 if position is None else position.rewinds
+        with self._lock:
+            over = set(self._settlers) if rewinds != self._rewinds else set(self._settlers) - running
+            self._rewinds = rewinds
+            for campaign in over:
+                del self._settlers[campaign]
+            claims = [self._claims.pop(campaign) for campaign in set(self._claims) - running - self._busy]
+            self._queued &= running
+            for about in (self._contradicted, self._rereading):
+                for campaign in set(about) - running:
+                    about.pop(campaign)
+        for claim in claims:
+            claim.release()
+
+    def serve(self, campaign: CampaignId, block: int, tip: Block) -> bool:
+        """Whether a settlement was signed; `block` is that of the campaign's creation.
+
+        A round that another worker has begun is left to it.
+        """
+        with self._lock:
+            self._busy.add(campaign)
+            claim = self._claims.get(campaign)
+        waiting = signed = False
+        try:
+            claim = claim or self._capsule.state.claims.try_claim(f"campaign {campaign.hex()}")
+            if claim is not None:
+                waiting, signed = self._serve(campaign, block, tip, claim)
+        finally:
+            self._put_back(campaign, claim if waiting else None, claim)
+        return signed
+
+    def _put_back(self, campaign: CampaignId, kept: Claim | None, claim: Claim | None) -> None:
+        """Keeps a claim for the next time, or gives it back."""
+        with self._lock:
+            self._busy.discard(campaign)
+            self._claims.pop(campaign, None)
+            if kept is not None and not self._closed:
+                self._claims[campaign] = kept
+                return
+        if claim is not None:
+            claim.release()
+
+    def _serve(self, campaign: CampaignId, block: int, tip: Block, claim: Claim) -> tuple[bool, bool]:
+        """Whether gradients are held open for a round that goes on, and whether a settlement was signed."""
+        chain, state = self._capsule.chain, self._capsule.state
+        try:
+            record, round_ = chain.campaign(campaign, block=tip.number), chain.round(campaign, block=tip.number)
+        except ContractRevertError as error:
+            return self._contradict(campaign, block, f"the contract does not know it: {error}")
+        if record.status is not Status.RUNNING:
+            return False, False  # its last events come with the next read
+        if round_.count == 0:
+            if tip.time >= record.terms.deadline:
+                state.end(campaign)
+            return False, False
+        submissions = state.submissions(campaign, round_.number)
+        if entries_head(campaign, round_.number, [one.entry for one in submissions]) != round_.head:
+            return self._contradict(campaign, block, f"{len(submissions)} gradients do not make its round's head")
+        version = state.version(campaign, record.version)
+        if version is None or version.score != record.score:
+            return self._contradict(campaign, block, f"its version {record.version} is not in this database")
+        self._contradicted.pop(campaign, None)
+        if state.round(campaign, round_.number, round_.head) is not None:
+            self._unqueue(campaign)
+            return False, False
+        closed = round_.count >= record.terms.round_size or tip.time >= round_.closes_at
+        if closed:
+            self._queue(campaign)
+        signed = self._judge(record, round_, version, submissions, claim, closed=closed)
+        return not signed, signed
+
+    def _judge(
+        self,
+        record: CampaignRecord,
+        round_: RoundRecord,
+        version: Version,
+        submissions: list[Submission],
+        claim: Claim,
+        *,
+        closed: bool,
+    ) -> bool:
+        """Whether the round's settlement is signed and stored now."""
+        settler = self._settler(record)
+        if settler is None:
+            return False
+        opened = settler.open_round(version, submissions, closed=closed)
+        if not closed or opened is None:
+            return False
+        claim.check()
+        begun = time.monotonic()
+        settler.settle(version, round_, opened)
+        self._tally.judge_seconds.observe(time.monotonic() - begun)
+        self._tally.rounds_judged.add()
+        self._tally.gradients_judged.add(len(submissions))
+        self._unqueue(record.id)
+        return True
+
+    def _settler(self, record: CampaignRecord) -> Settler | None:
+        """The campaign's judge; None for one whose terms on chain are not those that were admitted."""
+        with self._lock:
+            known = self._settlers.get(record.id)
+        if known is not None:
+            return known
+        stored = self._capsule.state.admission(record.id)
+        if stored is None:
+            return None
+        settler = Settler(self._capsule, record.id, stored)
+        try:
+            check_campaign(settler.spec, record, self._capsule.address)
+        except SpecError as error:
+            _log.error("campaign %s is not judged: %s", record.id.hex(), error)
+            self._capsule.state.end(record.id)
+            return None
+        with self._lock:
+            self._settlers[record.id] = settler
+        return settler
+
+    def _contradict(self, campaign: CampaignId, block: int, what: str) -> tuple[bool, bool]:
+        """Events and contract disagree: at the second time running they are read again, and then less and less often.
+
+        Once is no news: the chain may have changed in between. Raises CapsuleError while reading again did not help.
+        """
+        times = self._contradicted[campaign] = self._contradicted.get(campaign, 0) + 1
+        if times < 2:
+            return False, False
+        patience = self._rereading.setdefault(campaign, Patience(_FIRST_WAIT, _LONGEST_WAIT))
+        if patience.is_over:
+            again = patience.failures > 0
+            patience.fail()
+            position = self._capsule.state.position()
+            if self._capsule.state.rewind(block, position):
+                self._tally.reorganisations.add()
+            _log.warning("%s of campaign %s: reading its events again", what, campaign.hex()[:16])
+            if not again:
+                return False, False
+        raise CapsuleError(
+            f"the events of campaign {campaign.hex()} contradict the contract, also read again ({what}): check the "
+            "node, or restore the database's backup if the database is older than the campaign's last settlement"
+        )
+
+    def _queue(self, campaign: CampaignId) -> None:
+        with self._lock:
+            self._queued.add(campaign)
+            self._tally.queue_depth.value = len(self._queued)
+
+    def _unqueue(self, campaign: CampaignId) -> None:
+        with self._lock:
+            self._queued.discard(campaign)
+            self._tally.queue_depth.value = len(self._queued)
