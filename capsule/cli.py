@@ -3,6 +3,8 @@
 import click
 
 from capsule.commands.asking import info
+from capsule.commands.audit import audit
+from capsule.commands.keys import keys
 from capsule.commands.making import init
 from capsule.commands.serving import config, serve
 from sonar.cli_support import SonarGroup
@@ -19,4 +21,6 @@ def main() -> None:
 main.add_command(init)
 main.add_command(serve)
 main.add_command(config)
+main.add_command(keys)
+main.add_command(audit)
 main.add_command(info)

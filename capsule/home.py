@@ -17,13 +17,14 @@ from eth_account.signers.local import LocalAccount
 
 from capsule.errors import CapsuleHomeError
 from capsule.secret import Record, Vault
+from capsule.secret.stretching import MODERATE
 from capsule.state import State
 from sonar.protocol.sealing import SealingKeyPair
 from sonar.syft import MIN_KEY_BITS
 from sonar.units import Address
 from sonar.wallet import decrypt_keystore, encrypt_keystore
 
-__all__ = ["OpenHome", "create_home", "default_home", "locked", "open_home", "unlock", "write_keystore"]
+__all__ = ["OpenHome", "create_home", "default_home", "locked", "open_home", "open_state", "unlock", "write_keystore"]
 
 
 _DATABASE = "capsule.db"
@@ -64,18 +65,19 @@ def create_home(
     key_bits: int,
     *,
     database: str | None = None,
+    cost: tuple[int, int] = MODERATE,
     allow_insecure_small_key: bool = False,
 ) -> OpenHome:
     """Makes a Capsule's account, sealing key and database, by default a file in the directory, else the one at a URL.
 
-    Raises CapsuleHomeError where a Capsule is already.
+    `cost` is that of stretching the passphrase. Raises CapsuleHomeError where a Capsule is already.
     """
     if key_bits % 2 or (key_bits < MIN_KEY_BITS and not allow_insecure_small_key):
         raise CapsuleHomeError(
             f"keys of {key_bits} bits are not possible: give an even number of at least {MIN_KEY_BITS}, 3072 by default"
         )
     _check_free(directory)
-    vault = Vault.create(passphrase)
+    vault = Vault.create(passphrase, cost=cost)
     _make(directory)
     state = State(database or directory / _DATABASE)
     if state.setting("vault") is not None:
@@ -100,14 +102,19 @@ def open_home(directory: Path, passphrase: str, *, database: str | None = None, 
 
     Raises CapsuleHomeError, and CapsuleSecretError for a wrong passphrase.
     """
-    if database is None and not (directory / _DATABASE).exists():
-        raise CapsuleHomeError(f"{directory} is no Capsule's directory: run `capsule init` first, or give --home")
-    state = State(database or directory / _DATABASE, migrate=migrate)
+    state = open_state(directory, database, migrate=migrate)
     try:
         return unlock(directory, state, passphrase)
     except BaseException:
         state.close()
         raise
+
+
+def open_state(directory: Path, database: str | None = None, *, migrate: bool = True) -> State:
+    """The database of a Capsule, with everything in it still sealed; raises CapsuleHomeError where there is none."""
+    if database is None and not (directory / _DATABASE).exists():
+        raise CapsuleHomeError(f"{directory} is no Capsule's directory: run `capsule init` first, or give --home")
+    return State(database or directory / _DATABASE, migrate=migrate)
 
 
 def unlock(directory: Path, state: State, passphrase: str) -> OpenHome:

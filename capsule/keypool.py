@@ -99,9 +99,7 @@ class KeyPool:
         if row is None:
             raise CapsuleError(f"key {key_id.hex()} is not in this Capsule's database: restore its backup")
         if not row.secret:
-            raise CapsuleError(
-                f"the secret of key {key_id.hex()} was deleted: its campaign is long over"
-            )
+            raise CapsuleError(f"the secret of key {key_id.hex()} was deleted: its campaign is long over")
         return self._open(row)
 
     def _open(self, row: StoredKey) -> SecretKey:

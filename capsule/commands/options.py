@@ -65,7 +65,8 @@ def read_passphrase(file: Path | None, *, confirm: bool = False, kind: str = "")
     elif given is not None:
         words = given
     elif sys.stdin.isatty():
-        words = click.prompt(f"{kind} passphrase".strip().capitalize(), hide_input=True, confirmation_prompt=confirm, err=True)
+        asked = f"{kind} passphrase".strip().capitalize()
+        words = click.prompt(asked, hide_input=True, confirmation_prompt=confirm, err=True)
     else:
         raise ConfigError(f"the Capsule needs its passphrase: set {variable} or give {flag}")
     if not words:

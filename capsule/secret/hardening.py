@@ -34,6 +34,6 @@ def harden() -> None:
             raise OSError(code, f"the process cannot be made undumpable: {os.strerror(code)}")
 
 
-def take_passphrase() -> str | None:
+def take_passphrase(variable: str = PASSPHRASE_VARIABLE) -> str | None:
     """The passphrase in the environment, which is taken out of it, so that no child process inherits it."""
-    return os.environ.pop(PASSPHRASE_VARIABLE, None)
+    return os.environ.pop(variable, None)
