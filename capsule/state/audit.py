@@ -35,6 +35,7 @@ _HEAD: Final = b"sonar capsule audit head 1\0"
 START: Final = bytes(32)
 """The hash before the first entry."""
 _HEAD_ROW: Final = 1
+_PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +143,16 @@ class AuditLog:
             summarise(db, self.append, self._clock())
 
     def entries(self, after: int = 0) -> Iterator[AuditEntry]:
-        """The entries in order, from the one after `after`; one consistent view, a page in memory at a time."""
-        with reading(self._engine) as db:
-            yield from read_entries(db, after)
+        """The entries in order, from the one after `after`; a page in memory, and a transaction, at a time."""
+        query = select(t.audit).order_by(t.audit.c.sequence).limit(_PAGE)
+        while True:
+            with reading(self._engine) as db:
+                rows = db.execute(query.where(t.audit.c.sequence > after)).all()
+            for row in rows:
+                yield AuditEntry(row.sequence, row.time, row.kind, row.body, row.previous, row.hash)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1].sequence
 
     def _head(self, db: Connection, *, lock: bool) -> AuditHead:
         query = select(t.audit_head)
@@ -164,14 +172,6 @@ class AuditLog:
         if self._key is None:
             raise CapsuleError("the audit log is locked: it needs its key, which the Capsule's passphrase opens")
         return hmac.digest(self._key, _HEAD + head.length.to_bytes(8, "big") + head.hash, "sha256")
-
-
-def read_entries(db: Connection, after: int = 0) -> Iterator[AuditEntry]:
-    """The entries of a transaction's view in order."""
-    query = select(t.audit).where(t.audit.c.sequence > after).order_by(t.audit.c.sequence)
-    with db.execution_options(yield_per=500).execute(query) as rows:
-        for row in rows:
-            yield AuditEntry(row.sequence, row.time, row.kind, row.body, row.previous, row.hash)
 
 
 def _plain(value: Any) -> Any:
