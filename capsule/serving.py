@@ -1,65 +1,102 @@
 """One process that is a Capsule: HTTP, worker and key pool, started together and stopped in order."""
 
 import json
-import logging
 import signal
 import socket
-import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from prometheus_client import CollectorRegistry
 
+from capsule.config import Settings
 from capsule.errors import CapsuleHomeError
 from capsule.home import OpenHome, locked, open_home
-from capsule.http.app import create_app
+from capsule.http.app import Limits, create_app
 from capsule.http.impatience import ImpatientProtocol
+from capsule.http.metrics import CapsuleNumbers, Requests, serving_metrics
 from capsule.keypool import KeyPool, KeyProcess
+from capsule.logs import configure
 from capsule.policy import Policy
+from capsule.readiness import Readiness
+from capsule.sandbox import Limits as JudgeLimits
+from capsule.sandbox import Sandbox
+from capsule.secret import harden
 from capsule.service import Capsule, CapsuleService
+from capsule.state import SERVING
 from capsule.worker import Worker
 from sonar.chain.client import SonarClient
 from sonar.config import Network
 from sonar.storage import ContentStore, open_store
-from sonar.syft import get_engine
 
 __all__ = ["serve"]
 
 _STOP_SECONDS = 30.0
 
 
-def serve(directory: Path, passphrase: str, network: Network, *, host: str, port: int, poll: float) -> None:
+def serve(directory: Path, passphrase: str, network: Network, settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then finishes the present step. One JSON line on stdout says where it listens."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    with locked(directory), open_store(network.store) as store:
-        home = open_home(directory, passphrase)
-        capsule = _assemble(home, network, store)
+    harden()
+    configure(settings.log_format)
+    shared = settings.database is not None and not settings.database.startswith("sqlite")
+    with ExitStack() as stack:
+        stack.enter_context(locked(directory, shared=shared))
+        store = stack.enter_context(open_store(network.store))
+        home = open_home(directory, passphrase, database=settings.database)
+        stack.callback(home.state.close)
+        stack.enter_context(_serving(home))
+        capsule = _assemble(home, network, store, settings.policy())
         worker = Worker(capsule, network.start_block)
-        service = CapsuleService(capsule, worker.health)
-        app = create_app(service, lifespan=lambda _: _beside(capsule.keys, worker, poll))
-        with _listen(host, port) as listener:
-            bound = listener.getsockname()[1]
-            shown = f"[{host}]" if ":" in host else host
-            line = {"url": f"http://{shown}:{bound}", "address": home.address}
-            config = uvicorn.Config(
-                app, http=ImpatientProtocol, ws="none", log_level="warning", timeout_graceful_shutdown=5,
-                limit_concurrency=128, access_log=False,
-            )  # fmt: skip
-            server = _Server(config, json.dumps(line))
-            # uvicorn stops at these signals and then raises them again for whoever handled them before.
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: None)
-            server.run(sockets=[listener])
-        home.state.close()
+        service = CapsuleService(capsule, readiness=Readiness(capsule, worker.health, wait_for_key=True))
+        registry = CollectorRegistry()
+        app = create_app(
+            service,
+            limits=Limits(settings.requests_per_minute, settings.signed_per_minute),
+            counts=Requests(registry),
+            lifespan=lambda _: _beside(capsule, worker, settings.poll),
+        )
+        # An engine that cannot be used is told now, and not to whoever comes first.
+        stack.enter_context(capsule.sandbox)
+        listener = stack.enter_context(_listen(settings.host, settings.port))
+        line = {"url": _url(settings.host, listener.getsockname()[1]), "address": home.address}
+        if settings.metrics_port is not None:
+            registry.register(CapsuleNumbers(home.state, worker.tally))
+            where = serving_metrics(settings.metrics_host, settings.metrics_port, registry)
+            line["metrics"] = stack.enter_context(where)
+        server = _Server(_configuration(app, settings), json.dumps(line))
+        # uvicorn stops at these signals and then raises them again for whoever handled them before.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        server.run(sockets=[listener])
 
 
-def _assemble(home: OpenHome, network: Network, store: ContentStore) -> Capsule:
-    get_engine()  # one that cannot be used is told now, and not to whoever comes first
-    policy = Policy()
+def _configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    proxies = list(settings.trusted_proxies)
+    return uvicorn.Config(
+        app, http=ImpatientProtocol, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=5,
+        limit_concurrency=settings.concurrency, proxy_headers=bool(proxies), forwarded_allow_ips=proxies,
+        server_header=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def _serving(home: OpenHome) -> Iterator[None]:
+    """Keeps those off who need that nobody serves this database."""
+    claim = home.state.claims.try_claim(SERVING, shared=True)
+    if claim is None:
+        raise CapsuleHomeError(f"{home.state.where} is being rotated or restored: serve it when that is done")
+    with claim:
+        # A rotation may have ended between opening the vault and claiming: what this one sealed would be lost.
+        if home.state.setting("vault") != home.vault.header:
+            raise CapsuleHomeError(f"the passphrase of {home.state.where} was changed just now: start again")
+        yield
+
+
+def _assemble(home: OpenHome, network: Network, store: ContentStore, policy: Policy) -> Capsule:
     maker = KeyProcess(home.key_bits, allow_insecure_small_key=home.allow_insecure_small_key)
     keys = KeyPool(
         home.state,
@@ -69,6 +106,8 @@ def _assemble(home: OpenHome, network: Network, store: ContentStore) -> Capsule:
         size=policy.spare_keys,
         allow_insecure_small_key=home.allow_insecure_small_key,
     )
+    limits = JudgeLimits(policy.judge_processes, policy.judge_memory, policy.judge_seconds)
+    sandbox = Sandbox(limits, allow_insecure_small_key=home.allow_insecure_small_key)
     return Capsule(
         state=home.state,
         vault=home.vault,
@@ -77,6 +116,7 @@ def _assemble(home: OpenHome, network: Network, store: ContentStore) -> Capsule:
         chain=SonarClient.from_network(network, home.attester),
         store=store,
         keys=keys,
+        sandbox=sandbox,
         key_bits=home.key_bits,
         policy=policy,
         allow_insecure_small_key=home.allow_insecure_small_key,
@@ -84,16 +124,17 @@ def _assemble(home: OpenHome, network: Network, store: ContentStore) -> Capsule:
 
 
 @asynccontextmanager
-async def _beside(keys: KeyPool, worker: Worker, poll: float) -> AsyncIterator[None]:
-    """Runs worker and key pool while the application does."""
+async def _beside(capsule: Capsule, worker: Worker, poll: float) -> AsyncIterator[None]:
+    """Runs worker, judge processes and key pool while the application does."""
     thread = threading.Thread(target=worker.run, args=(poll,), name="worker", daemon=True)
-    keys.start()
+    capsule.keys.start()
     thread.start()
     try:
         yield
     finally:
         worker.stop()
-        await run_in_threadpool(keys.stop)
+        await run_in_threadpool(capsule.sandbox.stop)
+        await run_in_threadpool(capsule.keys.stop)
         await run_in_threadpool(thread.join, _STOP_SECONDS)
 
 
@@ -109,6 +150,10 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             print(self._line, flush=True)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:
