@@ -1,14 +1,21 @@
-"""The judge: scores models and picks what a round's gradients are worth. It knows no key, no chain and no store."""
+"""The judge: scores models and picks what a round's gradients are worth. It knows no key, no chain and no store.
 
-from capsule.judge.rounds import (
-    COPY_COSINE,
-    Judged,
-    Judgement,
-    ValidationSet,
-    find_copies,
-    judge_round,
-    next_weights,
-    score,
-)
+rounds       the verdict on a round
+likeness     copies, and unions of alike gradients
+credit       what each gradient is worth: Shapley and Winter values
+search       the set to keep, and the step
+game         what any mean of gradients is worth
+validation   exact class scores
+metrics      the spec's metric, and its noise
+_exact       integers in float64
+"""
 
-__all__ = ["COPY_COSINE", "Judged", "Judgement", "ValidationSet", "find_copies", "judge_round", "next_weights", "score"]
+from capsule.judge._exact import BigInts, Ints
+from capsule.judge.likeness import COPY_COSINE, find_copies
+from capsule.judge.rounds import Judged, Judgement, judge_round, next_weights
+from capsule.judge.validation import ValidationSet, score
+
+__all__ = [
+    "COPY_COSINE", "BigInts", "Ints", "Judged", "Judgement", "ValidationSet", "find_copies", "judge_round",
+    "next_weights", "score",
+]  # fmt: skip

@@ -1,144 +1,186 @@
-"""Credit for a rise of the score: Shapley values per validation record, in exact integers.
+"""Credit for a rise of the score: what each gradient is worth to all others, by the levels of their likeness.
 
-A coalition's worth is the number of validation records that the model classifies correctly after the coalition's mean
-gradient. Up to `EXACT` gradients every coalition is evaluated; above, random orders are, drawn from a public seed, so
-that anyone with the same plaintexts gets the same values. (Shapley, "A Value for n-Person Games", 1953; sampling of
-orders: Castro, Gomez and Tejada, 2009; each order also runs backwards, which lowers the variance.)
+Without likeness these are Shapley values ("A Value for n-Person Games", 1953), with it Winter's: the mean of what a
+gradient adds, over all orders in which every union comes in one piece. Together a union's members get what it is worth
+as one player. Up to `EXACT` gradients every order counts. Above, orders are drawn from a public seed, each also run
+backwards (antithetic), and left where the rest adds nothing that counts (truncated Monte Carlo: Ghorbani and Zou, "Data
+Shapley", 2019; sampling: Castro, Gomez and Tejada, 2009); the error of that is measured and stated.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
+from math import factorial, isqrt
 
 import numpy as np
-import numpy.typing as npt
 
+from capsule.judge._exact import Floats, Ints
+from capsule.judge.game import STEP_BITS, Estimate, Game
+from capsule.judge.likeness import Tree, leaves, multipliers
+from capsule.judge.metrics import VALUE_BITS
 from sonar.units import PPM, Ppm
 
-__all__ = ["EXACT", "Value", "coalitions", "split", "values"]
+__all__ = ["EXACT", "Credit", "credit", "split"]
 
 EXACT = 10
 """The most gradients for which every coalition is evaluated."""
 ORDERS = 128
 """How many orders are drawn above that; even, because each also runs backwards."""
+LEAST_ORDERS = 16
+MOST_SCORES = 1 << 32
+"""How many class scores the orders of one round may take: a minute. Large validation sets need fewer orders."""
+_NEGLIGIBLE = 10
+"""An order ends where two coalitions in a row are within a tenth of a standard error of the worth of everybody."""
 
-Scores = npt.NDArray[np.float64]
-Correct = npt.NDArray[np.int64]
+Coalition = frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """One gradient's Shapley value as a mean over records, with what its standard error needs.
+class Credit:
+    """What every gradient is worth, and the largest standard error of these values for having sampled orders."""
 
-    Per record the value is an integer over `denominator`; `total` and `squares` sum these integers and their squares.
-    """
-
-    total: int
-    squares: int
-    records: int
-    denominator: int
-
-    @property
-    def mean(self) -> float:
-        """The value as a part of the score, 0.01 being one percent point."""
-        return self.total / (self.records * self.denominator)
-
-    @property
-    def standard_error(self) -> float:
-        """The standard error of `mean` over the validation records."""
-        spread = self.squares * self.records - self.total**2
-        return math.sqrt(spread / self.records) / (self.records * self.denominator)
-
-    def above_noise(self, noise: float) -> bool:
-        """Whether the value is positive and more than `noise` standard errors, decided without rounding."""
-        spread = self.squares * self.records - self.total**2
-        return self.total > 0 and self.total**2 * self.records > Fraction(noise) ** 2 * spread
+    values: tuple[Estimate, ...]
+    sampling_error: Ppm
 
 
-def values(gradients: Sequence[Scores], correct: Callable[[Scores, int], Correct], seed: bytes) -> list[Value]:
-    """The Shapley value of each gradient.
-
-    `gradients` are what each adds to the records' class scores, (records, classes); `correct(total, size)` says which
-    records (0 or 1) are right after adding a coalition's mean, given the sum over it and its size.
-    """
-    count = len(gradients)
-    if count == 0:
-        return []
-    if count <= EXACT:
-        per_record, denominator = _exact(gradients, correct), math.factorial(count)
-    else:
-        per_record, denominator = _sampled(gradients, correct, seed), ORDERS
-    return [_value(row, denominator) for row in per_record]
+def credit(game: Game, tree: Tree, seed: bytes) -> Credit:
+    """The value of each gradient 0, 1, ... of the tree."""
+    count = len(list(leaves(tree)))
+    return _exact(game, tree, count) if count <= EXACT else _sampled(game, tree, count, seed)
 
 
-def coalitions(gradients: Sequence[Scores]) -> Iterator[tuple[tuple[int, ...], Scores]]:
-    """Every non-empty coalition with the sum over its members, always added in ascending order."""
-    stack: list[tuple[tuple[int, ...], Scores]] = [
-        ((index,), scores) for index, scores in reversed(list(enumerate(gradients)))
-    ]
-    while stack:
-        members, total = stack.pop()
-        yield members, total
-        stack += [((*members, i), total + gradients[i]) for i in range(len(gradients) - 1, members[-1], -1)]
-
-
-def split(weights: Sequence[int]) -> list[Ppm]:
-    """Shares in ppm of positive integers: they sum to exactly 1,000,000, and each is at least 1 (largest remainder)."""
+def split(weights: Sequence[Fraction]) -> list[Ppm]:
+    """Shares in ppm of positive numbers: they sum to exactly 1,000,000, and each is at least 1 (largest remainder)."""
     total, free = sum(weights), PPM - len(weights)
-    shares = [1 + weight * free // total for weight in weights]
-    by_remainder = sorted(range(len(weights)), key=lambda i: (-(weights[i] * free % total), i))
+    shares = [1 + int(weight * free / total) for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (-(weights[i] * free / total % 1), i))
     for index in by_remainder[: PPM - sum(shares)]:
         shares[index] += 1
     return [Ppm(share) for share in shares]
 
 
-def _exact(gradients: Sequence[Scores], correct: Callable[[Scores, int], Correct]) -> Correct:
-    count = len(gradients)
-    factorial = math.factorial
-    empty = correct(np.zeros_like(gradients[0]), 0)
-    per_record = np.repeat(-factorial(count - 1) * empty[None, :], count, axis=0)
-    for members, total in coalitions(gradients):
-        size = len(members)
-        right = correct(total, size)
-        joined = factorial(size - 1) * factorial(count - size) * right
-        missing = factorial(size) * factorial(count - size - 1) * right if size < count else None
-        inside = set(members)
-        for index in range(count):
-            if index in inside:
-                per_record[index] += joined
-            elif missing is not None:
-                per_record[index] -= missing
-    return per_record
+def _exact(game: Game, tree: Tree, count: int) -> Credit:
+    """Every coalition that may come before a gradient in an order, weighted by how many orders have it so."""
+    places: dict[Coalition, int] = {}
+    columns: list[dict[int, int]] = []
+    divisors = []
+    for leaf, divisor, before in _contexts(tree, 1, [(frozenset(), 1)]):
+        column: dict[int, int] = {}
+        for coalition, weight in before:
+            for members, sign in ((coalition | {leaf}, weight), (coalition, -weight)):
+                place = places.setdefault(members, len(places))
+                column[place] = column.get(place, 0) + sign
+        columns.append(column)
+        divisors.append(divisor)
+    factors = np.zeros((count, len(places)))
+    for row, column in enumerate(columns):
+        factors[row, list(column)] = list(column.values())
+    rows = [multipliers(tree, coalition, count, 1 << STEP_BITS) for coalition in places]
+    worth = np.zeros(count, dtype=object)
+    influences: Floats = np.zeros((count, game.records))
+    at = 0
+    for part in game.measured(rows):
+        here = factors[:, at : at + len(part.values)]
+        at += len(part.values)
+        worth = worth + here.astype(np.int64).astype(object) @ part.values.astype(object)
+        # Factors are at most 10!, below 2^22, and sum to twice that; with influences of 2^26 float64 is exact.
+        influences = influences + here @ part.influences.astype(np.float64)
+    order = list(leaves(tree))
+    found = {
+        leaf: Estimate.of(
+            Fraction(int(worth[row]), divisors[row] << VALUE_BITS),
+            influences[row].astype(np.int64) // divisors[row],
+        )
+        for row, leaf in enumerate(order)
+    }
+    return Credit(tuple(found[leaf] for leaf in range(count)), Ppm(0))
 
 
-def _sampled(gradients: Sequence[Scores], correct: Callable[[Scores, int], Correct], seed: bytes) -> Correct:
-    count = len(gradients)
-    empty = correct(np.zeros_like(gradients[0]), 0)
-    per_record = np.zeros((count, len(empty)), dtype=np.int64)
-    for number in range(ORDERS // 2):
-        order = sorted(range(count), key=lambda i, n=number: _draw(seed, n, i))  # type: ignore[misc]
+def _contexts(
+    node: Tree, divisor: int, before: list[tuple[Coalition, int]]
+) -> Iterator[tuple[int, int, list[tuple[Coalition, int]]]]:
+    """Each leaf with who may come before it: coalitions with weights that sum to the divisor."""
+    if isinstance(node, int):
+        yield node, divisor, before
+        return
+    many = len(node)
+    groups = [frozenset(leaves(branch)) for branch in node]
+    for place, branch in enumerate(node):
+        siblings = [group for at, group in enumerate(groups) if at != place]
+        chosen: list[tuple[Coalition, int]] = [(frozenset(), 0)]
+        for group in siblings:
+            chosen += [(members | group, size + 1) for members, size in chosen]
+        yield from _contexts(
+            branch,
+            divisor * factorial(many),
+            [
+                (outside | inside, weight * factorial(size) * factorial(many - 1 - size))
+                for outside, weight in before
+                for inside, size in chosen
+            ],
+        )
+
+
+def _sampled(game: Game, tree: Tree, count: int, seed: bytes) -> Credit:
+    fitting = MOST_SCORES // (count * game.size)
+    pairs = max(LEAST_ORDERS, min(ORDERS, fitting)) // 2
+    whole = 1 << STEP_BITS
+    ends = game.measure([[0] * count, multipliers(tree, frozenset(leaves(tree)), count, whole)])
+    start, everybody = (int(value) for value in ends.values)
+    noise = Estimate.of(Fraction(), ends.influences[1]).variance * Fraction(1, _NEGLIGIBLE**2) * (1 << 2 * VALUE_BITS)
+    sums, squares = [0] * count, [0] * count
+    influences = np.zeros((count, game.records), dtype=np.int64)
+    for number in range(pairs):
+        order = list(_order(tree, seed, number))
+        pair = [0] * count
         for members in (order, order[::-1]):
-            total, before = np.zeros_like(gradients[0]), empty
-            for size, index in enumerate(members, start=1):
-                total = total + gradients[index]
-                after = correct(total, size)
-                per_record[index] += after - before
-                before = after
-    return per_record
-
-
-def _draw(seed: bytes, order: int, index: int) -> bytes:
-    return sha256(seed + order.to_bytes(4, "big") + index.to_bytes(4, "big")).digest()
-
-
-def _value(row: Correct, denominator: int) -> Value:
-    distinct, counts = np.unique(row, return_counts=True)
-    pairs = [(int(value), int(times)) for value, times in zip(distinct, counts, strict=True)]
-    return Value(
-        total=sum(value * times for value, times in pairs),
-        squares=sum(value * value * times for value, times in pairs),
-        records=len(row),
-        denominator=denominator,
+            rows = [multipliers(tree, frozenset(members[: size + 1]), count, whole) for size in range(len(members))]
+            for leaf, gained, added in _gains(game, rows, members, start, ends.influences[0], everybody, noise):
+                pair[leaf] += gained
+                influences[leaf] += added
+        for leaf, gained in enumerate(pair):
+            sums[leaf] += gained
+            squares[leaf] += gained * gained
+    orders = 2 * pairs
+    values = tuple(
+        Estimate.of(Fraction(sums[leaf], orders << VALUE_BITS), influences[leaf] // orders) for leaf in range(count)
     )
+    # The standard error of a mean of independent pairs, each of two orders.
+    spread = max(squares[leaf] * pairs - sums[leaf] ** 2 for leaf in range(count))
+    square = -(-spread * PPM**2 // (pairs * pairs * (pairs - 1) * 4 << 2 * VALUE_BITS))
+    return Credit(values, Ppm(isqrt(square - 1) + 1 if square else 0))
+
+
+def _gains(
+    game: Game,
+    rows: list[list[int]],
+    members: list[int],
+    worth: int,
+    influences: Ints,
+    everybody: int,
+    noise: Fraction,
+) -> Iterator[tuple[int, int, Ints]]:
+    """What each member adds to those before it, up to where the rest is negligible."""
+    near, at = 0, 0
+    for part in game.measured(rows):
+        for value, row in zip(part.values.tolist(), part.influences, strict=True):
+            yield members[at], value - worth, row - influences
+            worth, influences, at = value, row, at + 1
+            near = near + 1 if (value - everybody) ** 2 <= noise else 0
+            if near == 2:
+                return
+
+
+def _order(node: Tree, seed: bytes, number: int) -> Iterator[int]:
+    """One order of the leaves in which every union comes in one piece; all such orders are equally likely."""
+    if isinstance(node, int):
+        yield node
+        return
+
+    def draw(branch: Tree) -> bytes:
+        inside = list(leaves(branch))  # its first member and its size name a branch
+        return sha256(seed + b"".join(n.to_bytes(4, "big") for n in (number, min(inside), len(inside)))).digest()
+
+    for branch in sorted(node, key=draw):
+        yield from _order(branch, seed, number)

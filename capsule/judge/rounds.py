@@ -1,70 +1,40 @@
-"""The judge: scores models and picks, in plain integers, what a round's gradients are worth.
+"""The judge: picks, in plain integers, what of a round's gradients is kept, and what each is worth.
 
-Pure functions of plaintexts; they know no key, no chain and no store. A model is scored exactly (int64, ties go to the
-lower class), so the same bytes have the same score everywhere.
+Pure functions of plaintexts; they know no key, no chain and no store. Every decision is taken on exact integers, so the
+same gradients get the same settlement on every machine.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from capsule.judge.credit import EXACT, Scores, Value, coalitions, split, values
+from capsule.judge._exact import BigInts, Ints, rounded_shift, scaled_down, sum_of_squares
+from capsule.judge.credit import Credit, credit, split
+from capsule.judge.game import Game
+from capsule.judge.likeness import find_copies, unions
+from capsule.judge.search import Option, Search
+from capsule.judge.validation import ValidationSet, score
 from sonar.chain.records import Verdict
-from sonar.protocol.payloads import design_matrix
-from sonar.protocol.spec import Rounds, Spec
-from sonar.units import PPM, Ppm
+from sonar.protocol.spec import Spec
+from sonar.units import Ppm
 
-__all__ = ["COPY_COSINE", "Judged", "Judgement", "ValidationSet", "find_copies", "judge_round", "next_weights", "score"]
+__all__ = ["NORM_FACTOR", "Judged", "Judgement", "judge_round", "next_weights"]
 
-Ints = npt.NDArray[np.int64]
-BigInts = npt.NDArray[Any]
-"""Python integers in an object array: gradients and products outgrow 64 bits."""
-
-STEPS = (1, 2, 4)
-"""The kept gradients' mean is tried whole, halved and quartered."""
-COPY_COSINE = 0.999999
-"""Two gradients of different accounts in one round whose directions agree more than this are one work.
-
-Honest mines that draw from one source come closer the more they have: measured with 10 features, 0.9927 with 250
-records each, 0.99992 with 25,000, 0.99998 with 100,000. A copy with noise of a thousandth agrees to 0.9999995.
-"""
-_INPUT_BITS = 16
-_CLIP_BITS = 4
-_HALF_BITS = 18
+NORM_FACTOR = 4
+"""A gradient this many times as long as the median of its round is left out, unless the round has fewer than three."""
+_LEAST_FOR_MEDIAN = 3
 _TRIES = 64
+_NOTHING = Ppm(0)
 
-
-@dataclass(frozen=True, slots=True)
-class ValidationSet:
-    """Scaled integer inputs (records, features + 1) with their labels (records,)."""
-
-    inputs: Ints
-    labels: Ints
-    _floats: npt.NDArray[np.float64] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_floats", self.inputs.astype(np.float64))
-
-    @classmethod
-    def of(cls, spec: Spec, features: npt.NDArray[np.float64], labels: Ints) -> "ValidationSet":
-        """The set in the spec's public scaling, at as many fractional bits as leave every class score below 2^62."""
-        encoding = spec.encoding
-        spare = 62 - _CLIP_BITS - encoding.weight_bits - encoding.weight_bound_bits - spec.shape[0].bit_length()
-        scaled = np.rint(design_matrix(spec, features) * float(1 << min(_INPUT_BITS, spare)))
-        return cls(scaled.astype(np.int64), np.asarray(labels, dtype=np.int64))
-
-    def scores(self, weights: Ints) -> Ints:
-        """inputs @ weights, exactly, for weights (features + 1, classes) below 2^38; thirty times as fast as in int64.
-
-        The halves' sums of 2^11 products of 20 and 20 bits are below 2^53, so float64 holds them whatever the order.
-        """
-        high, low = weights >> _HALF_BITS, weights & ((1 << _HALF_BITS) - 1)
-        above, below = (self._floats @ half.astype(np.float64) for half in (high, low))
-        exact: Ints = (above.astype(np.int64) << _HALF_BITS) + below.astype(np.int64)
-        return exact
+# Whoever sees a reason sees the shares too, and learns no figure of the validation set from it.
+_KEPT = "kept"
+_COPY = "copy: the same direction as an earlier gradient of this round"
+_BOUND = "left out: it would push the model beyond the spec's weight bound"
+_FAR = f"left out: more than {NORM_FACTOR} times as long as the median of its round"
+_NOISE = "left out: its value is not above the noise of the validation set"
+_WORSE = "left out: the best set of this round does better without it"
+_STAYS = "left out: the round does not raise the score by the campaign's min_gain, so the model stays"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +54,53 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The result of one round: `weights` is the next model, None if the round does not advance."""
+    """The result of one round: `weights` is the next model, None if the round does not advance.
+
+    `sampling_error` is the largest standard error, in ppm of score, of the values that the shares were split by: zero
+    up to ten gradients, whose orders are all evaluated.
+    """
 
     score: Ppm
     exponent: int
     weights: Ints | None
     results: tuple[Judged, ...]
+    sampling_error: Ppm = _NOTHING
 
 
-def score(validation: ValidationSet, weights: Ints) -> Ppm:
-    """The accuracy of weights (features + 1, classes) in ppm, rounded down."""
-    return _ppm(int(_right(validation, validation.scores(weights)).sum()), validation)
+def judge_round(
+    spec: Spec, validation: ValidationSet, weights: Ints, current: Ppm, gradients: Sequence[BigInts], seed: bytes
+) -> Judgement:
+    """The verdict on a round's valid gradients, each (features + 1, outputs) at the spec's gradient scale.
+
+    Whoever repeats the direction of an earlier gradient is a copy; what would leave the weight bound, and what is far
+    longer than the others, is left out; none of them takes further part. Candidates are gradients whose value is above
+    the noise. All sets of at least `min_mines` candidates are tried at all steps, of more than ten the most valuable
+    ones. Those that raise the score by `min_gain`, and are not worse than the best of them by more than the noise of
+    the paired difference, are equally good; of these the largest is kept, then the one with the best score, then with
+    the largest step. (The best alone would be picked by noise, and leave out honest mines: their smallest share of a
+    round falls from 17% to 13% on digits.) The rise is split by the values of the kept. `seed` decides the orders of
+    large rounds. Raises nothing for gradients within the spec's gradient bound.
+    """
+    round_ = _Round(spec, validation, weights, gradients)
+    players = round_.players
+    search = round_.search(current, seed) if players else None
+    chosen = None if search is None else round_.first_valid(search, current)
+    found = None if search is None else search.credit
+    error = _NOTHING if found is None else found.sampling_error
+    if search is None or chosen is None:
+        return Judgement(current, 0, None, round_.results({}, {}, found, _STAYS), error)
+    option, new_score, new_weights = chosen
+    exponent = spec.encoding.step_bits
+    values = search.credit.values
+    shares = split([values[place].value for place in option.kept])
+    factors = search.multipliers(option, 1 << exponent)
+    results = round_.results(
+        {players[place]: factors[place] for place in option.kept},
+        dict(zip((players[place] for place in option.kept), shares, strict=True)),
+        found,
+        _WORSE,
+    )
+    return Judgement(new_score, exponent, new_weights, results, error)
 
 
 def next_weights(
@@ -105,221 +111,89 @@ def next_weights(
     total = weights.astype(object) * (1 << shift)
     for gradient, multiplier in zip(gradients, multipliers, strict=True):
         total = total + gradient.astype(object) * multiplier
-    rounded = _rounded_shift(total, shift)
+    rounded = rounded_shift(total, shift)
     if np.abs(rounded).max() > spec.encoding.weight_bound:
         return None
     return rounded.astype(np.int64)
 
 
-def find_copies(gradients: Sequence[BigInts]) -> dict[int, int]:
-    """Which gradients repeat the direction of an earlier one, which is not a copy itself: index to original.
+@dataclass(slots=True)
+class _Round:
+    """A round's gradients, sorted into those that are out by themselves and the players, by their index."""
 
-    A gradient of zeros has no direction, and is nobody's copy.
+    spec: Spec
+    validation: ValidationSet
+    weights: Ints
+    gradients: Sequence[BigInts]
+    copies: dict[int, int] = field(init=False)
+    beyond: set[int] = field(init=False)
+    players: list[int] = field(init=False)
+    pushes: list[Ints] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.copies = find_copies(self.gradients)
+        bits, bound = self.spec.encoding.gradient_shift, self.spec.encoding.weight_bound
+        here = self.weights.astype(object) * (1 << bits)
+        # A mean of the present model and of models inside the bound is inside: no gradient spoils the sets it is in.
+        ends = (np.abs(here + gradient).max() for gradient in self.gradients)
+        self.beyond = {i for i, end in enumerate(ends) if end > bound << bits}
+        inside = [i for i in range(len(self.gradients)) if i not in self.copies and i not in self.beyond]
+        moves = {i: rounded_shift(self.gradients[i].astype(object), bits).astype(np.int64) for i in inside}
+        pushes = {i: self.validation.scores(move) for i, move in moves.items()}
+        far = _far(moves) | _far(pushes)
+        self.players = [i for i in inside if i not in far]
+        self.pushes = [pushes[i] for i in self.players]
+
+    def search(self, current: Ppm, seed: bytes) -> Search:
+        """The search for the set to keep, with the players' credit."""
+        game = Game(self.validation, self.validation.scores(self.weights), self.pushes)
+        tree = unions(self.pushes, centred=self.validation.metric.centred)
+        found = credit(game, tree, seed)
+        rules = self.spec.rounds
+        candidates = tuple(place for place, value in enumerate(found.values) if value.above(rules.noise))
+        return Search(rules, 1 << self.spec.encoding.step_bits, current, game, tree, found, candidates)
+
+    def first_valid(self, search: Search, current: Ppm) -> tuple[Option, Ppm, Ints] | None:
+        """The first option whose model, rounded as it will be, advances the round; with its score and weights."""
+        exponent = self.spec.encoding.step_bits
+        gradients = [self.gradients[i] for i in self.players]
+        for _, option in zip(range(_TRIES), search.ranked(), strict=False):
+            new = next_weights(self.spec, self.weights, gradients, search.multipliers(option, 1 << exponent), exponent)
+            if new is None:
+                continue
+            new_score = score(self.validation, new)
+            if new_score >= current + self.spec.rounds.min_gain:
+                return option, new_score, new
+        return None
+
+    def results(
+        self, factors: dict[int, int], shares: dict[int, Ppm], found: Credit | None, why: str
+    ) -> tuple[Judged, ...]:
+        """One result a gradient; `why` is said of players that were worth something and are not kept."""
+        place = {index: at for at, index in enumerate(self.players)}
+
+        def judged(index: int) -> Judged:
+            if index in factors:
+                return Judged(Verdict.KEPT, factors[index], shares[index], _KEPT)
+            if index in self.copies:
+                return Judged(Verdict.COPY, 0, _NOTHING, _COPY)
+            if index in place and found is not None:
+                worthy = found.values[place[index]].above(self.spec.rounds.noise)
+                return Judged(Verdict.LEFT_OUT, 0, _NOTHING, why if worthy else _NOISE)
+            return Judged(Verdict.LEFT_OUT, 0, _NOTHING, _BOUND if index in self.beyond else _FAR)
+
+        return tuple(judged(index) for index in range(len(self.gradients)))
+
+
+def _far(rows: dict[int, Ints]) -> set[int]:
+    """Which of the rows are more than NORM_FACTOR times as long as the (lower) median of all that are not zero.
+
+    As long as fewer than half are an attacker's, the median is between the lengths of honest ones.
     """
-    directions: dict[int, npt.NDArray[np.float64]] = {}
-    copies: dict[int, int] = {}
-    for index, gradient in enumerate(gradients):
-        flat = gradient.astype(np.float64).ravel()
-        norm = float(np.linalg.norm(flat))
-        if norm == 0:
-            continue
-        flat = flat / norm
-        original = next((i for i, other in directions.items() if float(flat @ other) > COPY_COSINE), None)
-        if original is None:
-            directions[index] = flat
-        else:
-            copies[index] = original
-    return copies
-
-
-def judge_round(
-    spec: Spec, validation: ValidationSet, weights: Ints, current: Ppm, gradients: Sequence[BigInts], seed: bytes
-) -> Judgement:
-    """The verdict on a round's valid gradients, each (features + 1, classes) at the spec's gradient scale.
-
-    Whoever repeats the direction of an earlier gradient is a copy, and takes no further part.
-    Candidates are gradients whose Shapley value is above the noise. All sets of at least `min_mines` candidates are
-    tried at all steps. Those that raise the score by `min_gain`, and are not worse than the best of them by more than
-    the noise of the paired difference, are equally good; of these the largest is kept, then the one with the best
-    score, then with the largest step. (The best alone would be picked by noise, and leave out honest mines: their
-    smallest share of a round falls from 17% to 13% on digits.) The rise is split by the values of the kept. `seed`
-    decides the orders of large rounds.
-    """
-    copies = find_copies(gradients)
-    usable = [i for i, gradient in enumerate(gradients) if i not in copies and _usable(spec, weights, gradient)]
-    pushes = {i: _push(spec, validation, gradients[i]) for i in usable}
-    correct = _Correct(validation, validation.scores(weights).astype(np.float64))
-    worth = dict(zip(usable, values(list(pushes.values()), correct, seed), strict=True))
-    candidates = {i: pushes[i] for i in usable if worth[i].above_noise(spec.rounds.noise)}
-    options = _Search(spec.rounds, 1 << spec.encoding.step_bits, current, candidates, worth, correct).ranked()
-    chosen = _first_valid(spec, validation, weights, current, gradients, options)
-    if chosen is None:
-        why = f"the round does not raise the score by {_percent(spec.rounds.min_gain)}, so the model stays"
-        left_out = (_left_out(i, copies, worth, spec, why) for i in range(len(gradients)))
-        return Judgement(current, 0, None, tuple(left_out))
-    kept, multiplier, new_score, new_weights = chosen
-    shares = dict(zip(kept, split([worth[i].total for i in kept]), strict=True))
-    why = "the best set of this round does better without it"
-    results = tuple(
-        Judged(Verdict.KEPT, multiplier, shares[i], f"kept: {_worth(worth[i])}")
-        if i in shares
-        else _left_out(i, copies, worth, spec, why)
-        for i in range(len(gradients))
-    )
-    return Judgement(new_score, spec.encoding.step_bits, new_weights, results)
-
-
-class _Correct:
-    """Which records are right after a coalition's mean is added to the model's class scores."""
-
-    def __init__(self, validation: ValidationSet, base: Scores) -> None:
-        self._validation = validation
-        self._base = base
-
-    @property
-    def records(self) -> int:
-        """How many records there are."""
-        return len(self._validation.labels)
-
-    def __call__(self, total: Scores, size: int, step: int = 1) -> Ints:
-        scores = self._base + total / (size * step) if size else self._base
-        return _right(self._validation, scores)
-
-
-@dataclass(frozen=True, slots=True)
-class _Option:
-    """A set of candidates at a step, and how many records are right after it."""
-
-    kept: tuple[int, ...]
-    step: int
-    right: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """The search for the set to keep, on class scores, before weights are rounded."""
-
-    rules: Rounds
-    whole: int
-    current: Ppm
-    candidates: dict[int, Scores]
-    worth: dict[int, Value]
-    correct: _Correct
-
-    def ranked(self) -> list[_Option]:
-        """What may advance the round: first all that is as good as the best but for noise, the largest set first."""
-        options = [option for option in self._options() if option.right >= self._least_right()]
-        if not options:
-            return []
-        best = min(options, key=lambda o: (-o.right, -len(o.kept), o.step, o.kept))
-        at_best = self._records(best)
-        worse = {o: _paired(at_best - self._records(o)).above_noise(self.rules.noise) for o in options}
-        return sorted(
-            options, key=lambda o: (worse[o], 0 if worse[o] else -len(o.kept), -o.right, -len(o.kept), o.step, o.kept)
-        )
-
-    def _least_right(self) -> int:
-        return -(-(self.current + self.rules.min_gain) * self.correct.records // PPM)
-
-    def _records(self, option: _Option) -> Ints:
-        total = np.sum([self.candidates[i] for i in option.kept], axis=0)
-        return self.correct(total, len(option.kept), option.step)
-
-    def _options(self) -> Iterator[_Option]:
-        names = list(self.candidates)
-        for places, total in self._sets(names):
-            for step in STEPS:
-                # A step so small that the integer weights a_i would be zero is no step.
-                if len(places) >= self.rules.min_mines and self.whole // (step * len(places)):
-                    right = int(self.correct(total, len(places), step).sum())
-                    yield _Option(tuple(names[place] for place in places), step, right)
-
-    def _sets(self, names: list[int]) -> Iterator[tuple[tuple[int, ...], Scores]]:
-        """The sets that are tried: all of them, or for many candidates those of a greedy climb."""
-        scores = list(self.candidates.values())
-        if len(names) <= EXACT:
-            yield from coalitions(scores)
-            return
-        left = sorted(range(len(names)), key=lambda place: (-self.worth[names[place]].total, place))
-        members: tuple[int, ...] = ()
-        total = np.zeros_like(scores[0])
-        while left:
-            grown = {place: int(self.correct(total + scores[place], len(members) + 1).sum()) for place in left}
-            best = max(left, key=lambda place: grown[place])
-            left.remove(best)
-            members, total = tuple(sorted((*members, best))), total + scores[best]
-            yield members, total
-
-
-def _first_valid(
-    spec: Spec,
-    validation: ValidationSet,
-    weights: Ints,
-    current: Ppm,
-    gradients: Sequence[BigInts],
-    options: list[_Option],
-) -> tuple[tuple[int, ...], int, Ppm, Ints] | None:
-    """The kept set with its common multiplier, exact score and weights; None if no set advances the round."""
-    exponent = spec.encoding.step_bits
-    for option in options[:_TRIES]:
-        kept, multiplier = option.kept, (1 << exponent) // (option.step * len(option.kept))
-        new = next_weights(spec, weights, [gradients[i] for i in kept], [multiplier] * len(kept), exponent)
-        if new is not None and (new_score := score(validation, new)) >= current + spec.rounds.min_gain:
-            return kept, multiplier, new_score, new
-    return None
-
-
-def _paired(difference: Ints) -> Value:
-    """How much better one model is than another, per record."""
-    return Value(int(difference.sum()), int((difference**2).sum()), len(difference), 1)
-
-
-def _usable(spec: Spec, weights: Ints, gradient: BigInts) -> bool:
-    """Whether the whole gradient leads to a model inside the weight bound.
-
-    Every candidate model is a mean of the present one and such models, so it is inside as well: no gradient can spoil
-    the sets that it is in, and scores fit 64 bits.
-    """
-    bits = spec.encoding.gradient_shift
-    return bool(np.abs(weights.astype(object) * (1 << bits) + gradient).max() <= spec.encoding.weight_bound << bits)
-
-
-def _push(spec: Spec, validation: ValidationSet, gradient: BigInts) -> Scores:
-    """What the whole gradient adds to every record's class scores."""
-    rounded = _rounded_shift(gradient.astype(object), spec.encoding.gradient_shift).astype(np.int64)
-    return validation.scores(rounded).astype(np.float64)
-
-
-def _rounded_shift(numbers: BigInts, bits: int) -> BigInts:
-    shifted: BigInts = (numbers + ((1 << bits) >> 1)) >> bits
-    return shifted
-
-
-def _right(validation: ValidationSet, scores: npt.NDArray[Any]) -> Ints:
-    right: Ints = (scores.argmax(axis=1) == validation.labels).astype(np.int64)
-    return right
-
-
-def _ppm(right: int, validation: ValidationSet) -> Ppm:
-    return Ppm(right * PPM // len(validation.labels))
-
-
-def _left_out(index: int, copies: dict[int, int], worth: dict[int, Value], spec: Spec, why: str) -> Judged:
-    if index in copies:
-        return Judged(Verdict.COPY, 0, Ppm(0), "copy: the same direction as an earlier gradient of this round")
-    value = worth.get(index)
-    if value is None:
-        reason = "left out: it would push the model beyond the spec's weight bound"
-    elif not value.above_noise(spec.rounds.noise):
-        reason = f"left out: {_worth(value)}, which is not above {spec.rounds.noise:g} standard errors"
-    else:
-        reason = f"left out: {_worth(value)}, but {why}"
-    return Judged(Verdict.LEFT_OUT, 0, Ppm(0), reason)
-
-
-def _worth(value: Value) -> str:
-    return f"worth {100 * value.mean:+.2f}% of score (standard error {100 * value.standard_error:.2f}%)"
-
-
-def _percent(ppm: int) -> str:
-    return f"{ppm / 10_000:.2f}%"
+    together = dict(zip(rows, scaled_down(np.stack(list(rows.values())), 36)[0], strict=True)) if rows else {}
+    squares = {i: sum_of_squares(row) for i, row in together.items()}
+    lengths = sorted(square for square in squares.values() if square)
+    if len(lengths) < _LEAST_FOR_MEDIAN:
+        return set()
+    median = lengths[(len(lengths) - 1) // 2]
+    return {i for i, square in squares.items() if square > NORM_FACTOR**2 * median}

@@ -1,0 +1,67 @@
+"""Integer arithmetic that is the same on every machine: numpy's float64 products where they are provably exact.
+
+A sum of integers in float64 is exact, whatever its order and its threads, if the magnitudes sum to at most 2^53.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["BigInts", "Floats", "Ints", "gram", "rounded_shift", "scaled_down", "sum_of_squares", "times_ratio"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+BigInts = npt.NDArray[Any]
+"""Python integers in an object array: gradients and products outgrow 64 bits."""
+
+_GRAM_BITS = 15
+_MANTISSA_BITS = 27
+_LOW_BITS = 18
+
+
+def rounded_shift(numbers: BigInts, bits: int) -> BigInts:
+    """numbers / 2^bits, halves rounded up."""
+    shifted: BigInts = (numbers + ((1 << bits) >> 1)) >> bits
+    return shifted
+
+
+def scaled_down(numbers: BigInts, bits: int) -> tuple[Ints, int]:
+    """Numbers shifted right until they are at most 2^bits in magnitude, and by how much they were."""
+    largest = max(int(numbers.max(initial=0)), -int(numbers.min(initial=0)))
+    shift = max(0, largest.bit_length() - bits)
+    return rounded_shift(numbers, shift).astype(np.int64), shift
+
+
+def gram(rows: list[BigInts]) -> list[list[int]]:
+    """The products of all pairs of rows, each row first rounded to 15 bits of its own largest number.
+
+    Raises ValueError for more than 2^22 columns, whose sums would pass 2^52.
+    """
+    if not rows:
+        return []
+    table = np.array([scaled_down(row.ravel(), _GRAM_BITS)[0] for row in rows], dtype=np.float64)
+    if table.shape[1] > 1 << 22:
+        raise ValueError(f"{table.shape[1]} columns are more than 2^22, and their products would not be exact")
+    return [[int(entry) for entry in row] for row in (table @ table.T).tolist()]
+
+
+def sum_of_squares(numbers: Ints) -> int:
+    """The sum of squares of at most 2^27 integers below 2^37."""
+    halves = numbers >> _LOW_BITS, numbers & ((1 << _LOW_BITS) - 1)
+    high, cross, low = (int((a * b).sum()) for a, b in (halves[:1] * 2, halves, halves[1:] * 2))
+    return (high << 2 * _LOW_BITS) + (cross << _LOW_BITS + 1) + low
+
+
+def times_ratio(numbers: Ints, numerator: int, denominator: int) -> Ints:
+    """numbers * numerator / denominator, rounded down, for numbers up to 2^34 and a ratio that is not negative.
+
+    The ratio is taken to 27 bits, and results are clipped to 2^62.
+    """
+    shift = _MANTISSA_BITS - (numerator.bit_length() - denominator.bit_length())
+    ratio = (numerator << shift) // denominator if shift >= 0 else numerator // (denominator << -shift)
+    products: Ints = numbers * ratio
+    if shift >= 0:
+        return products >> min(shift, 62)
+    limit = (1 << 62) >> -shift
+    return np.clip(products, -limit, limit) << -shift

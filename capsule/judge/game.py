@@ -1,0 +1,87 @@
+"""A round as a cooperative game: what the model is worth after the mean of some gradients is added to it.
+
+Gradients are taken at what they do to the validation set's class scores, their pushes. A coalition is a row of
+integer multipliers that sum to at most 2^16, the steps of a settlement in finer units. All numbers are integers in
+float64 whose sums stay below 2^53, so a product of matrices is exact and the same on every machine.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from capsule.judge._exact import Floats, Ints, scaled_down, sum_of_squares
+from capsule.judge.metrics import INFLUENCE_BITS, VALUE_BITS, Measured
+from capsule.judge.validation import ValidationSet
+
+__all__ = ["STEP_BITS", "Estimate", "Game"]
+
+STEP_BITS = 16
+_PUSH_BITS = 34
+"""With 2^16 of them, the multiplied base and the sum of pushes stay below 2^51 each."""
+_AT_ONCE = 1 << 21
+"""How many class scores are in memory at once, besides those of the gradients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A part of the score, exact on these validation records, with its variance over their choice."""
+
+    value: Fraction
+    variance: Fraction
+
+    @classmethod
+    def of(cls, value: Fraction, influences: Ints) -> "Estimate":
+        """`influences` (records,) are what each record adds, at 2^INFLUENCE_BITS and up to 2^28."""
+        count = len(influences)
+        spread = sum_of_squares(influences) * count - int(influences.sum()) ** 2
+        return cls(value, Fraction(spread, count**3 << 2 * INFLUENCE_BITS))
+
+    def above(self, noise: float) -> bool:
+        """Whether the value is positive and more than `noise` standard errors, decided without rounding."""
+        return self.value > 0 and self.value**2 > Fraction(noise) ** 2 * self.variance
+
+
+class Game:
+    """The present model's class scores and the gradients' pushes (outputs, records), rounded to 34 bits together."""
+
+    def __init__(self, validation: ValidationSet, base: Ints, pushes: Sequence[Ints]) -> None:
+        self._validation = validation
+        rounded, shift = scaled_down(np.stack([base, *pushes]), _PUSH_BITS)
+        self._shape = base.shape
+        self._bits = validation.bits - shift + STEP_BITS
+        self._base: Floats = rounded[0].ravel() * float(1 << STEP_BITS)
+        self._pushes: Floats = rounded[1:].reshape(len(pushes), -1).astype(np.float64)
+
+    @property
+    def size(self) -> int:
+        """How many class scores a model has."""
+        return len(self._base)
+
+    @property
+    def records(self) -> int:
+        """How many validation records there are."""
+        return self._validation.records
+
+    def measure(self, rows: Sequence[Sequence[int]]) -> Measured:
+        """The worth of every row of multipliers (gradients,), which are not negative."""
+        parts = list(self.measured(rows))
+        values, influences = (np.concatenate([getattr(part, name) for part in parts]) for name in Measured.__slots__)
+        return Measured(values, influences)
+
+    def measured(self, rows: Sequence[Sequence[int]]) -> Iterator[Measured]:
+        """The same, as many rows at once as fit into memory."""
+        many = max(1, _AT_ONCE // self.size)
+        for start in range(0, len(rows), many):
+            table = np.array(rows[start : start + many], dtype=np.float64)
+            scores = table @ self._pushes
+            scores += self._base
+            yield self._validation.metric.measure(scores.reshape(len(table), *self._shape), self._bits)
+
+    def compare(self, better: Measured, worse: Measured) -> list[Estimate]:
+        """How much the one better model (in its first row) is better than each of the others."""
+        return [
+            Estimate.of(Fraction(int(better.values[0] - value), 1 << VALUE_BITS), better.influences[0] - influences)
+            for value, influences in zip(worse.values, worse.influences, strict=True)
+        ]

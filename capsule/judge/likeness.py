@@ -1,0 +1,103 @@
+"""Which gradients are alike: copies, which forfeit their bond, and unions of alike ones, which share a part.
+
+A replicator posts one gradient under several accounts. Where it is the same but for scale and a trace of noise, it is a
+copy. With more noise no rule could tell it from honest work on alike data, so likeness is not punished but shared: a
+union of alike gradients plays the round as one player, and divides its part among its branches, each a union of still
+more alike ones (Owen, "Values of Games with a Priori Unions", 1977; Winter, "A Value for Cooperative Games with Levels
+Structure of Cooperation", 1989). Agarwal, Dahleh and Sarkar, "A Marketplace for Data" (2019), state the goal.
+"""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from capsule.judge._exact import BigInts, Ints, gram, scaled_down
+
+__all__ = ["COPY_COSINE", "LEVELS", "Tree", "find_copies", "leaves", "multipliers", "unions"]
+
+COPY_COSINE = Fraction(999_999, 1_000_000)
+"""Two gradients of different accounts in one round whose directions agree more than this are one work.
+
+Honest mines that draw from one source come closer the more they have: docs/judging.md has what was measured.
+"""
+LEVELS = tuple(1 - Fraction(1, 10**place) for place in range(1, 6))
+"""Cosines of what two gradients do to the class scores, from which on they are alike: each level ten times as close."""
+
+_PUSH_BITS = 40
+
+Tree = int | tuple["Tree", ...]
+"""A gradient, or a union of several trees."""
+
+
+def find_copies(gradients: Sequence[BigInts]) -> dict[int, int]:
+    """Which gradients repeat the direction of an earlier one, which is not a copy itself: index to original.
+
+    A gradient of zeros has no direction, and is nobody's copy.
+    """
+    products = gram(list(gradients))
+    copies: dict[int, int] = {}
+    for index in range(len(gradients)):
+        earlier = (i for i in range(index) if i not in copies and _alike(products, i, index, COPY_COSINE))
+        original = next(earlier, None)
+        if original is not None:
+            copies[index] = original
+    return copies
+
+
+def unions(pushes: Sequence[Ints], *, centred: bool) -> Tree:
+    """The levels of likeness of gradients by their pushes (outputs, records): chains of alike ones at every level.
+
+    Pushes, not weights, because noise on weights that no record uses would hide a replica; and with `centred` without
+    what is added to all of a record's scores, because that changes no class.
+    """
+    rows = [scaled_down(push, _PUSH_BITS)[0] for push in pushes]
+    rows = [len(row) * row - row.sum(axis=0) if centred else row for row in rows]
+    return _grouped(tuple(range(len(pushes))), gram(rows), LEVELS)
+
+
+def leaves(tree: Tree) -> Iterator[int]:
+    """The gradients of a tree."""
+    if isinstance(tree, int):
+        yield tree
+    else:
+        for branch in tree:
+            yield from leaves(branch)
+
+
+def multipliers(tree: Tree, members: frozenset[int], count: int, whole: int) -> list[int]:
+    """The part of `whole` that each of `count` gradients has in the members' mean, rounded down.
+
+    The mean is that of the branches which have members, each the mean of its own branches: replicas weigh as one.
+    """
+    found = [0] * count
+
+    def descend(node: Tree, divisor: int) -> None:
+        if isinstance(node, int):
+            found[node] = whole // divisor
+            return
+        present = [branch for branch in node if not members.isdisjoint(leaves(branch))]
+        for branch in present:
+            descend(branch, divisor * len(present))
+
+    if members:
+        descend(tree, 1)
+    return found
+
+
+def _grouped(members: tuple[int, ...], products: list[list[int]], levels: Sequence[Fraction]) -> Tree:
+    if len(members) == 1:
+        return members[0]
+    if not levels:
+        return members
+    groups: list[list[int]] = []
+    for index in members:
+        near = [g for g in groups if any(_alike(products, i, index, levels[0]) for i in g)]
+        groups = [g for g in groups if g not in near] + [sorted([index, *(i for g in near for i in g)])]
+    branches = tuple(_grouped(tuple(group), products, levels[1:]) for group in sorted(groups))
+    return branches[0] if len(branches) == 1 else branches
+
+
+def _alike(products: list[list[int]], one: int, other: int, cosine: Fraction) -> bool:
+    """Whether the cosine of two rows is above the given one, without rounding."""
+    dot = products[one][other]
+    both = products[one][one] * products[other][other]
+    return dot > 0 and dot * dot * cosine.denominator**2 > both * cosine.numerator**2

@@ -1,0 +1,295 @@
+"""What a model is worth on the validation set: the spec's metric in exact integers, and what each record adds to it.
+
+scikit-learn defines the metrics and the tests compare with it. It is not used here: the judge needs thousands of values
+a round, every one the same on every machine, and sums of floats depend on their order.
+
+The noise of a metric is that of its records. A mean of records has it from their spread; other metrics are linearised:
+`influence` is what a record adds to the metric, to the first order (Hampel, "The Influence Curve and Its Role in Robust
+Estimation", 1974; the infinitesimal jackknife of Jaeckel, 1972). For the area under the curve that gives the structural
+components of DeLong, DeLong and Clarke-Pearson (1988), for ratios such as F1 and R2 the delta method.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from capsule.judge._exact import Floats, Ints, times_ratio
+from sonar.protocol.payloads import scaled_targets
+from sonar.protocol.spec import MetricName, Spec
+
+__all__ = ["INFLUENCE_BITS", "VALUE_BITS", "Measured", "Metric", "metric_of"]
+
+VALUE_BITS = 36
+"""The fractional bits of a measured value: a part of the score, 2^36 being a score of 1."""
+INFLUENCE_BITS = 14
+_LARGEST_INFLUENCE = 1 << 26
+"""4,096 scores. Only where a class has less than one record in thousands is a record's influence cut off."""
+
+Scores = Floats | Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Values (models,) at 2^VALUE_BITS, and influences (models, records) at 2^INFLUENCE_BITS, rounded down both.
+
+    A value differs from what it would be on all records in the world by about the mean of its row of influences.
+    """
+
+    values: Ints
+    influences: Ints
+
+
+class Metric(ABC):
+    """A metric on one validation set, for class scores or predictions of integers at 2^bits, (outputs, records)."""
+
+    centred = False
+    """Whether adding one number to all of a record's scores changes nothing."""
+
+    @property
+    @abstractmethod
+    def records(self) -> int:
+        """How many records there are."""
+
+    @abstractmethod
+    def exact(self, scores: Ints, bits: int) -> Fraction:
+        """The metric of one model, 0 to 1."""
+
+    @abstractmethod
+    def measure(self, scores: Scores, bits: int) -> Measured:
+        """The same of many models (models, outputs, records), with what each record adds; scores are integers."""
+
+
+def metric_of(spec: Spec, labels: npt.NDArray[np.int64] | Floats) -> Metric:
+    """The spec's metric for labels as `decode_validation` gives them."""
+    if spec.metric == "r2":
+        return Determination(np.rint(scaled_targets(spec, labels.astype(np.float64)) * 2.0**_TARGET_BITS))
+    classes = len(spec.classes)
+    if spec.metric == "auc":
+        return AreaUnderCurve(labels.astype(np.int64), classes)
+    return _OF_CONFUSION[spec.metric](labels.astype(np.int64), classes)
+
+
+class _OfConfusion(Metric):
+    """Metrics of the predicted classes: functions of how many of each class are right, and are predicted."""
+
+    centred = True
+
+    def __init__(self, labels: Ints, classes: int) -> None:
+        self.labels, self.classes = labels, classes
+        self.counts: Ints = np.bincount(labels, minlength=classes)
+
+    @property
+    def records(self) -> int:
+        return len(self.labels)
+
+    def exact(self, scores: Ints, bits: int) -> Fraction:  # noqa: ARG002  (classes compare at any scale)
+        right, predicted = self._confusion(_predicted(scores[None]))
+        terms = self._terms(right, predicted)
+        return sum((Fraction(int(n), int(d)) for n, d in zip(*(t[0] for t in terms), strict=True)), Fraction())
+
+    def measure(self, scores: Scores, bits: int) -> Measured:  # noqa: ARG002
+        predicted = _predicted(scores)
+        right, counts = self._confusion(predicted)
+        numerators, denominators = self._terms(right, counts)
+        values = ((numerators << VALUE_BITS) // denominators).sum(axis=1)
+        hit = predicted == self.labels
+        per_hit, per_true, per_predicted = self._influences(right, counts)
+        found = np.where(hit, per_hit[:, self.labels], 0) - per_true[:, self.labels]
+        if per_predicted is not None:
+            found -= np.take_along_axis(per_predicted, predicted, axis=1)
+        return Measured(values, _clipped(found))
+
+    def _confusion(self, predicted: Ints) -> tuple[Ints, Ints]:
+        """How many of each class (models, classes) are right, and how many are predicted."""
+        models = len(predicted)
+        places = predicted + self.classes * np.arange(models)[:, None]
+        size = models * self.classes
+        counts = np.bincount(places.ravel(), minlength=size)
+        right = np.bincount(places[predicted == self.labels], minlength=size)
+        return right.reshape(models, -1), counts.reshape(models, -1)
+
+    @abstractmethod
+    def _terms(self, right: Ints, predicted: Ints) -> tuple[Ints, Ints]:
+        """Numerators and denominators (models, terms) of the fractions whose sum is the metric."""
+
+    @abstractmethod
+    def _influences(self, right: Ints, predicted: Ints) -> tuple[Ints, Ints, Ints | None]:
+        """What a record adds for being right, less for being of a class, less for being predicted (models, classes)."""
+
+
+class Accuracy(_OfConfusion):
+    """The part of the records that are right; ties go to the lower class."""
+
+    def _terms(self, right: Ints, predicted: Ints) -> tuple[Ints, Ints]:  # noqa: ARG002
+        return right.sum(axis=1, keepdims=True), np.full((len(right), 1), self.records)
+
+    def _influences(self, right: Ints, predicted: Ints) -> tuple[Ints, Ints, Ints | None]:  # noqa: ARG002
+        return np.full(right.shape, 1 << INFLUENCE_BITS), np.zeros_like(right), None
+
+
+class BalancedAccuracy(_OfConfusion):
+    """The mean of the classes' recalls."""
+
+    def _terms(self, right: Ints, predicted: Ints) -> tuple[Ints, Ints]:  # noqa: ARG002
+        return right, np.broadcast_to(self.counts * self.classes, right.shape)
+
+    def _influences(self, right: Ints, predicted: Ints) -> tuple[Ints, Ints, Ints | None]:  # noqa: ARG002
+        unit = self.records << INFLUENCE_BITS
+        per_hit = np.broadcast_to(unit // (self.counts * self.classes), right.shape)
+        return per_hit, unit * right // (self.counts * self.counts * self.classes), None
+
+
+class MacroF1(_OfConfusion):
+    """The mean of the classes' F1, 2 TP / (records of the class + records predicted as it)."""
+
+    def _terms(self, right: Ints, predicted: Ints) -> tuple[Ints, Ints]:
+        return 2 * right, (self.counts + predicted) * self.classes
+
+    def _influences(self, right: Ints, predicted: Ints) -> tuple[Ints, Ints, Ints | None]:
+        both, unit = self.counts + predicted, self.records << INFLUENCE_BITS
+        # Divided twice: the product of both divisors may pass 63 bits together with the classes.
+        lost = unit * 2 * right // both // (both * self.classes)
+        return 2 * unit // (both * self.classes), lost, lost
+
+
+class AreaUnderCurve(Metric):
+    """The area under the ROC curve: how often a record of the class scores above one that is not, ties counting half.
+
+    Of two classes the difference of the scores ranks; of more it is the mean over classes, each by its own score.
+    """
+
+    def __init__(self, labels: Ints, classes: int) -> None:
+        self.labels, self.centred = labels, classes == 2
+        self._positive = [np.flatnonzero(labels == k) for k in range(classes)]
+        self._negative = [np.flatnonzero(labels != k) for k in range(classes)]
+        self._ranked = [1] if classes == 2 else list(range(classes))
+
+    @property
+    def records(self) -> int:
+        return len(self.labels)
+
+    def exact(self, scores: Ints, bits: int) -> Fraction:  # noqa: ARG002  (ranks are the same at any scale)
+        areas = [Fraction(int(self._beaten(scores, k)[0].sum()), 2 * self._pairs(k)) for k in self._ranked]
+        return sum(areas, Fraction()) / len(areas)
+
+    def measure(self, scores: Scores, bits: int) -> Measured:  # noqa: ARG002
+        values = np.zeros(len(scores), dtype=np.int64)
+        influences = np.zeros((len(scores), self.records), dtype=np.int64)
+        for model, one in enumerate(scores):
+            for k in self._ranked:
+                area = self._add_area(one, k, influences[model])
+                values[model] += area
+        return Measured(values, _clipped(influences))
+
+    def _add_area(self, scores: Scores, k: int, influences: Ints) -> int:
+        """The class's part of the value; adds its part of the influences."""
+        above, beaten_by = self._beaten(scores, k)
+        pairs, many = self._pairs(k), len(self._ranked)
+        total = int(above.sum())
+        unit = self.records << INFLUENCE_BITS
+        for places, halves in ((self._positive[k], above), (self._negative[k], beaten_by)):
+            # halves * places / 2 pairs is the record's own area, total / 2 pairs that of all.
+            centred = halves * len(places) - total
+            influences[places] += times_ratio(centred, unit, 2 * pairs * len(places) * many)
+        return (total << VALUE_BITS) // (2 * pairs * many)
+
+    def _beaten(self, scores: Scores, k: int) -> tuple[Ints, Ints]:
+        """For each positive how many negatives are below it, for each negative how many positives above, in halves."""
+        ranked = scores[1] - scores[0] if self.centred else scores[k]
+        positive, negative = ranked[self._positive[k]], ranked[self._negative[k]]
+        ups, downs = np.sort(positive), np.sort(negative)
+        above = np.searchsorted(downs, positive, "left") + np.searchsorted(downs, positive, "right")
+        below = np.searchsorted(ups, negative, "left") + np.searchsorted(ups, negative, "right")
+        return above.astype(np.int64), 2 * len(positive) - below.astype(np.int64)
+
+    def _pairs(self, k: int) -> int:
+        return len(self._positive[k]) * len(self._negative[k])
+
+
+_TARGET_BITS = 16
+_LARGEST_ERROR = 1 << 31
+"""An error of 2^15 scales. One such leaves at most 2^22 targets within 16 scales no R2 above 0, so no score changes."""
+_ERROR_LIMIT = 1 << 34
+
+
+class Determination(Metric):
+    """R2, the part of the targets' variance that is predicted: the mean over targets, and 0 where that is negative."""
+
+    def __init__(self, targets: Floats) -> None:
+        """`targets` (records, targets) are integers at 2^16, at most 2^20 in magnitude, none of them constant."""
+        self._targets = np.ascontiguousarray(targets.T.astype(np.int64))
+        count = targets.shape[0]
+        self._spread = [Fraction(count * int((t * t).sum()) - int(t.sum()) ** 2, count) for t in self._targets]
+        means = [int(t.sum()) // count for t in self._targets]
+        deviations = self._targets - np.array(means)[:, None]
+        self._deviations = deviations * deviations >> _TARGET_BITS
+
+    @property
+    def records(self) -> int:
+        return int(self._targets.shape[1])
+
+    def exact(self, scores: Ints, bits: int) -> Fraction:
+        missed = [_sum_of_parts(e * e) for e in self._errors(scores, bits)]
+        return self._determined(missed)
+
+    def measure(self, scores: Scores, bits: int) -> Measured:
+        values = np.zeros(len(scores), dtype=np.int64)
+        influences = np.zeros((len(scores), self.records), dtype=np.int64)
+        for model, one in enumerate(scores):
+            squares = [e * e for e in self._errors(one, bits)]
+            missed = [_sum_of_parts(row) for row in squares]
+            found = self._determined(missed)
+            values[model] = (found.numerator << VALUE_BITS) // found.denominator
+            if found:
+                influences[model] = self._influence(squares, missed)
+        return Measured(values, _clipped(influences))
+
+    def _errors(self, scores: Scores, bits: int) -> Ints:
+        shift = bits - _TARGET_BITS
+        rounded = (scores.astype(np.int64) + ((1 << shift) >> 1)) >> shift
+        errors: Ints = np.clip(rounded - self._targets, 1 - _LARGEST_ERROR, _LARGEST_ERROR - 1)
+        return errors
+
+    def _determined(self, missed: list[int]) -> Fraction:
+        parts = [1 - Fraction(m) / spread for m, spread in zip(missed, self._spread, strict=True)]
+        return max(Fraction(), sum(parts, Fraction()) / len(parts))
+
+    def _influence(self, squares: list[Ints], missed: list[int]) -> Ints:
+        """-n / spread * (error^2 - missed / spread * deviation^2), the mean over targets."""
+        total = np.zeros(self.records, dtype=np.int64)
+        for row, part, spread, deviations in zip(squares, missed, self._spread, self._deviations, strict=True):
+            ratio = Fraction(part) / spread
+            fair = np.minimum(times_ratio(deviations, ratio.numerator, ratio.denominator), _ERROR_LIMIT)
+            excess = np.minimum(row >> _TARGET_BITS, _ERROR_LIMIT) - fair
+            # Squares have 2 * 16 fractional bits, of which 16 are left here; the spread has all.
+            scale = Fraction(self.records << INFLUENCE_BITS + _TARGET_BITS) / (spread * len(squares))
+            total -= times_ratio(excess, scale.numerator, scale.denominator)
+        return total
+
+
+_OF_CONFUSION: dict[MetricName, type[_OfConfusion]] = {
+    "accuracy": Accuracy, "balanced_accuracy": BalancedAccuracy, "macro_f1": MacroF1,
+}  # fmt: skip
+
+
+def _predicted(scores: Scores) -> Ints:
+    """The class (models, records) of the highest score, the lowest of several."""
+    best = scores[:, 0].copy()
+    found = np.zeros(best.shape, dtype=np.int64)
+    for k in range(1, scores.shape[1]):
+        found[scores[:, k] > best] = k
+        np.maximum(best, scores[:, k], out=best)
+    return found
+
+
+def _clipped(influences: Ints) -> Ints:
+    clipped: Ints = np.clip(influences, -_LARGEST_INFLUENCE, _LARGEST_INFLUENCE)
+    return clipped
+
+
+def _sum_of_parts(numbers: Ints) -> int:
+    """The sum of at most 2^31 numbers, each not negative and below 2^63."""
+    return (int((numbers >> 31).sum()) << 31) + int((numbers & ((1 << 31) - 1)).sum())

@@ -1,0 +1,91 @@
+"""The search for the gradients to keep and for the step, on rounded class scores; the caller scores the winner."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from capsule.judge.credit import EXACT, Credit
+from capsule.judge.game import STEP_BITS, Game
+from capsule.judge.likeness import Tree, multipliers
+from capsule.judge.metrics import VALUE_BITS, Measured
+from sonar.protocol.spec import Rounds
+from sonar.units import PPM, Ppm
+
+__all__ = ["STEPS", "Option", "Search"]
+
+STEPS = (1, 2, 4)
+"""The kept gradients' mean is tried whole, halved and quartered."""
+_COMPARED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A set of gradients at a step: their mean is added divided by `step`. `worth` is the score at 2^VALUE_BITS."""
+
+    kept: tuple[int, ...]
+    step: int
+    worth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What may be kept of a round: sets of `candidates`, the gradients of the game with credit above the noise."""
+
+    rules: Rounds
+    whole: int
+    current: Ppm
+    game: Game
+    tree: Tree
+    credit: Credit
+    candidates: tuple[int, ...]
+
+    def multipliers(self, option: Option, whole: int) -> list[int]:
+        """Every gradient's part of `whole` (0 unless kept)."""
+        return multipliers(self.tree, frozenset(option.kept), len(self.credit.values), whole // option.step)
+
+    def ranked(self) -> Iterator[Option]:
+        """What may advance the round: first all that is as good as the best but for noise, the largest set first."""
+        options = [option for option in self._options() if option.worth >= self._least()]
+        if not options:
+            return
+        best = min(options, key=lambda o: (-o.worth, -len(o.kept), o.step, o.kept))
+        at_best = self._measured([best])
+        options.sort(key=lambda o: (-len(o.kept), -o.worth, o.step, o.kept))
+        worse: list[Option] = []
+        for start in range(0, len(options), _COMPARED):
+            some = options[start : start + _COMPARED]
+            losses = self.game.compare(at_best, self._measured(some))
+            for option, loss in zip(some, losses, strict=True):
+                if loss.above(self.rules.noise):
+                    worse.append(option)
+                else:
+                    yield option
+        yield from sorted(worse, key=lambda o: (-o.worth, -len(o.kept), o.step, o.kept))
+
+    def _least(self) -> int:
+        """The lowest worth that may be enough: values are rounded down, by less than two units."""
+        return ((self.current + self.rules.min_gain << VALUE_BITS) - 1) // PPM - 2
+
+    def _options(self) -> Iterator[Option]:
+        sets = [kept for kept in self._sets() if len(kept) >= self.rules.min_mines]
+        choices = [Option(kept, step, 0) for kept in sets for step in STEPS]
+        rows = [self.multipliers(option, 1 << STEP_BITS) for option in choices]
+        # A step so small that an integer weight a_i, which is the same rounded down, would be zero is no step.
+        least = (1 << STEP_BITS) // self.whole
+        tried = [(o, row) for o, row in zip(choices, rows, strict=True) if min(row[i] for i in o.kept) >= least]
+        values = (int(value) for part in self.game.measured([row for _, row in tried]) for value in part.values)
+        for (option, _), worth in zip(tried, values, strict=True):
+            yield replace(option, worth=worth)
+
+    def _sets(self) -> Iterator[tuple[int, ...]]:
+        """The sets that are tried: all of them, or for many candidates the most valuable 1, 2, ... of them."""
+        if len(self.candidates) <= EXACT:
+            for size in range(1, len(self.candidates) + 1):
+                yield from combinations(self.candidates, size)
+            return
+        by_value = sorted(self.candidates, key=lambda i: (-self.credit.values[i].value, i))
+        for size in range(1, len(by_value) + 1):
+            yield tuple(sorted(by_value[:size]))
+
+    def _measured(self, options: list[Option]) -> Measured:
+        return self.game.measure([self.multipliers(option, 1 << STEP_BITS) for option in options])

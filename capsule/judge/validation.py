@@ -1,0 +1,65 @@
+"""A validation set in the judge's integers: it scores a model exactly, and the same on every machine."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from capsule.judge._exact import Floats, Ints
+from capsule.judge.metrics import Metric, metric_of
+from sonar.protocol.payloads import design_matrix
+from sonar.protocol.spec import Spec
+from sonar.units import PPM, Ppm
+
+__all__ = ["ValidationSet", "score"]
+
+_INPUT_BITS = 16
+_CLIP_BITS = 4
+_HALF_BITS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationSet:
+    """Scaled inputs (records, mapped features + 1) as integers at 2^input_bits, and the metric that knows the labels.
+
+    `bits` are the fractional bits of the class scores that it gives.
+    """
+
+    inputs: Ints
+    metric: Metric
+    bits: int
+    _floats: Floats = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_floats", self.inputs.astype(np.float64))
+
+    @classmethod
+    def of(cls, spec: Spec, features: Floats, labels: npt.NDArray[np.int64] | Floats) -> "ValidationSet":
+        """The set in the spec's public scaling, at as many fractional bits as leave every class score below 2^62."""
+        encoding = spec.encoding
+        spare = 62 - _CLIP_BITS - encoding.weight_bits - encoding.weight_bound_bits - spec.shape[0].bit_length()
+        input_bits = min(_INPUT_BITS, spare)
+        inputs = np.rint(design_matrix(spec, features) * float(1 << input_bits)).astype(np.int64)
+        return cls(inputs, metric_of(spec, labels), input_bits + encoding.weight_bits)
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+        return self.metric.records
+
+    def scores(self, weights: Ints) -> Ints:
+        """inputs @ weights as (outputs, records), exactly, for weights (features + 1, outputs) below 2^38.
+
+        Thirty times as fast as in int64: the halves' sums of 2^11 products of 20 and 20 bits are below 2^53, so float64
+        holds them whatever the order.
+        """
+        high, low = weights >> _HALF_BITS, weights & ((1 << _HALF_BITS) - 1)
+        above, below = (half.T.astype(np.float64) @ self._floats.T for half in (high, low))
+        exact: Ints = (above.astype(np.int64) << _HALF_BITS) + below.astype(np.int64)
+        return exact
+
+
+def score(validation: ValidationSet, weights: Ints) -> Ppm:
+    """The metric of weights (features + 1, outputs) in ppm, rounded down."""
+    found = validation.metric.exact(validation.scores(weights), validation.bits)
+    return Ppm(found.numerator * PPM // found.denominator)

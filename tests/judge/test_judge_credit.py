@@ -1,0 +1,179 @@
+"""Shapley and Winter values, exact and sampled, against their textbook formulas; and how shares are split."""
+
+import itertools
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capsule.judge import ValidationSet
+from capsule.judge.credit import EXACT, credit, split
+from capsule.judge.game import STEP_BITS, Estimate, Game
+from capsule.judge.likeness import Tree, leaves, multipliers
+from capsule.judge.metrics import INFLUENCE_BITS, VALUE_BITS, Accuracy
+from sonar.units import PPM
+
+RECORDS = 60
+
+
+def game_of(count: int, seed: int, records: int = RECORDS, hint: float = 0.5) -> Game:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, records)
+    validation = ValidationSet(np.zeros((records, 1), dtype=np.int64), Accuracy(labels, 3), 30)
+    base, *pushes = np.rint(rng.normal(size=(count + 1, 3, records)) * 2.0**30).astype(np.int64)
+    hints = (hint * np.eye(3)[:, labels] * 2.0**30).astype(np.int64)
+    return Game(validation, base, [push + hints for push in pushes])
+
+
+def worth(game: Game, tree: Tree, members: Any, count: int) -> tuple[Fraction, Any]:
+    found = game.measure([multipliers(tree, frozenset(members), count, 1 << STEP_BITS)])
+    return Fraction(int(found.values[0]), 1 << VALUE_BITS), found.influences[0]
+
+
+def orders(tree: Tree) -> list[tuple[int, ...]]:
+    """Every order of the leaves in which each union comes in one piece."""
+    if isinstance(tree, int):
+        return [(tree,)]
+    inner = [orders(branch) for branch in tree]
+    return [
+        tuple(itertools.chain.from_iterable(parts))
+        for permutation in itertools.permutations(inner)
+        for parts in itertools.product(*permutation)
+    ]
+
+
+def slow_values(game: Game, tree: Tree) -> tuple[list[Fraction], Any]:
+    count = len(list(leaves(tree)))
+    totals, influences = [Fraction()] * count, np.zeros((count, RECORDS))
+    every = orders(tree)
+    for order in every:
+        before, before_influence = worth(game, tree, (), count)
+        for size, leaf in enumerate(order, start=1):
+            after, after_influence = worth(game, tree, order[:size], count)
+            totals[leaf] += after - before
+            influences[leaf] += after_influence - before_influence
+            before, before_influence = after, after_influence
+    return [total / len(every) for total in totals], influences / len(every)
+
+
+TREES: list[Tree] = [
+    0, (0, 1), (0, 1, 2), (0, 1, 2, 3, 4), ((0, 2), 1), ((0, 1, 2), (3, 4)), (((0, 3), 1), 2, 4), ((((0, 1), 2), 3), 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tree", TREES, ids=str)
+def test_exact_values_are_the_mean_over_every_order_of_the_levels(tree: Tree) -> None:
+    game = game_of(len(list(leaves(tree))), 5)
+    found = credit(game, tree, b"")
+    expected, influences = slow_values(game, tree)
+    assert [value.value for value in found.values] == expected
+    assert found.sampling_error == 0
+    for value, row in zip(found.values, influences, strict=True):
+        slow = row.var() / RECORDS / 2.0 ** (2 * INFLUENCE_BITS)
+        assert float(value.variance) == pytest.approx(slow, rel=1e-3)
+
+
+def test_without_likeness_values_are_shapleys() -> None:
+    game, count = game_of(4, 8), 4
+    tree = (0, 1, 2, 3)
+    found = credit(game, tree, b"").values
+    for i in range(count):
+        total = Fraction()
+        for size in range(count):
+            factor = Fraction(math.factorial(size) * math.factorial(count - size - 1), math.factorial(count))
+            for others in itertools.combinations([j for j in range(count) if j != i], size):
+                total += factor * (worth(game, tree, (*others, i), count)[0] - worth(game, tree, others, count)[0])
+        assert found[i].value == total
+
+
+@pytest.mark.parametrize("tree", [(*range(6),), ((0, 1, 2), 3, (4, 5)), (*range(EXACT),)], ids=str)
+def test_values_sum_to_the_worth_of_everyone_together(tree: Tree) -> None:
+    count = len(list(leaves(tree)))
+    game = game_of(count, 7)
+    found = credit(game, tree, b"")
+    rise = worth(game, tree, range(count), count)[0] - worth(game, tree, (), count)[0]
+    assert sum(value.value for value in found.values) == rise
+
+
+def test_a_union_earns_what_it_is_worth_as_one_player() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, RECORDS)
+    validation = ValidationSet(np.zeros((RECORDS, 1), dtype=np.int64), Accuracy(labels, 3), 30)
+    base, *pushes = np.rint(rng.normal(size=(4, 3, RECORDS)) * 2.0**30).astype(np.int64)
+    alone = credit(Game(validation, base, pushes), (0, 1, 2), b"").values
+    swarm = Game(validation, base, [pushes[0], pushes[1], *[pushes[2]] * 4])
+    found = credit(swarm, (0, 1, (2, 3, 4, 5)), b"").values
+    # To the rounding of the multipliers.
+    assert [float(value.value) for value in found[:2]] == pytest.approx([float(v.value) for v in alone[:2]], abs=1e-9)
+    assert float(sum(value.value for value in found[2:])) == pytest.approx(float(alone[2].value), abs=1e-9)
+    flat = credit(swarm, (0, 1, 2, 3, 4, 5), b"").values
+    assert flat[2].value != found[2].value
+
+
+@pytest.mark.parametrize("tree", [(*range(8),), ((0, 1, 2), (3, 4), 5, 6, 7)], ids=str)
+def test_sampled_values_depend_on_nothing_but_the_seed_and_their_error_is_what_they_state(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    game = game_of(8, 3)
+    exact = credit(game, tree, b"")
+    monkeypatch.setattr("capsule.judge.credit.EXACT", 4)
+    monkeypatch.setattr("capsule.judge.credit._NEGLIGIBLE", 10**9)
+    first = credit(game, tree, b"head")
+    assert first == credit(game, tree, b"head")
+    misses = []
+    for number in range(12):
+        found = credit(game, tree, bytes([number]))
+        assert found != first
+        assert 0 < found.sampling_error < 30_000
+        pairs = zip(found.values, exact.values, strict=True)
+        misses.append(max(abs(one.value - other.value) for one, other in pairs) * PPM / found.sampling_error)
+    # The largest of eight misses, in units of the largest standard error of the eight.
+    assert 0.5 < np.mean([float(miss) for miss in misses]) < 2.2
+
+
+def test_leaving_an_order_early_changes_values_by_less_than_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = EXACT + 6
+    game, tree = game_of(count, 4, records=2000, hint=1.5), tuple(range(count))
+    truncated = credit(game, tree, b"head").values
+    monkeypatch.setattr("capsule.judge.credit._NEGLIGIBLE", 10**9)
+    whole = credit(game, tree, b"head").values
+    assert truncated != whole
+    for one, other in zip(truncated, whole, strict=True):
+        assert (one.value - other.value) ** 2 < other.variance
+
+
+def test_orders_of_a_union_with_its_first_member_are_all_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from capsule.judge.credit import _order
+
+    tree = ((0, 1), 2)
+    drawn = [tuple(_order(tree, b"seed", number)) for number in range(400)]
+    counts = [drawn.count(order) for order in orders(tree)]
+    assert sum(counts) == 400
+    assert min(counts) > 60
+
+
+def test_noise_is_compared_without_rounding() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        row = rng.integers(-2, 4, 30) << INFLUENCE_BITS
+        mean = Fraction(int(row.sum()), 30 << INFLUENCE_BITS)
+        found = Estimate.of(mean, row)
+        error = row.std() / 2**INFLUENCE_BITS / math.sqrt(len(row))
+        assert math.sqrt(found.variance) == pytest.approx(error)
+        assert found.above(2.0) == (mean > 2 * error)
+    assert not Estimate.of(Fraction(), np.zeros(30, dtype=np.int64)).above(0)
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=64))
+def test_shares_sum_to_one_million_and_nobody_kept_gets_nothing(weights: list[int]) -> None:
+    shares = split([Fraction(weight, 7) for weight in weights])
+    assert sum(shares) == PPM
+    assert min(shares) >= 1
+    assert all(
+        abs(share - weight * PPM / sum(weights)) <= len(weights) + 1
+        for share, weight in zip(shares, weights, strict=True)
+    )

@@ -1,0 +1,123 @@
+"""Copies, unions of alike gradients, and the mean in which a union weighs as one."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capsule.judge import find_copies
+from capsule.judge.likeness import LEVELS, leaves, multipliers, unions
+
+
+def noised(vector: Any, noise: float, rng: np.random.Generator) -> Any:
+    """A vector with noise of this size relative to it."""
+    drawn = rng.normal(size=vector.shape)
+    moved = vector + noise * np.linalg.norm(vector) / np.linalg.norm(drawn) * drawn
+    return np.rint(moved).astype(np.int64)
+
+
+@pytest.fixture
+def drawn() -> tuple[list[Any], np.random.Generator]:
+    rng = np.random.default_rng(0)
+    return [np.rint(rng.normal(size=(3, 200)) * 2.0**40).astype(np.int64) for _ in range(3)], rng
+
+
+def test_a_copy_is_found_when_it_is_scaled_or_slightly_noised(drawn: Any) -> None:
+    rows, rng = drawn
+    big = [row.astype(object) << 20 for row in rows]
+    slightly = noised(rows[1], 1e-3, rng).astype(object) << 20
+    assert find_copies([*big, big[1] // 3, slightly, big[1]]) == {3: 1, 4: 1, 5: 1}
+    assert find_copies([big[1], -big[1]]) == {}, "what undoes another's work is judged, not taken for it"
+    assert find_copies([big[1], noised(rows[1], 2e-3, rng).astype(object)]) == {}
+
+
+def test_a_copy_of_a_copy_points_at_the_original() -> None:
+    rows = [np.array([[0, 0]]), np.array([[3, 4]]), np.array([[6, 8]]), np.array([[9, 12]])]
+    assert find_copies(rows) == {2: 1, 3: 1}
+
+
+def test_gradients_of_zeros_are_nobodys_copies_and_stand_alone() -> None:
+    zeros = np.zeros((3, 2), dtype=np.int64)
+    assert find_copies([zeros, zeros]) == {}
+    assert unions([zeros, zeros, zeros + 1], centred=False) == (0, 1, 2)
+
+
+def test_alike_gradients_are_a_union_and_the_most_alike_a_branch_of_it(drawn: Any) -> None:
+    rows, rng = drawn
+    near = noised(rows[0], 0.25, rng)
+    pushes = [rows[0], rows[1], near, noised(near, 0.01, rng), rows[2]]
+    assert unions(pushes, centred=False) == ((0, (2, 3)), 1, 4)
+
+
+def test_gradients_that_are_all_alike_are_one_union_of_equals(drawn: Any) -> None:
+    rows, rng = drawn
+    pushes = [noised(rows[0], 0.2, rng) for _ in range(5)]
+    assert unions(pushes, centred=False) == (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("noise", [0.2, 0.05, 0.02, 0.005, 0.0005])
+def test_replicas_at_every_level_share_one_branch(drawn: Any, noise: float) -> None:
+    rows, rng = drawn
+    tree: Any = unions([*rows, *(noised(rows[2], noise, rng) for _ in range(4))], centred=False)
+    assert tree[:2] == (0, 1)
+    assert sorted(leaves(tree[2])) == [2, 3, 4, 5, 6]
+
+
+def test_scale_hides_nothing(drawn: Any) -> None:
+    rows, rng = drawn
+    tree: Any = unions([rows[0], noised(rows[0], 0.1, rng) // 2, noised(rows[0], 0.1, rng) * 2, rows[1]], centred=False)
+    assert len(tree) == 2
+
+
+def test_what_changes_no_class_hides_nothing_where_classes_count(drawn: Any) -> None:
+    rows, rng = drawn
+    hidden = rows[0] + np.rint(rng.normal(size=(1, 200)) * 2.0**43).astype(np.int64)
+    assert unions([rows[0], hidden], centred=True) == (0, 1) == unions([rows[0], hidden], centred=False)
+    tree: Any = unions([rows[0], hidden, rows[1]], centred=True)
+    assert sorted(leaves(tree[0])) == [0, 1]
+    assert unions([rows[0], hidden, rows[1]], centred=False) == (0, 1, 2)
+
+
+def test_chains_of_alike_gradients_are_one_union() -> None:
+    angles = np.radians([0, 20, 40, 60, 90])
+    pushes = [np.rint(np.array([[np.cos(a), np.sin(a)]]) * 2.0**30).astype(np.int64) for a in angles]
+    assert unions(pushes, centred=False) == ((0, 1, 2, 3), 4)
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Any:
+    size = draw(st.integers(1, 12))
+    labels = [draw(st.tuples(*[st.integers(0, 2)] * 3)) for _ in range(size)]
+
+    def grow(members: list[int], depth: int) -> Any:
+        if len(members) == 1 or depth == 3:
+            return members[0] if len(members) == 1 else tuple(members)
+        groups = [[i for i in members if labels[i][depth] == k] for k in range(3)]
+        branches = tuple(grow(group, depth + 1) for group in groups if group)
+        return branches[0] if len(branches) == 1 else branches
+
+    return size, grow(list(range(size)), 0)
+
+
+@given(trees(), st.data())
+def test_weights_sum_to_the_whole_and_a_branch_weighs_the_same_however_many_it_has(drawn: Any, data: Any) -> None:
+    size, tree = drawn
+    members = data.draw(st.frozensets(st.integers(0, size - 1), min_size=1))
+    found = multipliers(tree, members, size, 1 << 16)
+    assert {i for i, weight in enumerate(found) if weight} == members
+    assert (1 << 16) - 13 * size <= sum(found) <= 1 << 16
+    if isinstance(tree, tuple):
+        present = [set(leaves(branch)) & members for branch in tree if set(leaves(branch)) & members]
+        for branch in present:
+            assert sum(found[i] for i in branch) == pytest.approx((1 << 16) / len(present), abs=13 * size)
+
+
+def test_nobody_is_no_step() -> None:
+    assert multipliers((0, 1), frozenset(), 2, 1 << 16) == [0, 0]
+
+
+def test_levels_are_nested() -> None:
+    assert list(LEVELS) == sorted(LEVELS)
+    assert 0 < LEVELS[0] < LEVELS[-1] < 1
