@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sonar.chain.records import Admission, Settlement
 from sonar.storage.base import Artifact
-from sonar.units import Address, KeyId
+from sonar.units import Address, KeyId, Ppm
 
 __all__ = ["CapsuleInfo", "KeyGrant", "RoundReport", "SignedAdmission"]
 
@@ -39,9 +39,15 @@ class SignedAdmission:
 
 @dataclass(frozen=True, slots=True)
 class RoundReport:
-    """A signed settlement; per gradient the judge's sentence and, once final, where a kept one was published."""
+    """A signed settlement; per gradient the judge's sentence and, once final, where a kept one was published.
+
+    `seed_block` is the block whose hash, after the round's head, seeds the orders of a large round; `sampling_error`
+    the standard error that they leave in the values which the shares were split by, in ppm of score.
+    """
 
     settlement: Settlement
     signature: bytes
     reasons: tuple[str, ...]
     published: tuple[Artifact | None, ...]
+    seed_block: int
+    sampling_error: Ppm

@@ -38,7 +38,7 @@ from capsule.wire import (
 from sonar.protocol.errors import SignatureError
 from sonar.protocol.messages import CapsuleAnswer, Domain, info_answer, request_for, sign_request, verify_answer
 from sonar.storage.base import Artifact
-from sonar.units import Address, CampaignId, KeyId, digest_of
+from sonar.units import Address, CampaignId, KeyId, Ppm, digest_of
 
 __all__ = [
     "CapsuleClient", "CapsuleInfo", "CapsuleRefusedError", "CapsuleUnavailableError", "KeyGrant", "RoundReport",
@@ -154,7 +154,9 @@ class CapsuleClient:
         """The signed settlement of a round, which anyone may relay to the contract."""
         reply = self._get(f"/v1/campaigns/{hexadecimal(campaign)}/rounds/{number}", RoundReply)
         settlement, signature = reply.settlement()
-        return RoundReport(settlement, signature, reply.reasons(), reply.published())
+        return RoundReport(
+            settlement, signature, reply.reasons(), reply.published(), reply.seed_block, Ppm(reply.sampling_error)
+        )
 
     def health(self) -> dict[str, Any]:
         """What the Capsule says of its own state."""

@@ -25,7 +25,7 @@ from sonar.protocol.messages import (
 )
 from sonar.protocol.sealing import BoxContext, Purpose, seal
 from sonar.storage import Artifact
-from sonar.units import Address, CampaignId
+from sonar.units import Address, CampaignId, Ppm
 
 __all__ = ["Capsule", "CapsuleService"]
 
@@ -85,6 +85,10 @@ class CapsuleService:
             raise CapsuleRefusedError(
                 "replayed", f"request {request.action!r} of {request.account} was answered already: sign a new one"
             )
+
+    def denied(self, account: Address, action: str, code: str) -> None:
+        """Writes into the audit log that a request, signed by this account, was denied."""
+        self._capsule.state.audit.denied(account, action, code)
 
     def audit_head(self) -> tuple[int, bytes, int]:
         """The audit log's length and last hash, and the time in Unix seconds."""
@@ -169,7 +173,7 @@ class CapsuleService:
         settlement, signature = reply.settlement()
         published = self._capsule.state.published(campaign, number, stored.head)
         where = tuple(published.get(index) for index in range(len(settlement.outcomes)))
-        return RoundReport(settlement, signature, reply.reasons(), where)
+        return RoundReport(settlement, signature, reply.reasons(), where, reply.seed_block, Ppm(reply.sampling_error))
 
     def _campaign(self, campaign: CampaignId) -> CampaignRecord:
         try:

@@ -32,6 +32,7 @@ from capsule.worker import Worker
 from sonar.chain.client import SonarClient
 from sonar.config import Network
 from sonar.storage import ContentStore, open_store
+from sonar.syft import get_engine
 
 __all__ = ["serve"]
 
@@ -59,7 +60,6 @@ def serve(directory: Path, passphrase: str, network: Network, settings: Settings
             counts=Requests(registry),
             lifespan=lambda _: _beside(capsule, worker, settings.poll),
         )
-        # An engine that cannot be used is told now, and not to whoever comes first.
         stack.enter_context(capsule.sandbox)
         listener = stack.enter_context(_listen(settings.host, settings.port))
         line = {"url": _url(settings.host, listener.getsockname()[1]), "address": home.address}
@@ -97,6 +97,7 @@ def _serving(home: OpenHome) -> Iterator[None]:
 
 
 def _assemble(home: OpenHome, network: Network, store: ContentStore, policy: Policy) -> Capsule:
+    get_engine()  # one that cannot be used is told now, and not to whoever comes first
     maker = KeyProcess(home.key_bits, allow_insecure_small_key=home.allow_insecure_small_key)
     keys = KeyPool(
         home.state,

@@ -186,7 +186,11 @@ class OutcomeBody(Strict):
 
 
 class RoundReply(Strict):
-    """A signed settlement with the judge's reasons."""
+    """A signed settlement with the judge's reasons.
+
+    The orders of a round of many gradients are drawn from SHA-256(head || hash of block `seed_block`), the one that has
+    the round's last gradient. `sampling_error` is the standard error of the values that the shares were split by.
+    """
 
     campaign: Hex32
     round: Annotated[int, Field(ge=0, lt=1 << 32)]
@@ -199,6 +203,8 @@ class RoundReply(Strict):
     model_cid: str
     product_cid: str
     outcomes: tuple[OutcomeBody, ...]
+    seed_block: Annotated[int, Field(ge=0, lt=1 << 63)]
+    sampling_error: PpmNumber
     signature: Signature
 
     @classmethod
@@ -208,6 +214,9 @@ class RoundReply(Strict):
         signature: bytes,
         reasons: tuple[str, ...],
         published: tuple[Artifact | None, ...],
+        *,
+        seed_block: int,
+        sampling_error: Ppm,
     ) -> Self:
         """The reply for a signed settlement."""
         return cls(
@@ -231,6 +240,8 @@ class RoundReply(Strict):
                 })
                 for outcome, reason, artifact in zip(settlement.outcomes, reasons, published, strict=True)
             ),
+            seed_block=seed_block,
+            sampling_error=sampling_error,
             signature=hexadecimal(signature),
         )  # fmt: skip
 

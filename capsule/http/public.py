@@ -109,4 +109,9 @@ def _add_signed_facts(app: FastAPI, service: CapsuleService, places: Places) -> 
         """A signed settlement, which anyone may relay, and why each gradient was judged as it was."""
         key = CampaignId(bytes.fromhex(campaign[2:]))
         report = await places.run(service.round, key, int(number))
-        return answer(RoundReply.of(report.settlement, report.signature, report.reasons, report.published))
+        return answer(
+            RoundReply.of(
+                report.settlement, report.signature, report.reasons, report.published,
+                seed_block=report.seed_block, sampling_error=report.sampling_error,
+            )
+        )  # fmt: skip

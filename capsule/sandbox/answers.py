@@ -77,6 +77,7 @@ class _Judged(_Strict):
 class _Judgement(_Strict):
     score: _Number
     exponent: Annotated[int, Field(ge=0, le=16)]
+    sampling_error: _Number
     results: list[_Judged]
 
 
@@ -125,7 +126,7 @@ def read_judgement(answer: Frame, spec: Spec, current: Ppm, count: int) -> Judge
     elif kept or found.score != current or found.exponent:
         raise FrameError("a round that does not advance keeps or changes something")
     weights = decode_weights(_weights(answer.blobs[0], spec), spec) if advances else None
-    return Judgement(Ppm(found.score), found.exponent, weights, results)
+    return Judgement(Ppm(found.score), found.exponent, weights, results, Ppm(found.sampling_error))
 
 
 def read_advance(answer: Frame, current: PublicKey, following: PublicKey) -> tuple[bytes, bytes]:

@@ -186,5 +186,10 @@ def _told(judgement: Judgement) -> Frame:
         {"verdict": one.verdict.name, "weight": one.weight, "share": one.share, "reason": one.reason}
         for one in judgement.results
     ]
-    body = {"score": judgement.score, "exponent": judgement.exponent, "results": results}
+    body = {
+        "score": judgement.score,
+        "exponent": judgement.exponent,
+        "sampling_error": judgement.sampling_error,
+        "results": results,
+    }
     return Frame(body, () if judgement.weights is None else (encode_weights(judgement.weights),))

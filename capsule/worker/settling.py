@@ -163,7 +163,14 @@ class Settler:
         settlement = self._settlement(round_, judgement.score, judgement.exponent, following, outcomes)
         signature = sign_settlement(capsule.domain, settlement, capsule.attester)
         reasons = tuple(_reason(result, judged.get(index)) for index, result in enumerate(opened.results))
-        reply = RoundReply.of(settlement, signature, reasons, (None,) * len(reasons))
+        reply = RoundReply.of(
+            settlement,
+            signature,
+            reasons,
+            (None,) * len(reasons),
+            seed_block=block,
+            sampling_error=judgement.sampling_error,
+        )
         weights = None if following is None else following.weights
         kept = {index: valid[index].data for index, result in judged.items() if result.kept}
         capsule.state.add_round(
