@@ -15,7 +15,7 @@ from capsule.state.admissions import Admissions
 from capsule.state.audit import AuditHead, AuditLog
 from capsule.state.chainfacts import ChainFacts
 from capsule.state.claims import open_claims
-from capsule.state.engine import check_answers, describe, open_engine, writing
+from capsule.state.engine import check_answers, describe, open_engine, scrub, snapshot, writing
 from capsule.state.keys import Keys
 from capsule.state.migrating import bring_up_to_date
 from capsule.state.relays import Relays
@@ -65,6 +65,12 @@ class State(Settings, Keys, Admissions, ChainFacts, Rounds, Relays):
         return self._engine.dialect.name == "postgresql"
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """One consistent view of everything, however much changes meanwhile."""
+        with snapshot(self._engine) as db:
+            yield db
+
+    @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A transaction of the caller's own; it may append to the log with `audit.append`."""
         with writing(self._engine) as db:
@@ -74,6 +80,11 @@ class State(Settings, Keys, Admissions, ChainFacts, Rounds, Relays):
     def verify_audit(self, *, noted: bytes | None = None) -> AuditHead:
         """Reads the whole audit log; raises AuditLogError with the first entry that does not hold."""
         return verify(self._engine, self.audit, noted=noted)
+
+    def scrub(self) -> None:
+        """Sees to it that SQLite's log beside the file does not keep what was deleted from the file."""
+        if not self.shared:
+            scrub(self._engine)
 
     def audit_head(self) -> AuditHead:
         """How long the audit log is, and the hash of its last entry."""

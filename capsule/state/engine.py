@@ -1,7 +1,7 @@
 """Opening a database by its URL: SQLite (WAL) in a file, or PostgreSQL through psycopg. A password is never shown."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from capsule.errors import CapsuleDatabaseError, CapsuleHomeError
 
-__all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "reason", "writing"]
+__all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "reason", "scrub", "snapshot", "writing"]
 
 _BUSY_SECONDS = 30
 _SQLITE = (
@@ -81,6 +81,18 @@ def reading(engine: Engine, *, consistent: bool = False) -> Iterator[Connection]
 
 
 @contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees everything as it is at its first query, for as long as it takes, and keeps nobody off."""
+    options: dict[str, Any] = {"capsule_reads": True}
+    if engine.dialect.name == "postgresql":
+        options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+    with answering(engine), engine.connect().execution_options(**options) as db, db.begin():
+        if engine.dialect.name == "postgresql":
+            db.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        yield db
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction; raises CapsuleDatabaseError where the database does not answer or stays busy."""
     with answering(engine), engine.begin() as db:
@@ -100,6 +112,12 @@ def reason(error: Exception) -> str:
     """The driver's own sentence: it knows hosts and accounts, but neither passwords nor rows."""
     told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return str(told).strip().partition("\n")[0]
+
+
+def scrub(engine: Engine) -> None:
+    """Writes SQLite's log into its file and empties it; one that is being read is emptied another time."""
+    with answering(engine), closing(engine.raw_connection()) as db:
+        db.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _parse(text: str) -> URL:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Inspector, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from capsule.errors import CapsuleHomeError
-from capsule.state.engine import describe
+from capsule.state.engine import describe, reason
 from capsule.state.tables import REVISION, metadata
 
 __all__ = ["SERVING", "bring_up_to_date", "lock_number", "migrations"]
@@ -43,7 +43,7 @@ def bring_up_to_date(engine: Engine, *, migrate: bool = True) -> None:
             found = _revision(db)  # perhaps another process was faster
             if found != REVISION:
                 _check(db, describe(engine), found, migrate=migrate)
-                _upgrade(db)
+                _upgrade(db, describe(engine))
     except DatabaseError as error:
         raise CapsuleHomeError(
             f"{describe(engine)} is not a Capsule's database: move it away or restore a backup"
@@ -88,11 +88,16 @@ def _tables(inspector: Inspector) -> set[str]:
     return set(inspector.get_table_names())
 
 
-def _upgrade(db: Connection) -> None:
+def _upgrade(db: Connection, where: str) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
     config.attributes["connection"] = db
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except DatabaseError as error:
+        raise CapsuleHomeError(
+            f"{where} cannot be brought to revision {REVISION}, and stays as it is: {reason(error)}"
+        ) from error

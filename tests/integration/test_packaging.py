@@ -71,6 +71,8 @@ def test_a_wheel_installs_and_holds_data_types_and_where_possible_the_extension(
     _install(wheel, tmp_path / "installed", {})
     reason = _engines(tmp_path / "installed")["native"]
     assert reason is None or built == ("not built" not in reason)
+    code = f"from capsule.state import State; State({f'sqlite:///{tmp_path}/capsule.db'!r}).set(made=b'anew')"
+    _run([sys.executable, "-P", "-c", code], tmp_path, {"PYTHONPATH": str(tmp_path / "installed")})
 
 
 def _install(package: Path, target: Path, environment: dict[str, str]) -> None:
