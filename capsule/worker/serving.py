@@ -46,7 +46,7 @@ class Server:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Gives back what is claimed, so that another worker takes over; what is being served now follows at its end."""
+        """Gives back what is claimed, so that another worker can go on; what is being served follows at its end."""
         with self._lock:
             self._closed = True
             claims = [self._claims.pop(campaign) for campaign in set(self._claims) - self._busy]

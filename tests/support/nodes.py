@@ -88,7 +88,8 @@ def running_node(kind: str, home: Path, port: int | None = None, *more: str) -> 
         command = [str(ANVIL), "--port", number, "--hardfork", "paris", "--silent", *more]
     else:
         command = [str(shutil.which("node")), str(GANACHE), "--server.port", number, "--logging.quiet",
-                   "--chain.hardfork", "shanghai", "--wallet.seed", "sonar", *more]  # fmt: skip
+                   "--chain.hardfork", "shanghai", "--wallet.seed", "sonar",
+                   "--wallet.defaultBalance", "1000000", *more]  # fmt: skip
     if not (ANVIL if kind == "anvil" else GANACHE).is_file():
         pytest.skip(f"{kind} is not installed: npm install")
     environment = {**os.environ, "HOME": str(home)}

@@ -1,0 +1,135 @@
+"""The worker on real chains that take blocks back."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from nodes import Remote, running_node
+from worker_checks import check_settled_once, signatures, steps
+
+from sonar.chain.calls import create_campaign
+from sonar.protocol.messages import hash_admission
+from sonar.units import Address, ether
+
+
+@pytest.fixture(scope="module", params=["anvil", "ganache"])
+def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    with running_node(request.param, tmp_path_factory.mktemp("node")) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def chain_url(remote: Remote) -> str:
+    return remote.url
+
+
+def test_a_settlement_that_vanished_is_relayed_again_as_it_was_signed(
+    world: Any, scientist: Any, remote: Remote
+) -> None:
+    campaign = scientist.campaign()
+    for _ in range(3):
+        campaign.submit()
+    before = remote.snapshot()
+    steps(world)
+    signed = signatures(world, campaign)
+    assert world.capsule.state.version(campaign.id).number == 1
+    remote.revert(before)
+    assert world.chain.round(campaign.id).number == 0
+    steps(world, 3)
+    assert signatures(world, campaign) == signed
+    assert world.worker.tally.reorganisations.value == 1
+    check_settled_once(world, campaign, 1)
+
+
+def test_several_rounds_that_vanished_are_judged_anew_where_their_gradients_changed(
+    world: Any, scientist: Any, remote: Remote
+) -> None:
+    campaign = scientist.campaign()
+    mines = [campaign.submit() for _ in range(3)]
+    before = remote.snapshot()
+    for _ in range(2):
+        steps(world)
+        for mine in mines:
+            campaign.submit(mine)
+    steps(world)
+    assert world.chain.round(campaign.id).number == 3
+    signed = signatures(world, campaign)
+    remote.revert(before)
+    steps(world, 3)
+    assert signatures(world, campaign) == signed
+    assert world.chain.round(campaign.id).number == 1
+    assert world.capsule.state.version(campaign.id).number == 1
+    for _ in range(2):
+        for mine in mines:
+            campaign.submit(mine)
+        steps(world)
+    assert len(signatures(world, campaign)) == 5
+    assert {number for number, _, _ in signatures(world, campaign)} == {0, 1, 2}
+    check_settled_once(world, campaign, 3)
+
+
+def test_a_campaign_whose_creation_vanished_goes_on_when_it_is_created_again(
+    world: Any, scientist: Any, remote: Remote
+) -> None:
+    draft = scientist.draft()
+    given = scientist.admit(draft)
+    chain = world.chain_for(scientist.account)
+    terms = draft.parsed.terms(bounty=ether(1), deadline=chain.now() + 3600)
+    create = create_campaign(terms, given.admission, given.signature, draft.spec.cid, draft.model.cid)
+    mines = [world.new_account() for _ in range(3)]
+    before = remote.snapshot()
+    for _ in range(2):
+        chain.transact(create)
+        campaign = scientist.taking_part_in(hash_admission(world.domain, given.admission), draft)
+        for mine in mines:
+            campaign.submit(mine)
+        steps(world)
+        assert world.chain.campaign(campaign.id).version == 1
+        if before:
+            remote.revert(before)
+            before = ""
+            steps(world, 1)
+            assert world.capsule.state.running() == []
+            assert world.capsule.state.version(campaign.id).number == 0
+    assert len(signatures(world, campaign)) == 2
+    check_settled_once(world, campaign, 1)
+
+
+def confirmed(world: Any, blocks: int) -> None:
+    """Lets the worker believe only blocks with so many others after them."""
+    world.policy = dataclasses.replace(world.policy, confirmations=blocks)
+    world.restart()
+
+
+def test_nothing_is_judged_or_final_before_enough_blocks_follow(world: Any, scientist: Any, remote: Remote) -> None:
+    confirmed(world, 3)
+    campaign = scientist.campaign()
+    for _ in range(3):
+        campaign.submit()
+    remote.mine(2)
+    steps(world, 3)
+    assert signatures(world, campaign) == []
+    remote.mine()
+    steps(world)
+    assert len(signatures(world, campaign)) == 1
+    assert world.chain.campaign(campaign.id).version == 1
+    remote.mine(2)
+    steps(world)
+    assert world.capsule.state.version(campaign.id).number == 0
+    remote.mine()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+
+
+def test_the_settled_round_pays_its_mines_once_after_a_reorganisation(
+    world: Any, scientist: Any, remote: Remote
+) -> None:
+    campaign = scientist.campaign()
+    mines = [campaign.submit() for _ in range(3)]
+    before = remote.snapshot()
+    steps(world)
+    paid = [world.chain.credit(Address(mine.address)) for mine in mines]
+    remote.revert(before)
+    steps(world, 3)
+    assert [world.chain.credit(Address(mine.address)) for mine in mines] == paid

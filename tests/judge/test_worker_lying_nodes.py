@@ -1,0 +1,144 @@
+"""The worker on nodes that lag behind, leave out, make up, show another fork, or go away."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from nodes import Line, line_to, running_node, until
+from worker_checks import check_settled_once, signatures, steps
+
+from sonar.chain._artifact import artifact, event_topic
+from sonar.chain.client import SonarClient
+
+
+@pytest.fixture(scope="module")
+def chain_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_node("anvil", tmp_path_factory.mktemp("node")) as node:
+        yield node.url
+
+
+@pytest.fixture
+def line(chain_url: str) -> Iterator[Line]:
+    with line_to(chain_url) as made:
+        yield made
+
+
+def through(world: Any, line: Line) -> None:
+    """Has the worker talk to the node through the line, from now on."""
+    client = SonarClient.connect(line.url, world.chain.address, world.attester, timeout=5)
+    object.__setattr__(world.capsule, "chain", client)
+
+
+def test_a_node_behind_the_one_before_is_waited_for(world: Any, scientist: Any, line: Line) -> None:
+    through(world, line)
+    campaign = scientist.campaign()
+    for _ in range(2):
+        campaign.submit()
+    steps(world)
+    position = world.capsule.state.position()
+    old = hex(world.chain.block_number() - 2)
+
+    def lagging(request: dict[str, Any], result: Any) -> Any:
+        if request["method"] == "eth_getBlockByNumber" and request["params"][0] == "latest":
+            return world.chain.web3.provider.make_request("eth_getBlockByNumber", [old, False])["result"]
+        return result
+
+    line.answer = lagging
+    world.worker.step()
+    assert "behind" in world.worker.health()["problems"]["chain"]
+    assert world.capsule.state.position() == position
+    line.answer = None
+    campaign.submit()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+
+
+@pytest.mark.parametrize("lie", ["left out", "made up", "twice"])
+def test_events_that_are_left_out_or_made_up_are_never_judged(world: Any, scientist: Any, line: Line, lie: str) -> None:
+    through(world, line)
+    campaign = scientist.campaign()
+    submitted = submission_topic()
+
+    def lying(request: dict[str, Any], result: Any) -> Any:
+        if request["method"] != "eth_getLogs":
+            return result
+        ours = [log for log in result if bytes.fromhex(log["topics"][0][2:]) == submitted]
+        others = [log for log in result if log not in ours]
+        if lie == "left out":
+            return others + ours[1:]
+        if lie == "made up":
+            return others + [{**log, "data": _changed(log["data"])} for log in ours]
+        return others + ours + ours[:1]
+
+    line.answer = lying
+    for _ in range(3):
+        campaign.submit()
+    for _ in range(4):
+        world.worker.step()
+    if lie != "twice":
+        assert signatures(world, campaign) == []
+        assert "contradict" in world.worker.health()["problems"][campaign.id.hex()]
+    line.answer = None
+    world.worker.stop()
+    world.restart()
+    steps(world, 5)
+    assert len(signatures(world, campaign)) == 1
+    check_settled_once(world, campaign, 1)
+
+
+def submission_topic() -> bytes:
+    entries = artifact()["abi"]
+    return event_topic(next(entry for entry in entries if entry.get("name") == "GradientSubmitted"))
+
+
+def _changed(data: str) -> str:
+    words = bytearray.fromhex(data[2:])
+    words[40] ^= 1  # in the second word, the artifact's digest
+    return "0x" + words.hex()
+
+
+def test_logs_of_another_fork_are_refused(world: Any, scientist: Any, line: Line) -> None:
+    through(world, line)
+    campaign = scientist.campaign()
+    steps(world)
+    position = world.capsule.state.position()
+
+    def forked(request: dict[str, Any], result: Any) -> Any:
+        if request["method"] == "eth_getLogs":
+            return [{**log, "blockHash": "0x" + "ab" * 32} for log in result]
+        return result
+
+    line.answer = forked
+    campaign.submit()
+    world.worker.step()
+    assert "changed while it was read" in world.worker.health()["problems"]["chain"]
+    assert world.capsule.state.position() == position
+    line.answer = None
+    for _ in range(2):
+        campaign.submit()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+
+
+def test_a_node_that_goes_away_is_waited_for_with_ever_more_patience(world: Any, scientist: Any, line: Line) -> None:
+    through(world, line)
+    campaign = scientist.campaign()
+    thread = threading.Thread(target=world.worker.run, args=(0.05,))
+    thread.start()
+    try:
+        until(lambda: world.capsule.state.running(), "the campaign is followed")
+        line.cut = True
+        until(lambda: "chain" in world.worker.health()["problems"], "the outage is told")
+        assert world.worker.health()["since"]["chain"] > 0
+        for _ in range(3):
+            campaign.submit()
+        assert world.worker.tally.outages.value == 1
+        line.cut = False
+        until(lambda: world.chain.round(campaign.id).number == 1, "the round is settled")
+        until(lambda: world.worker.health()["ok"], "the worker is well")
+        until(lambda: world.capsule.state.counts()["unsettled"] == 0, "the settlement is final")
+    finally:
+        world.worker.stop()
+        thread.join(30)
+    check_settled_once(world, campaign, 1)

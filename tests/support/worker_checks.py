@@ -1,0 +1,30 @@
+"""What the tests of the worker check after each story."""
+
+from typing import Any
+
+__all__ = ["audited", "check_settled_once", "signatures", "steps"]
+
+
+def steps(world: Any, count: int = 2) -> None:
+    for _ in range(count):
+        world.worker.step()
+        assert world.worker.health()["ok"], world.worker.health()
+
+
+def signatures(world: Any, campaign: Any) -> list[tuple[int, bytes, str]]:
+    return [(one.round, one.head, one.settlement) for one in world.capsule.state.rounds(campaign.id)]
+
+
+def audited(world: Any, kind: str) -> int:
+    return sum(entry.kind == kind for entry in world.capsule.state.audit.entries())
+
+
+def check_settled_once(world: Any, campaign: Any, rounds: int) -> None:
+    """The chain and the database agree, and no round and head was signed twice."""
+    record = world.chain.campaign(campaign.id)
+    assert world.chain.round(campaign.id).number == rounds
+    version = world.capsule.state.version(campaign.id, record.version)
+    assert (version.number, version.score) == (record.version, record.score)
+    assert world.capsule.keys.secret(version.key).public.key_id == version.key
+    assert world.capsule.state.counts()["unsettled"] == 0
+    assert audited(world, "settlement") == len(signatures(world, campaign))
