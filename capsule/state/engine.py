@@ -21,6 +21,7 @@ from capsule.errors import CapsuleDatabaseError, CapsuleHomeError
 __all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "reason", "scrub", "snapshot", "writing"]
 
 _BUSY_SECONDS = 30
+_OLDEST_POSTGRESQL = 14
 _SQLITE = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -176,14 +177,21 @@ def check_answers(engine: Engine) -> None:
     try:
         with engine.connect() as db:
             if engine.dialect.name == "postgresql":
-                encoding = db.exec_driver_sql("SHOW server_encoding").scalar_one()
-                if encoding != "UTF8":
-                    raise CapsuleHomeError(
-                        f"the database {describe(engine)} has the encoding {encoding}: make one with UTF8"
-                    )
+                _check_postgresql(db, describe(engine))
     except OperationalError as error:
         raise CapsuleHomeError(f"the database {describe(engine)} cannot be opened: {reason(error)}") from error
     except DatabaseError as error:
         raise CapsuleHomeError(
             f"{describe(engine)} is not a Capsule's database: move it away or restore a backup"
         ) from error
+
+
+def _check_postgresql(db: Connection, where: str) -> None:
+    encoding = db.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise CapsuleHomeError(f"the database {where} has the encoding {encoding}: make one with UTF8")
+    number = int(db.exec_driver_sql("SHOW server_version_num").scalar_one())
+    if number < _OLDEST_POSTGRESQL * 10_000:
+        raise CapsuleHomeError(
+            f"{where} is a PostgreSQL {number // 10_000}: give one of version {_OLDEST_POSTGRESQL} or newer"
+        )

@@ -1,1 +1,1 @@
-"""The revisions of the database's schema, for Alembic. docs/operations.md tells how one is added."""
+"""The revisions of the database's schema, for Alembic. scripts/new_revision.py drafts the next one."""
