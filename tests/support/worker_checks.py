@@ -1,5 +1,6 @@
 """What the tests of the worker check after each story."""
 
+import json
 from typing import Any
 
 __all__ = ["audited", "check_settled_once", "signatures", "steps"]
@@ -15,8 +16,10 @@ def signatures(world: Any, campaign: Any) -> list[tuple[int, bytes, str]]:
     return [(one.round, one.head, one.settlement) for one in world.capsule.state.rounds(campaign.id)]
 
 
-def audited(world: Any, kind: str) -> int:
-    return sum(entry.kind == kind for entry in world.capsule.state.audit.entries())
+def audited(world: Any, kind: str, campaign: Any) -> int:
+    """How many entries of the audit log are of this kind and about this campaign."""
+    entries = world.capsule.state.audit.entries()
+    return sum(entry.kind == kind and json.loads(entry.body)["campaign"] == campaign.id.hex() for entry in entries)
 
 
 def check_settled_once(world: Any, campaign: Any, rounds: int) -> None:
@@ -27,4 +30,4 @@ def check_settled_once(world: Any, campaign: Any, rounds: int) -> None:
     assert (version.number, version.score) == (record.version, record.score)
     assert world.capsule.keys.secret(version.key).public.key_id == version.key
     assert world.capsule.state.counts()["unsettled"] == 0
-    assert audited(world, "settlement") == len(signatures(world, campaign))
+    assert audited(world, "settlement", campaign) == len(signatures(world, campaign))
