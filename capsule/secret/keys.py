@@ -97,16 +97,28 @@ def decrypt(
     """The integers (rows, outputs), as objects, of an encrypted tensor.
 
     Raises CiphertextError for a tensor under another key, an element outside the group, bits outside the slots, and a
-    value above the tensor's bound; the message never tells a plaintext.
+    value above the tensor's bound. Whoever made the tensor reads the message, and may have made each of its plaintexts
+    a question about somebody else's: it tells neither which of them is wrong nor how.
     """
     if tensor.key != secret.public:
         raise CiphertextError(f"the tensor is under {tensor.key!r}, not {secret.public!r}: use the key it was made for")
     check_ciphertexts(tensor, engine=engine)
     plaintexts = secret.raw_decrypt(tensor.ciphertexts, engine=engine, progress=progress)
-    values = raw_unpack(plaintexts, tensor.layout, tensor.shape[0])
-    if largest_magnitude(values) > tensor.bound:
-        raise CiphertextError(f"a value is above the tensor's bound of {tensor.bound.bit_length()} bits: refuse it")
+    values = _within(tensor, plaintexts)
+    if values is None:
+        raise CiphertextError(
+            f"its plaintexts are not numbers of at most {tensor.bound.bit_length()} bits in their slots: refuse it"
+        )
     return values
+
+
+def _within(tensor: EncryptedTensor, plaintexts: Sequence[int]) -> Integers | None:
+    """The values of the plaintexts; None for stray bits, and for a value above the bound."""
+    try:
+        values = raw_unpack(plaintexts, tensor.layout, tensor.shape[0])
+    except CiphertextError:
+        return None
+    return values if largest_magnitude(values) <= tensor.bound else None
 
 
 def _prime(bits: int) -> int:
