@@ -227,7 +227,8 @@ class SonarClient:
     def receipt(self, transaction: bytes) -> Receipt | None:
         """The receipt of a mined transaction, or None while there is none."""
         found = find_receipt(self.web3, transaction)
-        return None if found is None else self._receipt(found)
+        with rpc(self.web3):  # a receipt may lack what every receipt has
+            return None if found is None else self._receipt(found)
 
     def wait(self, transaction: bytes, timeout: float = 60) -> Receipt:
         """The receipt once the transaction is mined; raises TransactionTimeoutError after `timeout` seconds."""
