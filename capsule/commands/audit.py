@@ -70,7 +70,7 @@ def show(home: Path | None, database: str | None, campaign: bytes | None, last: 
 def verify(
     home: Path | None, database: str | None, passphrase_file: Path | None, head: bytes | None, as_json: bool
 ) -> None:
-    """Check every entry of the audit log, its order and its end.
+    """Check every entry of the audit log, its order and its end, and all that was signed against it.
 
     Ends with exit code 8 and the first entry that does not hold. An old copy of the whole database put back is whole by
     itself: it shows only against --head, the hash that the API's /v1/audit/head told at another time.

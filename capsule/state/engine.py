@@ -9,6 +9,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
+    DataError,
     DBAPIError,
     InterfaceError,
     NoSuchModuleError,
@@ -16,7 +17,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from capsule.errors import CapsuleDatabaseError, CapsuleHomeError
+from capsule.errors import CapsuleDatabaseError, CapsuleError, CapsuleHomeError
 
 __all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "reason", "scrub", "snapshot", "writing"]
 
@@ -102,11 +103,13 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def answering(engine: Engine) -> Iterator[None]:
-    """Raises CapsuleDatabaseError for what the driver says when the database does not answer."""
+    """Raises CapsuleDatabaseError where the database does not answer, CapsuleError for a number beyond 64 bits."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
         raise CapsuleDatabaseError(f"the database {describe(engine)} cannot be used now: {reason(error)}") from error
+    except (DataError, OverflowError) as error:  # of PostgreSQL and of SQLite
+        raise CapsuleError(f"the database {describe(engine)} cannot hold a value: {reason(error)}") from error
 
 
 def reason(error: Exception) -> str:

@@ -8,6 +8,8 @@ from sonar.units import Address
 
 __all__ = ["Settings"]
 
+_GRACE_SECONDS = 3600
+
 
 class Settings(Topic):
     """Named values that this Capsule needs once."""
@@ -24,7 +26,10 @@ class Settings(Topic):
                 put(db, t.settings, {"name": name, "value": value})
 
     def remember_nonce(self, account: Address, nonce: bytes, expiry: int, now: int) -> bool:
-        """Whether the nonce is new; it is remembered until its expiry, and forgotten ones are cleaned up."""
+        """Whether the nonce is new; it is remembered for an hour beyond its expiry, and then cleaned up.
+
+        The hour is for workers whose clocks differ: none may forget what another would still take.
+        """
         with self._writing() as db:
-            db.execute(delete(t.nonces).where(t.nonces.c.expiry < now))
+            db.execute(delete(t.nonces).where(t.nonces.c.expiry < now - _GRACE_SECONDS))
             return insert_new(db, t.nonces, {"account": account, "nonce": nonce, "expiry": expiry})

@@ -1,4 +1,4 @@
-"""Reads the whole audit log and finds the first place where it is not what the Capsule wrote."""
+"""Reads the whole audit log and finds the first place where it, or what it tells of, is not what the Capsule wrote."""
 
 from typing import Any, Final
 
@@ -6,6 +6,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from capsule.errors import AuditLogError
+from capsule.state.agreement import check_agreement
 from capsule.state.audit import START, AuditEntry, AuditHead, AuditLog
 from capsule.state.engine import reading, reason
 
@@ -26,6 +27,7 @@ def verify(engine: Engine, log: AuditLog, *, noted: bytes | None = None) -> Audi
     with reading(engine, consistent=True) as db:
         last, found = _follow(db, noted)
         _check_head(db, log, last)
+        check_agreement(db, last.length)
     if noted is not None and not found:
         raise AuditLogError(
             last.length, f"the noted head {noted.hex()} is not in this log: the database was put back or exchanged"

@@ -1,6 +1,7 @@
 """The audit log: what it tells, and that nothing in it can be edited, cut, reordered or added unnoticed."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, delete, insert, select, update
 
 from capsule.errors import AuditLogError, CapsuleError
-from capsule.state import State
+from capsule.state import State, StoredAdmission, StoredRound, Version
 from capsule.state import tables as t
 from capsule.state.audit import START, entry_hash
 from capsule.state.denials import MOST, WINDOW_SECONDS
 from sonar import canonical
+from sonar.chain.records import Admission
+from sonar.storage import Artifact
+from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm
 
 AUDIT_KEY = bytes(range(32))
 ENTRIES = 6
@@ -329,6 +333,63 @@ def test_values_of_strange_types_in_the_file_are_detected(tmp_path: Path) -> Non
     opened.close()
 
 
+# ---- what it tells of is still so
+
+
+CAMPAIGN = CampaignId(b"c" * 32)
+HEAD = b"h" * 32
+
+
+@pytest.fixture
+def signed(state: State) -> State:
+    """A state with an admission and a settlement."""
+    given = Admission(
+        Digest(b"s" * 32), Digest(b"m" * 32), KeyId(b"k" * 32), b"x" * 32, Ppm(5), Address(OWNER), Address(OWNER), 2**33
+    )  # fmt: skip
+    version = Version(0, Ppm(5), KeyId(b"k" * 32), Artifact(Cid("model"), Digest(b"m" * 32)), b"weights")
+    state.add_admission(StoredAdmission(CAMPAIGN, given, b"signature", b"spec", Cid("model"), b"validation"), version)
+    state.add_round(CAMPAIGN, settlement(), {})
+    return state
+
+
+def settlement(score: int = 6) -> StoredRound:
+    return StoredRound(0, HEAD, json.dumps({"score": score, "key": "0x", "outcomes": []}), None, "signed")
+
+
+def test_what_was_signed_is_in_the_database_as_the_log_tells(signed: State) -> None:
+    assert signed.verify_audit().length == ENTRIES + 2
+
+
+@pytest.mark.parametrize(
+    ("change", "sequence", "words"),
+    [
+        (update(t.rounds).values(settlement="{}"), ENTRIES + 2, "as it was signed"),
+        (delete(t.rounds), ENTRIES + 2, "not in the database any more"),
+        (update(t.rounds).values(head=b"x" * 32), ENTRIES + 2, "does not tell of"),
+        (update(t.admissions).values(start_score=1), ENTRIES + 1, "as it was signed"),
+        (update(t.admissions).values(model=b"x" * 32), ENTRIES + 1, "as it was signed"),
+        (delete(t.admissions), ENTRIES + 1, "not in the database any more"),
+    ],
+)
+def test_a_changed_or_deleted_signature_is_found(
+    signed: State, intruder: Callable[..., None], change: Any, sequence: int, words: str
+) -> None:
+    intruder(change)
+    with pytest.raises(AuditLogError, match=words) as caught:
+        signed.verify_audit()
+    assert caught.value.sequence == sequence
+
+
+def test_a_round_that_was_signed_again_because_its_settlement_was_deleted_is_found(
+    signed: State, intruder: Callable[..., None]
+) -> None:
+    intruder(delete(t.rounds))
+    signed.add_round(CAMPAIGN, settlement(score=7), {})
+    with pytest.raises(AuditLogError, match=f"signed before, in entry {ENTRIES + 2}") as caught:
+        signed.verify_audit()
+    assert caught.value.sequence == ENTRIES + 3
+
+
 # ---- denied requests
 
 
@@ -380,7 +441,7 @@ def test_a_flood_of_denials_from_ever_new_accounts_is_counted_and_does_not_fill_
 
 APPEND = """
 import sys
-from capsule.state import State
+from capsule.state import State, StoredAdmission, StoredRound, Version
 state = State(sys.argv[1])
 state.audit.unlock(bytes(range(32)))
 sys.stdout.write("ready\\n")

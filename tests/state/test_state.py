@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from capsule.errors import CapsuleHomeError, CapsuleRefusedError, CapsuleUnavailableError
+from capsule.errors import CapsuleError, CapsuleHomeError, CapsuleRefusedError, CapsuleUnavailableError
 from capsule.state import (
     Final,
     Position,
@@ -107,7 +107,8 @@ def test_a_nonce_is_new_once_until_it_expires(state: State) -> None:
     assert state.remember_nonce(OWNER, b"n", expiry=2**40, now=100)
     assert not state.remember_nonce(OWNER, b"n", expiry=2**40, now=100)
     assert state.remember_nonce(MINE, b"n", expiry=150, now=100)
-    assert state.remember_nonce(MINE, b"n", expiry=300, now=151)
+    assert not state.remember_nonce(MINE, b"n", expiry=150, now=151)  # by the clock of another worker it is not over
+    assert state.remember_nonce(MINE, b"n", expiry=5000, now=3751)
 
 
 def test_a_nonce_is_new_to_one_of_many_that_bring_it_at_once(state: State) -> None:
@@ -391,6 +392,12 @@ def test_what_hinders_the_database_is_told_without_what_was_written(state: State
     with pytest.raises(IntegrityError) as caught:
         state.add_admission(dataclasses.replace(admission(), validation=b"s3cret"), version())
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_number_beyond_any_that_the_database_holds_is_told(state: State) -> None:
+    with pytest.raises(CapsuleError, match="cannot hold a value"):
+        state.follow(Told(10, created=((CAMPAIGN, 2**64),)), since=None)
+    assert state.position() is None
 
 
 def test_a_sqlite_file_is_for_its_owner_alone(tmp_path: Path) -> None:

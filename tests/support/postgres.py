@@ -21,7 +21,12 @@ _OPTIONS = ("fsync=off", "listen_addresses=", "max_connections=200", "log_min_me
 
 
 def find_binaries() -> Path | None:
-    """The directory of initdb and postgres: on the PATH, or the newest that Debian's packages installed."""
+    """The directory of initdb and postgres: on the PATH, or the newest that Debian's packages installed.
+
+    None where they are not, or where only root could run them.
+    """
+    if _is_root() and not _has_account():
+        return None
     found = shutil.which("initdb")
     places = [] if found is None else [Path(found).resolve().parent]
     debian = Path("/usr/lib/postgresql").glob("*/bin")
@@ -111,3 +116,9 @@ class Cluster:
 
 def _is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _has_account() -> bool:
+    import pwd
+
+    return any(account.pw_name == "postgres" for account in pwd.getpwall())
