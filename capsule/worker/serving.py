@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 
+from capsule.custody.quarantine import Quarantine
 from capsule.errors import CapsuleError
 from capsule.parts import Capsule
 from capsule.policy import check_campaign
@@ -43,6 +44,7 @@ class Server:
         self._busy: set[CampaignId] = set()
         self._rewinds = 0
         self._closed = False
+        self._quarantine = Quarantine(capsule.state)
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -111,6 +113,7 @@ class Server:
         if record.status is not Status.RUNNING:
             return False, False  # its last events come with the next read
         if round_.count == 0:
+            self._quarantine.check(campaign, round_.number, unsigned=False)
             if tip.time >= record.terms.deadline:
                 state.end(campaign)
             return False, False
@@ -121,10 +124,12 @@ class Server:
         if version is None or version.score != record.score:
             return self._contradict(campaign, block, f"its version {record.version} is not in this database")
         self._contradicted.pop(campaign, None)
-        if state.round(campaign, round_.number, round_.head) is not None:
+        signed = state.round(campaign, round_.number, round_.head) is not None
+        closed = round_.count >= record.terms.round_size or tip.time >= round_.closes_at
+        self._quarantine.check(campaign, round_.number, unsigned=closed and not signed)
+        if signed:
             self._unqueue(campaign)
             return False, False
-        closed = round_.count >= record.terms.round_size or tip.time >= round_.closes_at
         if closed:
             self._queue(campaign)
         signed = self._judge(record, round_, version, submissions, claim, closed=closed)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from capsule.custody.retention import Retention
 from capsule.errors import CapsuleError
 from capsule.parts import Capsule
 from capsule.state import Claim
@@ -23,6 +24,7 @@ from capsule.worker.patience import Patience
 from capsule.worker.relaying import Relayer
 from capsule.worker.serving import Server
 from capsule.worker.tally import Tally
+from sonar import canonical
 from sonar.chain.lookups import Block
 from sonar.errors import SonarError
 from sonar.storage import StoreTimeoutError, StoreUnavailableError
@@ -34,6 +36,8 @@ _log = logging.getLogger("capsule.worker")
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 """Seconds that a chain, a store or a database that does not answer is left alone."""
 _FOLLOWING, _CAMPAIGNS, _RELAYING, _PUBLISHING = "chain", "campaigns", "relaying", "publishing"
+_NOTING = "noting"
+_DELETING = "deleting"
 
 
 class Worker:
@@ -45,6 +49,7 @@ class Worker:
         self._follower = Follower(capsule, start_block, self.tally)
         self._server = Server(capsule, self.tally)
         self._relayer = Relayer(capsule, self.tally)
+        self._retention = Retention(capsule.state, capsule.policy, capsule.clock)
         self._crew = Crew(capsule.policy.campaigns_at_once)
         self._publisher = Crew(1)
         self._chain = Patience(_FIRST_WAIT, _LONGEST_WAIT)
@@ -53,6 +58,7 @@ class Worker:
         self._served: dict[CampaignId, float] = {}
         self._relay: Claim | None = None
         self._problems: dict[str, tuple[str, float]] = {}
+        self._noted = b""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -67,6 +73,7 @@ class Worker:
             while not self._stopping.is_set():
                 if self._chain.is_over:
                     self._pass(wait=False)
+                    self._note()
                 self._wake.wait(poll)
                 self._wake.clear()
         finally:
@@ -98,6 +105,7 @@ class Worker:
     def step(self) -> None:
         """One pass that waits for everything it began, and asks also what did not answer before."""
         self._pass(wait=True)
+        self._note()
 
     def _pass(self, *, wait: bool) -> None:
         found: list[Block | None] = []
@@ -110,6 +118,7 @@ class Worker:
         if store_answers:
             self._guarded(_CAMPAIGNS, partial(self._begin_campaigns, tip, wait=wait))
         self._guarded(_RELAYING, self._bring_on_chain)
+        self._guarded(_DELETING, self._retention.step)
         if store_answers:
             self._publisher.start(_PUBLISHING, partial(self._guarded, _PUBLISHING, self._publish))
         if wait:
@@ -150,7 +159,7 @@ class Worker:
     def _forget_all_but(self, running: set[CampaignId]) -> None:
         self._server.forget_all_but(running)
         self._served = {campaign: since for campaign, since in self._served.items() if campaign in running}
-        kept = {_FOLLOWING, _PUBLISHING, *(campaign.hex() for campaign in running)}
+        kept = {_FOLLOWING, _PUBLISHING, _NOTING, _DELETING, *(campaign.hex() for campaign in running)}
         with self._lock:
             self._problems = {
                 what: problem for what, problem in self._problems.items() if what in kept or what.startswith(_RELAYING)
@@ -215,6 +224,14 @@ class Worker:
                 if not self._store.failures:
                     self.tally.outages.add()
                 self._store.fail()
+
+    def _note(self) -> None:
+        """Stores what is not well, for who asks the database instead of this process."""
+        with self._lock:
+            found = {what: [problem, since] for what, (problem, since) in self._problems.items()}
+        data = canonical.dumps(found)
+        if data != self._noted and self._guarded(_NOTING, lambda: self._capsule.state.set(problems=data)):
+            self._noted = data
 
     def _trouble(self, what: str, problem: str) -> None:
         with self._lock:
