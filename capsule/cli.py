@@ -4,6 +4,7 @@ import click
 
 from capsule.commands.asking import info
 from capsule.commands.audit import audit
+from capsule.commands.campaigns import campaigns
 from capsule.commands.keys import keys
 from capsule.commands.making import init
 from capsule.commands.serving import config, serve
@@ -21,6 +22,7 @@ def main() -> None:
 main.add_command(init)
 main.add_command(serve)
 main.add_command(config)
+main.add_command(campaigns)
 main.add_command(keys)
 main.add_command(audit)
 main.add_command(info)

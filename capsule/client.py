@@ -8,16 +8,15 @@ way can put in his own keys or models. Whoever uses an admission or a settlement
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import httpx
 from eth_account.signers.local import LocalAccount
-from eth_utils.address import to_checksum_address
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
 from capsule.errors import CapsuleRefusedError, CapsuleReplyError, CapsuleUnavailableError
+from capsule.standing import AuditHeadReply, HealthReply
 from capsule.wire import (
     ACCOUNT_HEADER,
     EXPIRY_HEADER,
@@ -36,7 +35,15 @@ from capsule.wire import (
     hexadecimal,
 )
 from sonar.protocol.errors import SignatureError
-from sonar.protocol.messages import CapsuleAnswer, Domain, info_answer, request_for, sign_request, verify_answer
+from sonar.protocol.messages import (
+    CapsuleAnswer,
+    Domain,
+    info_answer,
+    public_answer,
+    request_for,
+    sign_request,
+    verify_answer,
+)
 from sonar.storage.base import Artifact
 from sonar.units import Address, CampaignId, KeyId, Ppm, digest_of
 
@@ -47,6 +54,11 @@ __all__ = [
 
 MAX_REPLY_BYTES = 16 << 20
 """Enough for the largest model's sealed weights in hex."""
+
+ADMISSION_SECONDS = 310.0
+"""A little more than a Capsule takes for an admission at most: who leaves before has lost its key."""
+
+_LONGEST_MESSAGE = 2_000
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
@@ -74,6 +86,7 @@ class CapsuleClient:
         self._account = account
         self._attester = attester
         self._clock = clock
+        self._timeout = timeout
         try:
             self._http = httpx.Client(
                 base_url=self._url,
@@ -105,7 +118,7 @@ class CapsuleClient:
         """Who this Capsule is: signed by the account that it names, which is the client's attester if it has one."""
         content, signature = self._send("GET", "/v1/info")
         reply = self._parse("/v1/info", content, InfoReply)
-        address = Address(to_checksum_address(reply.address))
+        address = Address(reply.address)
         if self._attester not in (None, address):
             raise CapsuleReplyError(f"the Capsule at {self._url} is {address}, not {self._attester}: check its address")
         self._verify("/v1/info", info_answer(content), signature, address)
@@ -134,7 +147,8 @@ class CapsuleClient:
         body = AdmissionRequest(
             spec=ArtifactBody.of(spec), model=ArtifactBody.of(model), validation=ArtifactBody.of(validation)
         )
-        admission, signature = self._post("admissions", body, AdmissionReply).admission()
+        reply = self._post("admissions", body, AdmissionReply, seconds=max(self._timeout, ADMISSION_SECONDS))
+        admission, signature = reply.admission()
         return SignedAdmission(admission, signature)
 
     def admission(self, campaign: CampaignId) -> SignedAdmission:
@@ -158,22 +172,23 @@ class CapsuleClient:
             settlement, signature, reply.reasons(), reply.published(), reply.seed_block, Ppm(reply.sampling_error)
         )
 
-    def health(self) -> dict[str, Any]:
-        """What the Capsule says of its own state."""
-        content, _ = self._send("GET", "/v1/health")
-        try:
-            value = from_json(content)
-        except ValueError as error:
-            raise self._unknown("/v1/health") from error
-        if not isinstance(value, dict):
-            raise self._unknown("/v1/health")
-        return value
+    def audit_head(self) -> AuditHeadReply:
+        """How far the Capsule's audit log goes, signed by the client's attester: note it, and compare it later."""
+        if self._attester is None:
+            raise CapsuleRefusedError("no_attester", "only the Capsule may tell its audit log's head: name its account")
+        content, signature = self._send("GET", "/v1/audit/head")
+        self._verify("/v1/audit/head", public_answer("audit/head", content), signature, self._attester)
+        return self._parse("/v1/audit/head", content, AuditHeadReply)
+
+    def health(self) -> HealthReply:
+        """What the Capsule says of its own state; it is not signed."""
+        return self._get("/v1/health", HealthReply)
 
     def _get(self, path: str, kind: type[Reply]) -> Reply:
         content, _ = self._send("GET", path)
         return self._parse(path, content, kind)
 
-    def _post(self, action: str, body: BaseModel, kind: type[Reply]) -> Reply:
+    def _post(self, action: str, body: BaseModel, kind: type[Reply], *, seconds: float | None = None) -> Reply:
         if self._account is None:
             raise CapsuleRefusedError("no_account", f"asking for {action!r} needs an account to sign with: give one")
         if self._attester is None:
@@ -188,7 +203,7 @@ class CapsuleClient:
             SIGNATURE_HEADER: hexadecimal(sign_request(self._domain, request, self._account)),
         }
         path = f"/v1/{action}"
-        answer, signature = self._send("POST", path, content, headers)
+        answer, signature = self._send("POST", path, content, headers, seconds=seconds)
         self._verify(path, request.answer(answer), signature, self._attester)
         return self._parse(path, answer, kind)
 
@@ -202,14 +217,28 @@ class CapsuleClient:
             ) from error
 
     def _send(
-        self, method: str, path: str, content: bytes | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        seconds: float | None = None,
     ) -> tuple[bytes, str]:
         """The body of a success, and the signature that came with it (empty for none)."""
+        wait = self._timeout if seconds is None else seconds
+        deadline = time.monotonic() + wait
         try:
-            with self._http.stream(method, path, content=content, headers=headers) as response:
+            with self._http.stream(method, path, content=content, headers=headers, timeout=wait) as response:
+                if response.headers.get("Content-Encoding", "identity") != "identity":
+                    raise self._unknown(path)  # not asked for, and a little of it can be a lot
                 data = bytearray()
                 for part in response.iter_bytes():
                     data += part
+                    if time.monotonic() > deadline:
+                        raise CapsuleUnavailableError(
+                            f"the Capsule at {self._url} has not answered {path} whole within {wait:g} s: try later"
+                        )
                     if len(data) > MAX_REPLY_BYTES:
                         raise CapsuleReplyError(
                             f"the Capsule at {self._url} answers {path} with more than {MAX_REPLY_BYTES} bytes"
@@ -238,9 +267,8 @@ class CapsuleClient:
                     f"the Capsule at {self._url} answers {path} with status {status}: try later"
                 )
             return self._unknown(path)
-        if status >= 500:
-            return CapsuleUnavailableError(reply.message)
-        return CapsuleRefusedError(reply.code, reply.message)
+        message = reply.message[:_LONGEST_MESSAGE] or "it gave no reason"
+        return CapsuleUnavailableError(message) if status >= 500 else CapsuleRefusedError(reply.code, message)
 
     def _unknown(self, path: str) -> CapsuleReplyError:
         return CapsuleReplyError(

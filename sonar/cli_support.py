@@ -9,7 +9,7 @@ import click
 
 from sonar.errors import ConfigError, SonarError
 
-__all__ = ["SonarGroup", "echo_json", "talk"]
+__all__ = ["SonarGroup", "echo_json", "printable", "talk"]
 
 
 class SonarGroup(click.Group):
@@ -37,10 +37,11 @@ def talk(text: str, **style: Any) -> None:
 
     What nodes, stores and Capsules say may be in it, so nothing in it can steer the terminal.
     """
-    click.secho(_printable(text), err=True, color=False if os.environ.get("NO_COLOR") else None, **style)
+    click.secho(printable(text), err=True, color=False if os.environ.get("NO_COLOR") else None, **style)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text with a replacement for every character that could steer a terminal."""
     return "".join(character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
                    for character in text)  # fmt: skip
 

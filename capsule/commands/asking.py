@@ -35,6 +35,6 @@ def info(network: Path | None, url: str | None, as_json: bool) -> None:
         "contract": known.contract,
         "key_bits": known.key_bits,
         "version": known.version,
-        "health": health if as_json else health.get("status"),
+        "health": health.model_dump(mode="json") if as_json else health.status,
     }
     options.show(facts, as_json=as_json)

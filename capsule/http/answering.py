@@ -29,8 +29,9 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {}
     for status in sorted({CODES[code].status for code in (*codes, *_ALWAYS)}):
         here = [code for code in CODES if CODES[code].status == status and code in (*codes, *_ALWAYS)]
-        schema = ErrorReply.model_json_schema()
-        schema["properties"]["code"]["enum"] = here
+        schema = {
+            "allOf": [{"$ref": f"#/components/schemas/{ErrorReply.__name__}"}, {"properties": {"code": {"enum": here}}}]
+        }
         found[status] = {
             "description": "; ".join(f"`{code}`: {CODES[code].meaning}" for code in here),
             "content": {"application/json": {"schema": schema}},

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from capsule.wire import SIGNATURE_HEADER, AdmissionRequest, DeliveryRequest, KeyRequest
+from capsule.wire import SIGNATURE_HEADER, AdmissionRequest, DeliveryRequest, ErrorReply, KeyRequest
 from sonar.protocol.messages import ANSWER_TYPES, REQUEST_LIFETIME, REQUEST_TYPES
 
 __all__ = ["document"]
@@ -23,11 +23,12 @@ the same domain."""
 def document(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the application's routes."""
     made = get_openapi(title=app.title, version=app.version, description=_WORDS, routes=app.routes)
-    _, requests = models_json_schema(
-        [(kind, "validation") for kind in (KeyRequest, AdmissionRequest, DeliveryRequest)], ref_template=_REFERENCE
+    _, others = models_json_schema(
+        [(kind, "validation") for kind in (KeyRequest, AdmissionRequest, DeliveryRequest, ErrorReply)],
+        ref_template=_REFERENCE,
     )
     components = made.setdefault("components", {})
-    components.setdefault("schemas", {}).update(requests.get("$defs", {}))
+    components.setdefault("schemas", {}).update(others.get("$defs", {}))
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     components["securitySchemes"] = {

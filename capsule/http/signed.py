@@ -1,6 +1,8 @@
 """What accounts ask under their signature: keys, admissions, deliveries. Nothing is parsed before it is verified."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -57,8 +59,11 @@ class _Desk:
     accounts: Limit
     counts: Counts
 
-    async def open(self, request: Request, action: str, kind: type[Body]) -> tuple[CapsuleRequest, Body]:
-        """The request, authentic and new, and its body."""
+    @asynccontextmanager
+    async def opened(
+        self, request: Request, action: str, kind: type[Body]
+    ) -> AsyncIterator[tuple[CapsuleRequest, Body]]:
+        """The request, authentic and new, and its body; a refusal within the block is written down."""
         body = await request.body()
         asked, signature = _claimed(request, action, body)
         await self.places.run(self.service.verify, asked, signature, body)
@@ -67,13 +72,12 @@ class _Desk:
         except LimitedError:
             self.counts.limited("account")
             raise
-        await self.places.run(self.service.take, asked)
         try:
-            return asked, kind.model_validate_json(body)
-        except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in problem["loc"]) or "body"
-            raise CapsuleRefusedError("bad_request", f"the request is not valid: {place}: {problem['msg']}") from error
+            await self.places.run(self.service.take, asked)
+            yield asked, _parsed(body, kind)
+        except CapsuleRefusedError as error:
+            await self.places.run(self.service.denied, asked.account, action, error.code)
+            raise
 
     async def answer(self, asked: CapsuleRequest, reply: BaseModel) -> Response:
         content = reply.model_dump_json().encode()
@@ -94,8 +98,8 @@ def add_signed_routes(
     )
     async def keys(request: Request) -> Response:
         """A fresh Paillier public key, which belongs to the account and admits one model, once."""
-        asked, _ = await desk.open(request, "keys", KeyRequest)
-        grant = await places.run(service.new_key, asked.account)
+        async with desk.opened(request, "keys", KeyRequest) as (asked, _):
+            grant = await places.run(service.new_key, asked.account)
         modulus = grant.n.to_bytes((grant.n.bit_length() + 7) // 8, "big")
         return await desk.answer(asked, KeyReply(n=hexadecimal(modulus), key_id=hexadecimal(grant.key_id)))
 
@@ -110,14 +114,14 @@ def add_signed_routes(
     )  # fmt: skip
     async def admissions(request: Request) -> Response:
         """Admits a start model: scores it and signs its admission; its key is used up, whatever comes out."""
-        asked, body = await desk.open(request, "admissions", AdmissionRequest)
-        given = await slow.run(
-            service.admit,
-            asked.account,
-            spec=body.spec.artifact(),
-            model=body.model.artifact(),
-            validation=body.validation.artifact(),
-        )
+        async with desk.opened(request, "admissions", AdmissionRequest) as (asked, body):
+            given = await slow.run(
+                service.admit,
+                asked.account,
+                spec=body.spec.artifact(),
+                model=body.model.artifact(),
+                validation=body.validation.artifact(),
+            )
         campaign = hash_admission(service.domain, given.admission)
         return await desk.answer(asked, AdmissionReply.of(campaign, given.admission, given.signature))
 
@@ -129,9 +133,18 @@ def add_signed_routes(
     )
     async def deliveries(request: Request) -> Response:
         """The last weights of a campaign that is over, sealed; for the account that owns it on chain now."""
-        asked, body = await desk.open(request, "deliveries", DeliveryRequest)
-        box = await places.run(service.deliver, asked.account, body.campaign_id(), body.sealing_key_bytes())
+        async with desk.opened(request, "deliveries", DeliveryRequest) as (asked, body):
+            box = await places.run(service.deliver, asked.account, body.campaign_id(), body.sealing_key_bytes())
         return await desk.answer(asked, DeliveryReply(box=hexadecimal(box)))
+
+
+def _parsed(body: bytes, kind: type[Body]) -> Body:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in problem["loc"]) or "body"
+        raise CapsuleRefusedError("bad_request", f"the request is not valid: {place}: {problem['msg']}") from error
 
 
 def _claimed(request: Request, action: str, body: bytes) -> tuple[CapsuleRequest, bytes]:

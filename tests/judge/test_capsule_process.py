@@ -193,7 +193,7 @@ def test_a_served_capsule_answers_stops_at_sigterm_and_is_the_same_after_a_resta
         assert client.info().sealing_key.hex() == made["sealing_key"][2:]
         key = client.new_key()
         assert key.n.bit_length() == 512
-        assert client.health()["status"] == "ok"
+        assert client.health().status == "ok"
     asked = run("info", "--network", str(network), "--url", served.facts["url"], "--json")
     assert json.loads(asked.stdout)["address"] == made["address"]
     second = run("serve", "--home", str(home), "--port", "0", "--network", str(network))
@@ -254,8 +254,8 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 def test_the_pool_fills_itself_and_hands_each_key_out_once(state: State) -> None:
     pool = KeyPool(
-        state, Vault.create(PASSPHRASE, cost=INTERACTIVE), lambda: generate_key(256, allow_insecure_small_key=True), size=2,
-        allow_insecure_small_key=True,
+        state, Vault.create(PASSPHRASE, cost=INTERACTIVE), lambda: generate_key(256, allow_insecure_small_key=True),
+        size=2, allow_insecure_small_key=True,
     )  # fmt: skip
     pool.start()
     try:

@@ -85,8 +85,9 @@ def test_health_counts_what_waits(world: Any, scientist: Any) -> None:
     scientist.campaign()
     world.worker.step()
     health = world.client().health()
-    assert health["status"] == "ok"
-    assert health["campaigns"] == {"admissions": 1, "running": 1, "unsettled": 0}
+    assert health.status == "ok"
+    assert health.campaigns is not None
+    assert health.campaigns.model_dump() == {"admissions": 1, "running": 1, "unsettled": 0}
 
 
 # ---- keys

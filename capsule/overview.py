@@ -1,0 +1,33 @@
+"""The campaigns of a Capsule as its database has them, for its operator. Nothing here needs the passphrase."""
+
+from typing import Any
+
+from capsule.state import State
+from sonar import canonical
+
+__all__ = ["campaign_rows"]
+
+
+def campaign_rows(state: State) -> list[dict[str, Any]]:
+    """A row for each campaign on chain, the oldest first; times are Unix seconds, scores in ppm.
+
+    `round` is the last round that was signed, `unsettled` how many signed settlements are not final, `problem` what
+    stopped the worker at the campaign when it last looked, and `since` when that began.
+    """
+    problems = canonical.loads(state.setting("problems") or b"{}")
+    waiting = [campaign for campaign, _ in state.unsettled()]
+    rows = []
+    for known in state.campaigns():
+        version, signed = state.version(known.campaign), state.rounds(known.campaign)
+        problem, since = problems.get(known.campaign.hex(), (None, None))
+        rows.append({
+            "campaign": "0x" + known.campaign.hex(),
+            "state": "delivered" if known.delivered is not None else known.state,
+            "version": None if version is None else version.number,
+            "score_ppm": None if version is None else version.score,
+            "round": max((stored.round for stored in signed), default=None),
+            "unsettled": waiting.count(known.campaign),
+            "problem": problem,
+            "since": None if since is None else int(since),
+        })  # fmt: skip
+    return rows
