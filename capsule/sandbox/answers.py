@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from capsule.errors import CapsuleRefusedError
 from capsule.judge import Judged, Judgement
 from capsule.sandbox.errors import FrameError
-from capsule.sandbox.frames import Frame
+from capsule.sandbox.frames import MOST_WORDS, Frame
 from sonar.chain.records import Verdict
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.payloads import decode_weights
@@ -22,7 +22,7 @@ from sonar.units import PPM, KeyId, Ppm
 
 __all__ = ["Admitted", "Invalid", "read_admitted", "read_advance", "read_inspected", "read_judgement", "read_opened"]
 
-_Words = Annotated[str, Field(max_length=1000)]
+_Words = Annotated[str, Field(max_length=MOST_WORDS)]
 _Number = Annotated[int, Field(ge=0, le=PPM)]
 _Model = TypeVar("_Model", bound=BaseModel)
 

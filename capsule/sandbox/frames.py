@@ -13,10 +13,12 @@ from typing import Any, Final
 from capsule.sandbox.errors import FrameError
 from sonar import canonical
 
-__all__ = ["MOST_BYTES", "Frame", "encode", "read"]
+__all__ = ["MOST_BYTES", "MOST_WORDS", "Frame", "encode", "read"]
 
 MOST_BYTES: Final = 1 << 30
 """The most that a frame's blobs hold together: a validation set and the opened gradients of the largest round."""
+MOST_WORDS: Final = 1000
+"""The most characters of a sentence in an answer."""
 _MOST_HEAD: Final = 1 << 20
 _MOST_BLOBS: Final = 256
 _LENGTH: Final = struct.Struct("<I")

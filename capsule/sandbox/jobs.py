@@ -16,7 +16,7 @@ from capsule.errors import CapsuleRefusedError, refusing
 from capsule.judge import Judgement, ValidationSet, judge_round, score
 from capsule.policy import check_model, check_target
 from capsule.sandbox.errors import FrameError
-from capsule.sandbox.frames import Frame
+from capsule.sandbox.frames import MOST_WORDS, Frame
 from capsule.sandbox.integers import pack_integers, unpack_integers
 from capsule.sandbox.meter import Meter
 from capsule.secret import SecretKey, decrypt
@@ -110,7 +110,7 @@ class Jobs:
             with self.meter.on("decrypting"):
                 values = decrypt(key, tensor)
         except SyftError as error:
-            return Frame({"invalid": str(error)})
+            return Frame({"invalid": _words(error)})
         return Frame({}, (pack_integers(values, spec.encoding.gradient_bound),))
 
     def _judge(self, request: Frame) -> Frame:
@@ -178,7 +178,12 @@ def _check_gradient(spec: Spec, tensor: EncryptedTensor) -> None:
 
 
 def _refused(refusal: CapsuleRefusedError) -> Frame:
-    return Frame({"refused": refusal.code, "message": str(refusal)})
+    return Frame({"refused": refusal.code, "message": _words(refusal)})
+
+
+def _words(error: Exception) -> str:
+    """What an error says, in words that every answer has room for."""
+    return str(error)[:MOST_WORDS].encode(errors="replace").decode()
 
 
 def _told(judgement: Judgement) -> Frame:

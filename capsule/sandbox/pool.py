@@ -101,6 +101,12 @@ class Pool:
         with self._changed:
             return [process.pid for process in (*self._idle, *self._busy)]
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a process."""
+        with self._changed:
+            return sum(len(tickets) for tickets in self._lanes.values())
+
     def run(
         self,
         lane: str,
