@@ -133,9 +133,13 @@ class AuditLog:
             self.lock(db)
             note_denial(db, self.append, self._clock(), account, action, code)
 
-    def summarise(self) -> None:
-        """Tells how often what was denied was asked again, as soon as its hour is over; to be called now and then."""
+    def look_after(self) -> None:
+        """Tells how often what was denied was asked again, as soon as its hour is over; to be called now and then.
+
+        Raises CapsuleError where the log's head is not the one that this Capsule wrote, so that it is noticed soon.
+        """
         with reading(self._engine) as db:
+            self._head(db, lock=False)
             if db.execute(select(t.denials.c.since).limit(1)).first() is None:
                 return
         with writing(self._engine) as db:

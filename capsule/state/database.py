@@ -15,7 +15,7 @@ from capsule.state.admissions import Admissions
 from capsule.state.audit import AuditHead, AuditLog
 from capsule.state.chainfacts import ChainFacts
 from capsule.state.claims import open_claims
-from capsule.state.engine import check_answers, describe, open_engine, scrub, snapshot, writing
+from capsule.state.engine import check_answers, describe, open_engine, reading, scrub, writing
 from capsule.state.keys import Keys
 from capsule.state.migrating import bring_up_to_date
 from capsule.state.relays import Relays
@@ -67,7 +67,7 @@ class State(Settings, Keys, Admissions, ChainFacts, Rounds, Relays):
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """One consistent view of everything, however much changes meanwhile."""
-        with snapshot(self._engine) as db:
+        with reading(self._engine, consistent=True) as db:
             yield db
 
     @contextmanager

@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from capsule.errors import CapsuleDatabaseError, CapsuleError, CapsuleHomeError
 
-__all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "reason", "scrub", "snapshot", "writing"]
+__all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "reason", "scrub", "writing"]
 
 _BUSY_SECONDS = 30
 _OLDEST_POSTGRESQL = 14
@@ -73,23 +73,13 @@ def describe(engine: Engine) -> str:
 def reading(engine: Engine, *, consistent: bool = False) -> Iterator[Connection]:
     """A transaction that changes nothing and waits for nobody; raises CapsuleDatabaseError as `writing` does.
 
-    With `consistent` all its queries see the same moment, which on SQLite they always do.
+    With `consistent` all its queries see the same moment, which on SQLite they always do, for as long as it takes.
     """
     options: dict[str, Any] = {"capsule_reads": True, "postgresql_readonly": True}
     if consistent and engine.dialect.name == "postgresql":
         options["isolation_level"] = "REPEATABLE READ"
     with answering(engine), engine.connect().execution_options(**options) as db, db.begin():
-        yield db
-
-
-@contextmanager
-def snapshot(engine: Engine) -> Iterator[Connection]:
-    """A transaction that sees everything as it is at its first query, for as long as it takes, and keeps nobody off."""
-    options: dict[str, Any] = {"capsule_reads": True}
-    if engine.dialect.name == "postgresql":
-        options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
-    with answering(engine), engine.connect().execution_options(**options) as db, db.begin():
-        if engine.dialect.name == "postgresql":
+        if "isolation_level" in options:
             db.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         yield db
 

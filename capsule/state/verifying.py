@@ -10,7 +10,7 @@ from capsule.state.agreement import check_agreement
 from capsule.state.audit import START, AuditEntry, AuditHead, AuditLog
 from capsule.state.engine import reading, reason
 
-__all__ = ["verify"]
+__all__ = ["verify", "verify_view"]
 
 _ENTRIES: Final = text("SELECT sequence, time, kind, body, previous, hash FROM audit ORDER BY sequence")
 _HEADS: Final = text("SELECT length, hash, mac FROM audit_head")
@@ -25,9 +25,14 @@ def verify(engine: Engine, log: AuditLog, *, noted: bytes | None = None) -> Audi
     one that it was. The log must be unlocked. What is appended meanwhile is not seen.
     """
     with reading(engine, consistent=True) as db:
-        last, found = _follow(db, noted)
-        _check_head(db, log, last)
-        check_agreement(db, last.length)
+        return verify_view(db, log, noted=noted)
+
+
+def verify_view(db: Connection, log: AuditLog, *, noted: bytes | None = None) -> AuditHead:
+    """What `verify` does, as a transaction sees the log."""
+    last, found = _follow(db, noted)
+    _check_head(db, log, last)
+    check_agreement(db, last.length)
     if noted is not None and not found:
         raise AuditLogError(
             last.length, f"the noted head {noted.hex()} is not in this log: the database was put back or exchanged"

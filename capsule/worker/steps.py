@@ -38,6 +38,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 _FOLLOWING, _CAMPAIGNS, _RELAYING, _PUBLISHING = "chain", "campaigns", "relaying", "publishing"
 _NOTING = "noting"
 _DELETING = "deleting"
+_AUDIT = "audit log"
 
 
 class Worker:
@@ -159,7 +160,7 @@ class Worker:
     def _forget_all_but(self, running: set[CampaignId]) -> None:
         self._server.forget_all_but(running)
         self._served = {campaign: since for campaign, since in self._served.items() if campaign in running}
-        kept = {_FOLLOWING, _PUBLISHING, _NOTING, _DELETING, *(campaign.hex() for campaign in running)}
+        kept = {_FOLLOWING, _PUBLISHING, _NOTING, _DELETING, _AUDIT, *(campaign.hex() for campaign in running)}
         with self._lock:
             self._problems = {
                 what: problem for what, problem in self._problems.items() if what in kept or what.startswith(_RELAYING)
@@ -227,6 +228,7 @@ class Worker:
 
     def _note(self) -> None:
         """Stores what is not well, for who asks the database instead of this process."""
+        self._guarded(_AUDIT, self._capsule.state.audit.look_after)
         with self._lock:
             found = {what: [problem, since] for what, (problem, since) in self._problems.items()}
         data = canonical.dumps(found)
