@@ -64,7 +64,7 @@ def serve(directory: Path, passphrase: str, network: Network, settings: Settings
         listener = stack.enter_context(_listen(settings.host, settings.port))
         line = {"url": _url(settings.host, listener.getsockname()[1]), "address": home.address}
         if settings.metrics_port is not None:
-            registry.register(CapsuleNumbers(home.state, worker.tally))
+            registry.register(CapsuleNumbers(home.state, worker.tally, capsule.sandbox))
             where = serving_metrics(settings.metrics_host, settings.metrics_port, registry)
             line["metrics"] = stack.enter_context(where)
         server = _Server(_configuration(app, settings), json.dumps(line))

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from capsule.errors import CapsuleError, CapsuleHomeError
+from capsule.sandbox import PARTS, Loss, Sandbox
 from capsule.state import State
 from capsule.worker.tally import Counter as Counted
 from capsule.worker.tally import Gauge as Measured
@@ -56,14 +57,15 @@ class Requests:
 
 
 class CapsuleNumbers(Collector):
-    """What the database and the worker know, read when it is asked for."""
+    """What the database, the worker and the judge processes know, read when it is asked for."""
 
-    def __init__(self, state: State, tally: Tally) -> None:
-        self._state, self._tally = state, tally
+    def __init__(self, state: State, tally: Tally, sandbox: Sandbox) -> None:
+        self._state, self._tally, self._sandbox = state, tally, sandbox
 
     def collect(self) -> Iterable[Metric]:
         """All numbers; those of a database that does not answer are left out, and `database_up` is 0."""
         yield from self._worker()
+        yield from self._judges()
         numbers: list[Metric] = []
         try:
             numbers += self._database()
@@ -102,6 +104,20 @@ class CapsuleNumbers(Collector):
                 read = found.read()
                 buckets = [(f"{bound:g}", number) for bound, number in read.cumulative] + [("+Inf", read.count)]
                 yield HistogramMetricFamily(f"{_PREFIX}_{name}", _words(name), buckets, read.total)
+
+    def _judges(self) -> Iterator[Metric]:
+        sandbox = self._sandbox
+        yield GaugeMetricFamily(f"{_PREFIX}_judge_processes", "Judge processes.", len(sandbox.pids))
+        yield GaugeMetricFamily(f"{_PREFIX}_jobs_waiting", "Jobs that wait for a judge process.", sandbox.waiting)
+        yield CounterMetricFamily(f"{_PREFIX}_jobs", "Jobs that judge processes have done.", sandbox.spent["jobs"])
+        spent = CounterMetricFamily(f"{_PREFIX}_job_seconds", "Seconds of jobs, by what was done.", labels=["part"])
+        for part in PARTS:
+            spent.add_metric([part], sandbox.spent[part] / 1e6)
+        yield spent
+        lost = CounterMetricFamily(f"{_PREFIX}_jobs_lost", "Jobs whose process was lost, by how.", labels=["loss"])
+        for loss in Loss:
+            lost.add_metric([loss.value], sandbox.losses[loss.value])
+        yield lost
 
 
 @contextmanager

@@ -22,5 +22,17 @@ from capsule.sandbox.answers import Admitted, Invalid
 from capsule.sandbox.calls import Desk, Sandbox
 from capsule.sandbox.errors import FrameError, JobLostError, Loss, SandboxError
 from capsule.sandbox.limits import Limits
+from capsule.sandbox.meter import PARTS
 
-__all__ = ["Admitted", "Desk", "FrameError", "Invalid", "JobLostError", "Limits", "Loss", "Sandbox", "SandboxError"]
+__all__ = [
+    "PARTS",
+    "Admitted",
+    "Desk",
+    "FrameError",
+    "Invalid",
+    "JobLostError",
+    "Limits",
+    "Loss",
+    "Sandbox",
+    "SandboxError",
+]

@@ -84,7 +84,8 @@ def _confine(memory: int) -> None:
     from capsule.secret import harden
 
     harden()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process by its stdin
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # for the parent, which ends this process when it may
     if os.name != "posix":
         return
     import resource

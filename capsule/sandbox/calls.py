@@ -70,6 +70,11 @@ class Sandbox:
         return self._pool.pids
 
     @property
+    def waiting(self) -> int:
+        """How many jobs wait for a process."""
+        return self._pool.waiting
+
+    @property
     def spent(self) -> Counter[str]:
         """Microseconds in jobs so far, by what they were spent on, and the number of `jobs`."""
         return self._pool.spent

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-__all__ = ["Meter"]
+__all__ = ["PARTS", "Meter"]
+
+PARTS = ("total", "decrypting", "ciphertexts", "judging")
+"""What a job's time is told of: all of it, decryption, other work on ciphertexts, and scores and credit."""
 
 
 @dataclass(slots=True)
 class Meter:
-    """Seconds by what they were spent on; `decrypting`, `ciphertexts` (all other work on them) and `judging`."""
+    """Seconds by the part of `PARTS` that they were spent on."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -46,7 +46,6 @@ class Process:
         try:
             self._popen = subprocess.Popen(  # noqa: S603  (our own program)
                 command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=_environment(limits), bufsize=0,
-                start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise SandboxError(f"no judge process can be started: {error.strerror}") from error

@@ -17,6 +17,7 @@ from capsule.http.app import Limits, create_app
 from capsule.http.errors import CODES
 from capsule.http.metrics import CapsuleNumbers, Requests, serving_metrics
 from capsule.readiness import Readiness
+from capsule.sandbox import PARTS
 from capsule.service import CapsuleService
 from capsule.wire import REQUEST_HEADER, SIGNATURE_HEADER
 from sonar.chain.errors import RpcUnavailableError
@@ -275,7 +276,7 @@ def numbers(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 def test_metrics_tell_what_happened_with_labels_that_are_few(world: Any, scientist: Any) -> None:
     registry = CollectorRegistry()
-    registry.register(CapsuleNumbers(world.capsule.state, world.worker.tally))
+    registry.register(CapsuleNumbers(world.capsule.state, world.worker.tally, world.sandbox))
     world.app = create_app(world.service, limits=Limits(address_per_minute=30), counts=Requests(registry))
     campaign = scientist.campaign()
     for _ in range(3):
@@ -294,6 +295,11 @@ def test_metrics_tell_what_happened_with_labels_that_are_few(world: Any, scienti
     assert found["sonar_capsule_rounds_judged_total", ()] == 1
     assert found["sonar_capsule_gas_spent_total", ()] > 0
     assert found["sonar_capsule_judge_seconds_count", ()] == 1
+    assert found["sonar_capsule_judge_processes", ()] == 2
+    assert found["sonar_capsule_jobs_total", ()] >= 6  # a model inspected and admitted, three gradients, the round
+    parts = {part: found["sonar_capsule_job_seconds_total", (("part", part),)] for part in PARTS}
+    assert 0 < parts["decrypting"] < parts["total"]
+    assert found["sonar_capsule_jobs_lost_total", (("loss", "time"),)] == 0
     assert found["sonar_capsule_audit_entries", ()] == world.capsule.state.audit_head().length
     assert found["sonar_capsule_database_up", ()] == 1
     assert len(found) < 400
@@ -305,7 +311,7 @@ def test_metrics_tell_what_happened_with_labels_that_are_few(world: Any, scienti
 
 def test_a_database_that_is_away_does_not_silence_the_other_numbers(world: Any) -> None:
     registry = CollectorRegistry()
-    registry.register(CapsuleNumbers(Broken(CapsuleDatabaseError("away")), world.worker.tally))  # type: ignore[arg-type]
+    registry.register(CapsuleNumbers(Broken(CapsuleDatabaseError("away")), world.worker.tally, world.sandbox))  # type: ignore[arg-type]
     with serving_metrics("127.0.0.1", 0, registry) as url:
         found = numbers(httpx.get(url, timeout=10).text)
     assert found["sonar_capsule_database_up", ()] == 0
