@@ -1,7 +1,8 @@
 """A market of simulated players for `kill_capsule.py`: data scientists and their mines, on a chain and a Capsule.
 
-Everything that they post is real: encrypted models, sealed gradients from training on three overlapping blobs, signed
-transactions; only the keys are too short for anything but a test.
+Everything that they post is real: encrypted models, sealed gradients of a regression, signed transactions; only the
+keys are too short for anything but a test. The features are of very different sizes, so that training gets a little
+further in each of many rounds, and most of them make a new version under a new key.
 """
 
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
@@ -21,9 +23,9 @@ from sonar.chain.cursor import EventCursor
 from sonar.chain.events import CampaignCreated, RoundSettled
 from sonar.config import Network
 from sonar.protocol.messages import Domain, hash_admission
-from sonar.protocol.payloads import design_matrix, encode_validation
+from sonar.protocol.payloads import design_matrix, encode_validation, scaled_targets
 from sonar.protocol.sealing import BoxContext, Purpose, seal
-from sonar.protocol.spec import Feature, Payout, Rounds, Spec
+from sonar.protocol.spec import Feature, Payout, Rounds, Spec, Target
 from sonar.storage import Artifact, ContentStore
 from sonar.syft import (
     EncryptedTensor,
@@ -41,25 +43,28 @@ from sonar.units import Address, CampaignId, digest_of, ether
 
 __all__ = ["Campaign", "open_campaign"]
 
-_CENTRES = np.random.default_rng(5).normal(scale=1.6, size=(3, 4))
-_TARGET = 999_999
+Floats = npt.NDArray[np.float64]
+
+_SIZES = np.array([1.0, 0.5, 0.2, 0.1])
+_SLOPES = np.array([[0.3], [0.8], [-2.0], [4.0]])
 _LOOK_SECONDS = 0.05
 
 
 def make_spec(mines: int) -> Spec:
     """Rounds that are full when every mine has submitted, for as long as anyone wants."""
     return Spec(
-        name="three blobs",
-        features=tuple(Feature(name=f"f{i}", scale=2.0) for i in range(4)),
-        classes=("red", "green", "blue"),
+        name="a plane",
+        metric="r2",
+        features=tuple(Feature(name=f"f{i}") for i in range(4)),
+        targets=(Target(name="height", scale=2.0),),
         rounds=Rounds(round_size=mines, round_seconds=86_400, max_rounds=65_535, noise=0.0, min_gain=1),
-        payout=Payout(target=_TARGET, bond=10**12),
+        payout=Payout(target=999_999, bond=10**12),
     )
 
 
-def _draw(rng: np.random.Generator, records: int) -> tuple[np.ndarray, np.ndarray]:
-    labels = rng.integers(0, 3, records)
-    return _CENTRES[labels] + rng.normal(size=(records, 4)), labels.astype(np.int64)
+def _draw(rng: np.random.Generator, records: int) -> tuple[Floats, Floats]:
+    features = rng.normal(size=(records, 4)) * _SIZES
+    return features, features @ _SLOPES + rng.normal(scale=0.5, size=(records, 1))
 
 
 def fund(web3: Web3, account: LocalAccount) -> None:
@@ -71,16 +76,16 @@ def fund(web3: Web3, account: LocalAccount) -> None:
 @dataclass
 class _Mine:
     client: SonarClient
-    features: np.ndarray
-    labels: np.ndarray
+    features: Floats
+    heights: Floats
     trained: tuple[int, bytes] = (-1, b"")
 
     def gradient(self, spec: Spec, version: int, model: EncryptedTensor) -> bytes:
         """One epoch's gradient from this version; the same bytes while the model stays."""
         if self.trained[0] != version:
             statistics = Statistics.empty(*spec.shape)
-            one_hot = np.eye(spec.shape[1])[self.labels]
-            statistics = statistics.add_batch(design_matrix(spec, self.features), one_hot) or statistics
+            wanted = scaled_targets(spec, self.heights)
+            statistics = statistics.add_batch(design_matrix(spec, self.features), wanted) or statistics
             affine = training_map(statistics, epochs=1, rate=0.05, l2=1e-3)
             encoding = spec.encoding
             trained = apply_map(
