@@ -14,12 +14,15 @@ __all__ = ["ImpatientProtocol"]
 class ImpatientProtocol(H11Protocol):
     """A connection that is cut off unless each of its requests is complete `request_seconds` after its first byte.
 
-    Of the connections that have not sent a whole request, at most `most_waiting` are kept: the oldest goes first.
+    Of the connections that ask nothing, because they have not sent a whole request or are kept alive for the next, at
+    most `most_waiting` are kept: the one that is silent for longest goes first. So they leave room below uvicorn's
+    `limit_concurrency` for who asks.
     """
 
     request_seconds = 10.0
     most_waiting = 64
     _deadline: asyncio.TimerHandle | None = None
+    _idle = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts to wait for a request."""
@@ -31,17 +34,18 @@ class ImpatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Waits on, unless the request is complete."""
-        if self._deadline is None:
+        if self._deadline is None or self._idle:
             self._wait()
         super().data_received(data)
         if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
             self._wait_no_more()
 
     def on_response_complete(self) -> None:
-        """Leaves an idle connection to uvicorn's keep-alive."""
+        """Waits for the next request; uvicorn's keep-alive ends that sooner."""
         super().on_response_complete()
-        if self.conn.their_state is h11.IDLE:
-            self._wait_no_more()
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self._wait()
+            self._idle = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Waits no more."""
@@ -49,12 +53,14 @@ class ImpatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _wait(self) -> None:
+        self._wait_no_more()
         self._deadline = self.loop.call_later(self.request_seconds, self._cut_off)
 
     def _wait_no_more(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+        self._idle = False
 
     def _cut_off(self) -> None:
         self._wait_no_more()

@@ -88,6 +88,23 @@ def test_silent_connections_make_room_for_who_speaks(port: int) -> None:
             connection.close()
 
 
+def test_connections_that_were_answered_and_stay_make_room_for_who_asks(port: int) -> None:
+    kept = []
+    for _ in range(3 * MOST):
+        connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi")
+        answer = b""
+        while not answer.endswith(b"\r\n\r\nhi"):
+            answer += connection.recv(4096)
+        kept.append(connection)
+    try:
+        assert httpx.post(f"http://127.0.0.1:{port}", content=b"hello", timeout=20).content == b"hello"
+        assert ended(kept[0])
+    finally:
+        for connection in kept:
+            connection.close()
+
+
 def test_a_connection_that_is_used_again_and_again_is_kept(port: int) -> None:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         deadline = time.monotonic() + 2.5 * SECONDS
@@ -107,7 +124,7 @@ def test_admissions_that_pile_up_are_turned_away_and_not_left_waiting(
         begun.release()
         service.admit(scientist.address, spec=artifact, model=artifact, validation=artifact)
 
-    monkeypatch.setattr(service, "_admit", lambda *_: go.wait(60))
+    monkeypatch.setattr(service._admitter, "admit", lambda *_: go.wait(60))
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
