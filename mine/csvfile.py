@@ -96,7 +96,7 @@ class CsvFile:
             yield
         except duckdb.Error as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            problem = " ".join(lines[:3])
+            problem = " ".join(lines[:3])[:500]
             if "state machine" in problem:  # what DuckDB says where line ends change, e.g. from \r\n to \n
                 problem = "its lines do not all end alike, or its quotes do not match: save it anew"
             raise DataError(f"{self.path} is not a readable CSV file: {problem}") from error
@@ -104,7 +104,7 @@ class CsvFile:
 
 def listed(names: list[str] | tuple[str, ...]) -> str:
     """Some names for a message, never too many of them."""
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    shown = ", ".join(f"{name!r:.80}" for name in names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 

@@ -91,13 +91,13 @@ class Policy(BaseModel):
             return cls()
         except OSError as error:
             raise PolicyError(f"the policy {path} cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PolicyError(f"the policy {path} is not TOML: {error}") from error
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in problem["loc"]) or "file"
+            place = ".".join(str(part) for part in problem["loc"])[:100] or "file"
             raise PolicyError(
-                f"the policy {path} is not valid: {place}: {problem['msg']} (got {problem.get('input')!r})"
+                f"the policy {path} is not valid: {place}: {problem['msg']} (got {problem.get('input')!r:.100})"
             ) from error
 
     @classmethod

@@ -75,7 +75,7 @@ class Network(BaseModel):
             raise ConfigError(f"the network file {file} cannot be read: {error.strerror}") from error
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in problem["loc"]) or "file"
+            place = ".".join(str(part) for part in problem["loc"])[:100] or "file"
             raise ConfigError(f"the network file {file} is not valid: {place}: {problem['msg']}") from error
 
     def save(self, path: Path | str | None = None) -> Path:

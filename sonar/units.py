@@ -50,7 +50,7 @@ def address_of(text: object, *, besides: str = "") -> Address:
     from eth_utils.address import is_hex_address, to_checksum_address  # slow to import, and few need it
 
     if not isinstance(text, str) or not is_hex_address(text):
-        raise ConfigError(f"{text!r} is not an address: give 0x and 40 hexadecimal digits{besides}")
+        raise ConfigError(f"{text!r:.100} is not an address: give 0x and 40 hexadecimal digits{besides}")
     address, digits = str(to_checksum_address(text)), text[-40:]
     if digits not in (address[-40:], digits.lower(), digits.upper()):
         raise ConfigError(f"{text!r} is mistyped: the checksum in its capital letters does not hold; copy it again")
@@ -64,11 +64,11 @@ def ether(amount: int | float | str | Decimal) -> Wei:
             wei = Decimal(str(amount)) * _WEI_PER_ETHER
             if not wei.is_finite() or wei < 0 or wei != wei.to_integral_value():
                 raise ConfigError(
-                    f"{amount!r} ether is not a whole, non-negative number of wei: give a plain amount like 1.5"
+                    f"{amount!r:.100} ether is not a whole, non-negative number of wei: give a plain amount like 1.5"
                 )
             return Wei(int(wei))
     except (InvalidOperation, Overflow) as error:
-        raise ConfigError(f"{amount!r} is not an amount of ether: give a plain number like 1.5") from error
+        raise ConfigError(f"{amount!r:.100} is not an amount of ether: give a plain number like 1.5") from error
 
 
 def format_ether(wei: int) -> str:

@@ -143,7 +143,7 @@ def _parsed(body: bytes, kind: type[Body]) -> Body:
         return kind.model_validate_json(body)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in problem["loc"]) or "body"
+        place = ".".join(str(part) for part in problem["loc"])[:100] or "body"
         raise CapsuleRefusedError("bad_request", f"the request is not valid: {place}: {problem['msg']}") from error
 
 

@@ -104,7 +104,7 @@ class Deployments(RootModel[dict[_ChainId, dict[ContractName, History]]]):
             return cls.model_validate_json(text)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in problem["loc"]) or "file"
+            place = ".".join(str(part) for part in problem["loc"])[:100] or "file"
             raise ConfigError(f"the deployments file {name} is not valid: {place}: {problem['msg']}") from error
 
     @classmethod

@@ -32,6 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_SPEC_BYTES = 1_000_000
+_LONGEST_PLACE = 100
 MAX_FEATURES = 2047
 """What a feature map may give. With the bias 2048 rows: the judge's integer scores then fit 63 bits."""
 MAX_CLASSES = 256
@@ -392,6 +393,6 @@ class Spec(_Strict):
 
 def _first(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "spec"
+    place = ".".join(str(part) for part in problem["loc"])[:_LONGEST_PLACE] or "spec"  # may be a stranger's own name
     value = repr(problem.get("input"))
     return f"{place}: {problem['msg']} (got {value if len(value) <= 80 else value[:77] + '...'})"

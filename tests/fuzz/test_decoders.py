@@ -75,7 +75,7 @@ def test_the_same_seed_is_the_same_run_and_reaches_many_places(targets: dict[str
     [
         (lambda data: {}[data], "KeyError"),
         (lambda _: _refuse(""), "message of 0 characters"),
-        (lambda data: _refuse("x" * 5000 + str(data)), "message of 5"),
+        (lambda data: _refuse("x" * 5000 + str(data)), "message of [0-9]{4,}"),
         (lambda _: _fill(), "MiB of memory"),
         (lambda _: _burn(), "s of processor time"),
         (lambda _: b"another", "would be written as"),

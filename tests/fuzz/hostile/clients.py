@@ -6,7 +6,8 @@ import httpx
 
 from capsule.client import CapsuleClient
 from capsule.errors import CapsuleError
-from capsule.wire import SIGNATURE_HEADER, AdmissionReply, ArtifactBody, ErrorReply, InfoReply, RoundReply, hexadecimal
+from capsule.standing import AuditHeadReply, CampaignCounts, ChainHealth, HealthReply, PartHealth, WorkerHealth
+from capsule.wire import SIGNATURE_HEADER, AdmissionReply, ErrorReply, InfoReply, RoundReply, hexadecimal
 from hostile.messages import ADMISSION, DOMAIN, MEMBERS
 from hostile.mutations import json_text
 from hostile.target import Target
@@ -14,7 +15,7 @@ from sonar.chain.records import Outcome, Settlement, Verdict
 from sonar.protocol.errors import SignatureError
 from sonar.protocol.messages import (
     hash_admission,
-    info_answer,
+    public_answer,
     sign_admission,
     sign_answer,
     sign_settlement,
@@ -51,7 +52,7 @@ def targets() -> Iterator[Target]:
         address=_ATTESTER.address, sealing_key=hexadecimal(_ZERO), chain_id=1337, contract=DOMAIN.contract,
         key_bits=3072, version="1.0",
     )  # fmt: skip
-    yield _target("info", 200, info.model_dump_json().encode(), CapsuleClient.info, signs=True)
+    yield _target("info", 200, info.model_dump_json().encode(), CapsuleClient.info, signs="info")
     signature = sign_admission(DOMAIN, ADMISSION, _ATTESTER)
     admission = AdmissionReply.of(hash_admission(DOMAIN, ADMISSION), ADMISSION, signature)
     yield _target("admission", 200, admission.model_dump_json().encode(), _verified_admission)
@@ -65,17 +66,17 @@ def targets() -> Iterator[Target]:
         sampling_error=Ppm(0),
     )
     yield _target("round", 200, report.model_dump_json().encode(), _verified_round)
-    yield _target("health", 200, b'{"status":"ok","chain":{"ok":true}}', CapsuleClient.health)
+    head = AuditHeadReply(length=3, hash=hexadecimal(_ZERO), time=2**31)
+    yield _target("audit-head", 200, head.model_dump_json().encode(), CapsuleClient.audit_head, signs="audit/head")
+    part = PartHealth(ok=True)
+    health = HealthReply(
+        status="ok", database=part, chain=ChainHealth(ok=True, block=5), store=part, keys=part,
+        worker=WorkerHealth(ok=True, problems=("chain",)),
+        campaigns=CampaignCounts(admissions=1, running=1, unsettled=0),
+    )  # fmt: skip
+    yield _target("health", 200, health.model_dump_json().encode(), CapsuleClient.health)
     refusal = ErrorReply(code="unknown_campaign", message="no").model_dump_json().encode()
     yield _target("refusal", 403, refusal, lambda client: client.admission(_CAMPAIGN))
-    body = ArtifactBody.of(artifact).model_dump_json().encode()
-    yield Target(
-        "artifact-body",
-        lambda data: ArtifactBody.model_validate_json(data).artifact(),
-        (ValueError,),
-        (body,),
-        (json_text,),
-    )
 
 
 def _verified_admission(client: CapsuleClient) -> object:
@@ -91,14 +92,16 @@ def _verified_round(client: CapsuleClient) -> object:
     return report
 
 
-def _target(
-    name: str, status: int, seed: bytes, ask: Callable[[CapsuleClient], object], *, signs: bool = False
-) -> Target:
+def _target(name: str, status: int, seed: bytes, ask: Callable[[CapsuleClient], object], *, signs: str = "") -> Target:
+    attester = Address(_ATTESTER.address)
+
     def decode(data: bytes) -> object:
         # What the Capsule itself signed, as far as the client can tell: else all ends at the signature.
-        headers = {SIGNATURE_HEADER: hexadecimal(sign_answer(DOMAIN, info_answer(data), _ATTESTER))} if signs else {}
+        headers = (
+            {SIGNATURE_HEADER: hexadecimal(sign_answer(DOMAIN, public_answer(signs, data), _ATTESTER))} if signs else {}
+        )
         answer = httpx.MockTransport(lambda _: httpx.Response(status, content=data, headers=headers))
-        with CapsuleClient("http://capsule", DOMAIN, transport=answer) as client:
+        with CapsuleClient("http://capsule", DOMAIN, attester=attester, transport=answer) as client:
             return ask(client)
 
     errors = (CapsuleError, SignatureError)

@@ -32,6 +32,8 @@ def mutated(random: Random, seeds: Sequence[bytes], mutations: Sequence[Mutation
     if not random.randrange(40):
         return random.randbytes(random.choice((0, 1, 3, 8, 64, 700)))
     data = random.choice(seeds)
+    if not random.randrange(200):
+        return _deep(random, data, seeds)[:_LONGEST]
     for _ in range(random.randint(1, _MOST_MUTATIONS)):
         pool = mutations if mutations and random.randrange(3) else _PLAIN
         data = random.choice(pool)(random, data, seeds)[:_LONGEST]
@@ -166,6 +168,12 @@ def _with_number(random: Random, data: bytes, _: Sequence[bytes]) -> bytes:
     # Most length fields stand at the beginning.
     place = random.randint(0, min(len(data), 16)) if random.randrange(2) else random.randint(0, len(data))
     return data[:place] + number + data[place + size :]
+
+
+def _deep(random: Random, data: bytes, _: Sequence[bytes]) -> bytes:
+    """Nested deeper than any recursion gets."""
+    place = random.randint(0, len(data))
+    return data[:place] + random.choice((b"[", b'{"a":', b"[[", b"{")) * 4000 + data[place:]
 
 
 def _padded(random: Random, data: bytes, _: Sequence[bytes]) -> bytes:

@@ -18,7 +18,10 @@ NAMES = (
     # content stores
     "cid", "old-cid", "form", "kubo-cat", "kubo-add",
     # a Capsule, as its clients hear it
-    "capsule-info", "capsule-admission", "capsule-round", "capsule-health", "capsule-refusal", "artifact-body",
+    "capsule-info", "capsule-admission", "capsule-round", "capsule-audit-head", "capsule-health", "capsule-refusal",
+    # a Capsule's own secrets, settings and judge processes
+    "vault-record", "vault-header", "secret-key", "backup-stream", "frame", "judge-judgement", "judge-admission",
+    "judge-opening", "settings-file",
     # files on the user's machine
     "network-file", "deployments-file", "account-file", "policy-file", "ledger-file", "table", "draft",
 )  # fmt: skip
@@ -27,7 +30,7 @@ NAMES = (
 @contextmanager
 def every_target() -> Iterator[dict[str, Target]]:
     """All targets by name; what they hold open is closed at the end."""
-    from hostile import chains, clients, encrypted, files, messages, stores  # what they import takes seconds
+    from hostile import capsules, chains, clients, encrypted, files, messages, stores  # what they import takes seconds
 
     with ExitStack() as stack:
         found = [
@@ -36,6 +39,7 @@ def every_target() -> Iterator[dict[str, Target]]:
             *chains.targets(),
             *stores.targets(stack),
             *clients.targets(),
+            *capsules.targets(stack),
             *files.targets(stack),
         ]
         if tuple(target.name for target in found) != NAMES:
