@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Connection, Engine, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from capsule.errors import CapsuleHomeError
+from capsule.state import tables as t
 from capsule.state.audit import AuditLog
 from capsule.state.engine import reading, writing
 
@@ -25,6 +27,14 @@ class Topic:
     def __init__(self, engine: Engine, audit: AuditLog) -> None:
         self._engine = engine
         self.audit = audit
+        self._vault: bytes | None = None
+
+    def pin_vault(self, header: bytes) -> None:
+        """Refuses changes from now on while the vault's header in the database is another one.
+
+        What this process seals would not open any more: the passphrase was changed while it ran.
+        """
+        self._vault = header
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -41,10 +51,14 @@ class Topic:
         """A transaction that can append to the audit log.
 
         The log's head is locked from the start, so that such transactions are one after another on every database,
-        and what one of them checks still holds when it writes.
+        and what one of them checks still holds when it writes. Raises CapsuleHomeError as `pin_vault` says.
         """
         with writing(self._engine) as db:
             self.audit.lock(db)
+            if self._vault is not None:
+                present = db.execute(select(t.settings.c.value).where(t.settings.c.name == "vault")).scalar()
+                if present != self._vault:
+                    raise CapsuleHomeError("the passphrase was changed while this process ran: start it again")
 
             def record(kind: str, /, **body: Any) -> None:
                 self.audit.append(db, kind, body)

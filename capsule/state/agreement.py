@@ -47,7 +47,7 @@ def check_agreement(db: Connection, length: int) -> None:
 
 
 def _told(db: Connection) -> Iterator[tuple[int, _Name, _Name]]:
-    with db.execution_options(yield_per=500).execute(_TOLD) as rows:
+    with db.execute(_TOLD, execution_options={"yield_per": 500}) as rows:
         for sequence, kind, body in rows:
             value = canonical.loads(body.encode())
             if kind == "settlement":
@@ -59,11 +59,11 @@ def _told(db: Connection) -> Iterator[tuple[int, _Name, _Name]]:
 
 def _stored(db: Connection) -> Iterator[tuple[_Name, _Name]]:
     # As the driver gives them: whoever changed a row may have left values of any type.
-    with db.execution_options(yield_per=100).execute(_ROUNDS) as rows:
+    with db.execute(_ROUNDS, execution_options={"yield_per": 100}) as rows:
         for campaign, number, head, settlement in rows:
             data = settlement.encode() if isinstance(settlement, str) else b""
             yield ("settlement", _hex(campaign), number, _hex(head)), (digest_of(data).hex(),)
-    with db.execution_options(yield_per=500).execute(_ADMISSIONS) as rows:
+    with db.execute(_ADMISSIONS, execution_options={"yield_per": 500}) as rows:
         for campaign, owner, spec, model, key, score in rows:
             yield ("admission", _hex(campaign)), (owner, _hex(spec), _hex(model), _hex(key), score)
 

@@ -6,6 +6,7 @@ process, and with the connection. On SQLite one process serves, which the home's
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -157,27 +158,41 @@ class _Session:
 
 
 class _SessionClaims:
-    """A session is opened when it is needed; one that broke took all its claims with it."""
+    """A session is opened when it is needed. One that broke took its claims with it; shared ones are taken again."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
         self._session: _Session | None = None
+        self._shared: Counter[str] = Counter()
 
     def try_claim(self, name: str, *, shared: bool = False) -> Claim | None:
         with self._lock:
-            session = self._session = self._session or _Session(self._engine)
+            session = self._open()
             with self._noticing(session):
-                taken = session.take(name, shared=shared)
-        if not taken:
-            return None
-        return Claim(name, lambda: self._check(session, name), lambda: self._give_back(session, name, shared=shared))
+                if not session.take(name, shared=shared):
+                    return None
+            if shared:
+                self._shared[name] += 1
+                return Claim(name, self._check_shared, lambda: self._give_back_shared(name))
+        return Claim(name, lambda: self._check(session, name), lambda: self._give_back(session, name))
 
     def close(self) -> None:
         with self._lock:
             if self._session is not None:
                 self._session.close()
                 self._session = None
+
+    def _open(self) -> _Session:
+        """The present session, or a new one with what this process shares; the caller holds the lock."""
+        if self._session is None:
+            session = _Session(self._engine)
+            with self._noticing(session):
+                for name in self._shared.elements():
+                    if not session.take(name, shared=True):
+                        raise CapsuleDatabaseError(f"somebody needs the claim {name!r} alone: try again later")
+            self._session = session
+        return self._session
 
     def _check(self, session: _Session, name: str) -> None:
         with self._lock:
@@ -188,11 +203,24 @@ class _SessionClaims:
             with self._noticing(session):
                 session.check()
 
-    def _give_back(self, session: _Session, name: str, *, shared: bool) -> None:
+    def _check_shared(self) -> None:
+        with self._lock:
+            session = self._open()
+            with self._noticing(session):
+                session.check()
+
+    def _give_back(self, session: _Session, name: str) -> None:
         with self._lock:
             if session is self._session:
                 with self._noticing(session):
-                    session.give_back(name, shared=shared)
+                    session.give_back(name, shared=False)
+
+    def _give_back_shared(self, name: str) -> None:
+        with self._lock:
+            self._shared[name] -= 1
+            if self._session is not None:
+                with self._noticing(self._session):
+                    self._session.give_back(name, shared=True)
 
     @contextmanager
     def _noticing(self, session: _Session) -> Iterator[None]:
@@ -202,6 +230,8 @@ class _SessionClaims:
         except (DBAPIError, CapsuleDatabaseError) as error:
             self._session = None
             session.close()
+            if isinstance(error, CapsuleDatabaseError):
+                raise
             raise CapsuleDatabaseError(
                 f"the connection to the database broke, and what was claimed in it is lost: {reason(error)}"
             ) from error

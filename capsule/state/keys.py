@@ -19,7 +19,7 @@ class Keys(Topic):
     def add_key(self, key_id: KeyId, modulus: bytes, secret: bytes, now: float) -> None:
         """Adds a spare key."""
         row = {"id": key_id, "modulus": modulus, "secret": secret, "use": "spare", "time": now}
-        with self._writing() as db:
+        with self._recording() as (db, _):
             db.execute(insert(t.keys).values(row))
 
     def keys_by_use(self) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """Settings, and the nonces of requests that were answered."""
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 
 from capsule.state import tables as t
 from capsule.state._topic import Topic, insert_new, put
@@ -9,6 +9,7 @@ from sonar.units import Address
 __all__ = ["Settings"]
 
 _GRACE_SECONDS = 3600
+_MOST_AT_ONCE = 1000
 
 
 class Settings(Topic):
@@ -22,7 +23,7 @@ class Settings(Topic):
     def set(self, **values: bytes) -> None:
         """Sets settings."""
         with self._writing() as db:
-            for name, value in values.items():
+            for name, value in sorted(values.items()):  # in one order, so that nobody waits in a circle
                 put(db, t.settings, {"name": name, "value": value})
 
     def remember_nonce(self, account: Address, nonce: bytes, expiry: int, now: int) -> bool:
@@ -31,5 +32,7 @@ class Settings(Topic):
         The hour is for workers whose clocks differ: none may forget what another would still take.
         """
         with self._writing() as db:
-            db.execute(delete(t.nonces).where(t.nonces.c.expiry < now - _GRACE_SECONDS))
+            old = select(*t.nonces.primary_key).where(t.nonces.c.expiry < now - _GRACE_SECONDS).limit(_MOST_AT_ONCE)
+            # Those that another process deletes now are left to it.
+            db.execute(delete(t.nonces).where(tuple_(*t.nonces.primary_key).in_(old.with_for_update(skip_locked=True))))
             return insert_new(db, t.nonces, {"account": account, "nonce": nonce, "expiry": expiry})

@@ -45,7 +45,7 @@ def _follow(db: Connection, noted: bytes | None) -> tuple[AuditHead, bool]:
     last, found = AuditHead(0, START), noted == START
     try:
         # As the driver gives them: whoever edited the file may have left values of any type.
-        with db.execution_options(yield_per=500).execute(_ENTRIES) as rows:
+        with db.execute(_ENTRIES, execution_options={"yield_per": 500}) as rows:
             for row in rows:
                 last = _check_entry(tuple(row), last)
                 found = found or last.hash == noted

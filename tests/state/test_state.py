@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from capsule.errors import CapsuleError, CapsuleHomeError, CapsuleRefusedError, CapsuleUnavailableError
 from capsule.state import (
+    Claim,
     Final,
     Position,
     Relay,
@@ -373,6 +377,102 @@ def test_a_shared_claim_keeps_out_who_wants_it_alone(state: State) -> None:
     alone.release()
 
 
+def lose_claims(postgres: Any, url: str) -> None:
+    """Ends the sessions that hold claims of a database."""
+    with postgres.connect() as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = "
+            "(SELECT oid FROM pg_database WHERE datname = %s)",
+            [url.partition("?")[0].rpartition("/")[2]],
+        )
+
+
+def claimed(state: State, name: str, *, shared: bool = False) -> Claim:
+    """The claim, as soon as nobody else has it: a session ends when it sees its signal."""
+    deadline = time.monotonic() + 30
+    while True:
+        with suppress(CapsuleUnavailableError):
+            if (claim := state.claims.try_claim(name, shared=shared)) is not None:
+                return claim
+        assert time.monotonic() < deadline
+
+
+def test_a_claim_is_lost_with_its_connection_and_that_is_noticed(postgres: Any, postgres_url: str) -> None:
+    first, second = State(postgres_url), State(postgres_url)
+    claim = claimed(first, "relay")
+    assert second.claims.try_claim("relay") is None
+    lose_claims(postgres, postgres_url)
+    taken = claimed(second, "relay")
+    for _ in range(2):
+        with pytest.raises(CapsuleUnavailableError, match="lost"):
+            claim.check()
+    assert first.claims.try_claim("relay") is None
+    claim.release()
+    taken.check()
+    assert first.claims.try_claim("relay") is None
+    taken.release()
+    assert first.claims.try_claim("relay") is not None
+    first.close()
+    second.close()
+
+
+def test_a_shared_claim_is_taken_again_after_its_connection_was_lost(postgres: Any, postgres_url: str) -> None:
+    first, second = State(postgres_url), State(postgres_url)
+    claim = claimed(first, "serving", shared=True)
+    lose_claims(postgres, postgres_url)
+    alone = claimed(second, "serving")
+    for action in (claim.check, claim.check, lambda: first.claims.try_claim("relay")):
+        with pytest.raises(CapsuleUnavailableError, match=r"broke|alone"):
+            action()
+    alone.release()
+    claim.check()
+    assert second.claims.try_claim("serving") is None
+    claim.release()
+    assert second.claims.try_claim("serving") is not None
+    first.close()
+    second.close()
+
+
+HOLD = """
+import sys
+from capsule.state import State
+claim = State(sys.argv[1]).claims.try_claim("relay")
+print("held" if claim else "not held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_claim_is_free_when_its_process_is_killed(postgres_url: str) -> None:
+    state = State(postgres_url)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, postgres_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert state.claims.try_claim("relay") is None
+        process.kill()
+    claimed(state, "relay")
+    state.close()
+
+
+def test_nothing_is_sealed_under_a_passphrase_that_was_changed_meanwhile(state: State, target: Path | str) -> None:
+    state.set(vault=b"first header")
+    state.pin_vault(b"first header")
+    state.add_key(KeyId(digest("key 0")), b"n", b"sealed", 0.0)
+    other = State(target)
+    other.set(vault=b"second header")
+    other.close()
+    for action in (
+        lambda: state.add_key(KeyId(digest("key 1")), b"n", b"sealed", 0.0),
+        lambda: state.add_admission(admission(), version()),
+        lambda: state.add_round(CAMPAIGN, signed(), {}),
+        lambda: state.follow(Told(10), since=None),
+    ):
+        with pytest.raises(CapsuleHomeError, match="passphrase was changed"):
+            action()
+    assert state.spare_keys() == 1
+
+
 # ---- opening
 
 
@@ -419,32 +519,3 @@ def test_a_database_that_is_gone_is_unavailable_and_comes_back(postgres: Any, po
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
     assert opened.setting("name") == b"value"
     opened.close()
-
-
-def test_a_claim_is_lost_with_its_connection_and_that_is_noticed(postgres: Any, postgres_url: str) -> None:
-    first, second = State(postgres_url), State(postgres_url)
-    claim = first.claims.try_claim("relay")
-    assert claim is not None
-    assert second.claims.try_claim("relay") is None
-    with postgres.connect() as admin:
-        admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = "
-            "(SELECT oid FROM pg_database WHERE datname = %s)",
-            [postgres_url.partition("?")[0].rpartition("/")[2]],
-        )
-    deadline = time.monotonic() + 30
-    while (taken := second.claims.try_claim("relay")) is None:  # the session ends when it sees its signal
-        assert time.monotonic() < deadline
-    with pytest.raises(CapsuleUnavailableError, match="lost"):
-        claim.check()
-    with pytest.raises(CapsuleUnavailableError, match="lost"):
-        claim.check()
-    assert first.claims.try_claim("relay") is None
-    claim.release()
-    taken.check()
-    assert first.claims.try_claim("relay") is None
-    taken.release()
-    again = first.claims.try_claim("relay")
-    assert again is not None
-    first.close()
-    second.close()
