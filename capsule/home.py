@@ -130,6 +130,7 @@ def unlock(directory: Path, state: State, passphrase: str) -> OpenHome:
     vault = Vault(passphrase, header)
     pair = SealingKeyPair(vault.open(sealed, Record.SEALING_KEY))
     state.audit.unlock(vault.open(audit, Record.AUDIT_KEY))
+    state.pin_vault(header)
     text = keystore.decode("ascii", "replace")
     attester = decrypt_keystore(text, passphrase, "in the database")
     _make(directory)
