@@ -4,6 +4,7 @@ import click
 
 from capsule.commands.asking import info
 from capsule.commands.audit import audit
+from capsule.commands.backups import backup, held, restore
 from capsule.commands.campaigns import campaigns
 from capsule.commands.keys import keys
 from capsule.commands.making import init
@@ -25,4 +26,7 @@ main.add_command(config)
 main.add_command(campaigns)
 main.add_command(keys)
 main.add_command(audit)
+main.add_command(backup)
+main.add_command(restore)
+main.add_command(held)
 main.add_command(info)

@@ -8,7 +8,7 @@ lock            held by the process that serves
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,10 @@ from sonar.syft import MIN_KEY_BITS
 from sonar.units import Address
 from sonar.wallet import decrypt_keystore, encrypt_keystore
 
-__all__ = ["OpenHome", "create_home", "default_home", "locked", "open_home", "open_state", "unlock", "write_keystore"]
+__all__ = [
+    "OpenHome", "create_home", "default_home", "locked", "new_home", "open_home", "open_state", "unlock",
+    "write_keystore",
+]  # fmt: skip
 
 
 _DATABASE = "capsule.db"
@@ -115,6 +118,27 @@ def open_state(directory: Path, database: str | None = None, *, migrate: bool = 
     if database is None and not (directory / _DATABASE).exists():
         raise CapsuleHomeError(f"{directory} is no Capsule's directory: run `capsule init` first, or give --home")
     return State(database or directory / _DATABASE, migrate=migrate)
+
+
+@contextmanager
+def new_home(directory: Path, database: str | None = None) -> Iterator[Path | str]:
+    """Where a database is to be made that does not exist yet; a directory made for it goes again if that fails.
+
+    Raises CapsuleHomeError where a Capsule is already.
+    """
+    if database is not None:
+        yield database
+        return
+    _check_free(directory)
+    is_new = not directory.exists()
+    _make(directory)
+    try:
+        yield directory / _DATABASE
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # it is not empty: somebody else uses it by now
+                directory.rmdir()
+        raise
 
 
 def unlock(directory: Path, state: State, passphrase: str) -> OpenHome:

@@ -10,7 +10,10 @@ import click
 
 from sonar.cli_support import echo_json
 
-__all__ = ["as_json", "database", "database_of", "home", "network", "passphrase", "read_passphrase", "show"]
+__all__ = [
+    "as_json", "database", "database_of", "home", "network", "optional_passphrase", "passphrase", "read_passphrase",
+    "show",
+]  # fmt: skip
 
 _PATH = click.Path(path_type=Path)
 
@@ -44,6 +47,13 @@ def database_of(directory: Path, database: str | None) -> str | None:
     from capsule.config import Settings
 
     return Settings.load(directory, os.environ, {"database": database}).database
+
+
+def optional_passphrase(file: Path | None, *, kind: str) -> str | None:
+    """A passphrase of another kind, if a file or the environment gives one."""
+    if file is None and f"SONAR_CAPSULE_{kind.upper()}_PASSPHRASE" not in os.environ:
+        return None
+    return read_passphrase(file, kind=kind)
 
 
 def read_passphrase(file: Path | None, *, confirm: bool = False, kind: str = "") -> str:

@@ -9,6 +9,7 @@ who knows that no other settlement was published.
 """
 
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 from sqlalchemy import Connection, delete, insert, select
@@ -23,15 +24,21 @@ __all__ = ["Quarantine", "RoundHeldError", "hold"]
 _log = logging.getLogger("capsule.quarantine")
 _NAME: Final = "held "
 _UNSEEN: Final = b"unseen"
+_HELD: Final = t.settings.c.name.startswith(_NAME, autoescape=True)
 
 
 class RoundHeldError(CapsuleError):
     """A round is not judged, because it may have been before the database was restored."""
 
 
-def hold(db: Connection, campaign: CampaignId) -> None:
-    """Holds a campaign until the chain was seen; within the transaction that restores it."""
-    db.execute(insert(t.settings).values(name=_name(campaign), value=_UNSEEN))
+def hold(db: Connection, campaigns: Iterable[CampaignId]) -> None:
+    """Holds campaigns until the chain was seen, within the transaction that restores them.
+
+    What an earlier restore held is not known to be settled either, so it is held anew.
+    """
+    db.execute(delete(t.settings).where(_HELD))
+    for campaign in campaigns:
+        db.execute(insert(t.settings).values(name=_name(campaign), value=_UNSEEN))
 
 
 class Quarantine:
@@ -62,12 +69,14 @@ class Quarantine:
 
     def held(self) -> dict[CampaignId, int | None]:
         """The campaigns that are held, with the round that is; None for one that the chain was not yet asked about."""
-        named = t.settings.c.name.startswith(_NAME, autoescape=True)
         with self._state.snapshot() as db:
-            rows = db.execute(select(t.settings).where(named).order_by(t.settings.c.name)).all()
+            rows = db.execute(select(t.settings).where(_HELD).order_by(t.settings.c.name)).all()
+            over = set(db.execute(select(t.campaigns.c.campaign).where(t.campaigns.c.state == "over")).scalars())
+        found = {CampaignId(bytes.fromhex(row.name.removeprefix(_NAME))): row.value for row in rows}
         return {
-            CampaignId(bytes.fromhex(row.name.removeprefix(_NAME))): None if row.value == _UNSEEN else int(row.value)
-            for row in rows
+            campaign: None if value == _UNSEEN else int(value)
+            for campaign, value in found.items()
+            if campaign not in over
         }
 
     def release(self, campaign: CampaignId) -> bool:

@@ -11,7 +11,17 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from custody import CHEAP, PASSPHRASE, Filled, all_values, cheap_keystores, check_everything_opens, fill, make_home
+from custody import (
+    CHEAP,
+    PASSPHRASE,
+    Commands,
+    Filled,
+    all_values,
+    cheap_keystores,
+    check_everything_opens,
+    fill,
+    make_home,
+)
 from eth_account import Account
 from sqlalchemy import update
 
@@ -24,6 +34,13 @@ from capsule.state import tables as t
 from sonar.wallet import load_account
 
 NEW = "battery staple"
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Commands]:
+    commands = Commands()
+    yield commands
+    commands.close()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -201,15 +218,7 @@ def _the_one_passphrase(directory: Path, filled: Filled) -> str:
 # ---- the command
 
 
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SONAR_")}
-    return subprocess.run(
-        [sys.executable, "-m", "capsule", *arguments], env={**clean, **variables}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-
-
-def test_keys_are_listed_without_passphrase_and_without_secrets(tmp_path: Path) -> None:
+def test_keys_are_listed_without_passphrase_and_without_secrets(run: Commands, tmp_path: Path) -> None:
     home = make_home(tmp_path / "capsule")
     filled = fill(home)
     home.state.close()
@@ -227,7 +236,7 @@ def test_keys_are_listed_without_passphrase_and_without_secrets(tmp_path: Path) 
     assert len(words.stdout.splitlines()) == 1
 
 
-def test_the_command_rotates_a_home_that_nobody_serves(tmp_path: Path) -> None:
+def test_the_command_rotates_a_home_that_nobody_serves(run: Commands, tmp_path: Path) -> None:
     directory = tmp_path / "capsule"
     home = make_home(directory)
     filled = fill(home)

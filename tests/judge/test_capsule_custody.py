@@ -73,7 +73,7 @@ def test_a_running_campaign_goes_on_however_late_it_is(world: Any, scientist: An
 def restored(world: Any, campaign: Any) -> None:
     """Marks the campaign as a restore does, and starts the worker anew."""
     with world.capsule.state.transaction() as db:
-        hold(db, campaign.id)
+        hold(db, [campaign.id])
     world.restart()
 
 
