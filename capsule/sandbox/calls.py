@@ -76,7 +76,7 @@ class Sandbox:
 
     @property
     def spent(self) -> Counter[str]:
-        """Microseconds in jobs so far, by what they were spent on, and the number of `jobs`."""
+        """Microseconds of processor time in jobs so far, by what they were spent on, and the number of `jobs`."""
         return self._pool.spent
 
     @property
