@@ -5,6 +5,7 @@ likeness     copies, and unions of alike gradients
 credit       what each gradient is worth: Shapley and Winter values
 search       the set to keep, and the step
 game         what any mean of gradients is worth
+blend        that mean: unions weigh as one, and length is limited
 validation   exact class scores
 metrics      the spec's metric, and its noise
 _exact       integers in float64

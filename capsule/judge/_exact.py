@@ -3,12 +3,18 @@
 A sum of integers in float64 is exact, whatever its order and its threads, if the magnitudes sum to at most 2^53.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
-__all__ = ["BigInts", "Floats", "Ints", "gram", "rounded_shift", "scaled_down", "sum_of_squares", "times_ratio"]
+__all__ = [
+    "BigInts", "Floats", "Ints", "gram", "one_thread", "rounded_shift", "scaled_down", "sum_of_squares", "times_ratio",
+]  # fmt: skip
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -18,6 +24,19 @@ BigInts = npt.NDArray[Any]
 _GRAM_BITS = 15
 _MANTISSA_BITS = 27
 _LOW_BITS = 18
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products within take one thread: the judge's are narrow, and threads that share their core wait by spinning."""
+    with _controller().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Looks for the libraries that numpy has loaded, once."""
+    return ThreadpoolController()
 
 
 def rounded_shift(numbers: BigInts, bits: int) -> BigInts:

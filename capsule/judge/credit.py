@@ -11,13 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
+from itertools import accumulate
 from math import factorial, isqrt
+from operator import or_
 
 import numpy as np
 
 from capsule.judge._exact import Floats, Ints
+from capsule.judge.blend import Blend
 from capsule.judge.game import STEP_BITS, Estimate, Game
-from capsule.judge.likeness import Tree, leaves, multipliers
+from capsule.judge.likeness import Tree, leaves
 from capsule.judge.metrics import VALUE_BITS
 from sonar.units import PPM, Ppm
 
@@ -33,8 +36,6 @@ MOST_SCORES = 1 << 32
 _NEGLIGIBLE = 10
 """An order ends where two coalitions in a row are within a tenth of a standard error of the worth of everybody."""
 
-Coalition = frozenset[int]
-
 
 @dataclass(frozen=True, slots=True)
 class Credit:
@@ -44,10 +45,9 @@ class Credit:
     sampling_error: Ppm
 
 
-def credit(game: Game, tree: Tree, seed: bytes) -> Credit:
-    """The value of each gradient 0, 1, ... of the tree."""
-    count = len(list(leaves(tree)))
-    return _exact(game, tree, count) if count <= EXACT else _sampled(game, tree, count, seed)
+def credit(game: Game, blend: Blend, seed: bytes) -> Credit:
+    """The value of each gradient of the game, averaged by the blend."""
+    return _exact(game, blend) if blend.count <= EXACT else _sampled(game, blend, seed)
 
 
 def split(weights: Sequence[Fraction]) -> list[Ppm]:
@@ -60,15 +60,16 @@ def split(weights: Sequence[Fraction]) -> list[Ppm]:
     return [Ppm(share) for share in shares]
 
 
-def _exact(game: Game, tree: Tree, count: int) -> Credit:
+def _exact(game: Game, blend: Blend) -> Credit:
     """Every coalition that may come before a gradient in an order, weighted by how many orders have it so."""
-    places: dict[Coalition, int] = {}
+    count, order = blend.count, list(leaves(blend.tree))
+    places: dict[int, int] = {}
     columns: list[dict[int, int]] = []
     divisors = []
-    for leaf, divisor, before in _contexts(tree, 1, [(frozenset(), 1)]):
+    for leaf, divisor, before in _contexts(blend.tree, 1, [(0, 1)]):
         column: dict[int, int] = {}
         for coalition, weight in before:
-            for members, sign in ((coalition | {leaf}, weight), (coalition, -weight)):
+            for members, sign in ((coalition | 1 << leaf, weight), (coalition, -weight)):
                 place = places.setdefault(members, len(places))
                 column[place] = column.get(place, 0) + sign
         columns.append(column)
@@ -76,7 +77,7 @@ def _exact(game: Game, tree: Tree, count: int) -> Credit:
     factors = np.zeros((count, len(places)))
     for row, column in enumerate(columns):
         factors[row, list(column)] = list(column.values())
-    rows = [multipliers(tree, coalition, count, 1 << STEP_BITS) for coalition in places]
+    rows = [blend.multipliers(coalition, 1 << STEP_BITS) for coalition in places]
     worth = np.zeros(count, dtype=object)
     influences: Floats = np.zeros((count, game.records))
     at = 0
@@ -86,7 +87,6 @@ def _exact(game: Game, tree: Tree, count: int) -> Credit:
         worth = worth + here.astype(np.int64).astype(object) @ part.values.astype(object)
         # Factors are at most 10!, below 2^22, and sum to twice that; with influences of 2^26 float64 is exact.
         influences = influences + here @ part.influences.astype(np.float64)
-    order = list(leaves(tree))
     found = {
         leaf: Estimate.of(
             Fraction(int(worth[row]), divisors[row] << VALUE_BITS),
@@ -98,17 +98,17 @@ def _exact(game: Game, tree: Tree, count: int) -> Credit:
 
 
 def _contexts(
-    node: Tree, divisor: int, before: list[tuple[Coalition, int]]
-) -> Iterator[tuple[int, int, list[tuple[Coalition, int]]]]:
+    node: Tree, divisor: int, before: list[tuple[int, int]]
+) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
     """Each leaf with who may come before it: coalitions with weights that sum to the divisor."""
     if isinstance(node, int):
         yield node, divisor, before
         return
     many = len(node)
-    groups = [frozenset(leaves(branch)) for branch in node]
+    groups = [sum(1 << leaf for leaf in leaves(branch)) for branch in node]
     for place, branch in enumerate(node):
         siblings = [group for at, group in enumerate(groups) if at != place]
-        chosen: list[tuple[Coalition, int]] = [(frozenset(), 0)]
+        chosen = [(0, 0)]
         for group in siblings:
             chosen += [(members | group, size + 1) for members, size in chosen]
         yield from _contexts(
@@ -122,20 +122,22 @@ def _contexts(
         )
 
 
-def _sampled(game: Game, tree: Tree, count: int, seed: bytes) -> Credit:
+def _sampled(game: Game, blend: Blend, seed: bytes) -> Credit:
+    count = blend.count
     fitting = MOST_SCORES // (count * game.size)
     pairs = max(LEAST_ORDERS, min(ORDERS, fitting)) // 2
     whole = 1 << STEP_BITS
-    ends = game.measure([[0] * count, multipliers(tree, frozenset(leaves(tree)), count, whole)])
+    ends = game.measure([[0] * count, blend.multipliers(blend.everybody, whole)])
     start, everybody = (int(value) for value in ends.values)
     noise = Estimate.of(Fraction(), ends.influences[1]).variance * Fraction(1, _NEGLIGIBLE**2) * (1 << 2 * VALUE_BITS)
     sums, squares = [0] * count, [0] * count
     influences = np.zeros((count, game.records), dtype=np.int64)
     for number in range(pairs):
-        order = list(_order(tree, seed, number))
+        order = list(_order(blend.tree, seed, number))
         pair = [0] * count
         for members in (order, order[::-1]):
-            rows = [multipliers(tree, frozenset(members[: size + 1]), count, whole) for size in range(len(members))]
+            coalitions = accumulate((1 << leaf for leaf in members), or_)
+            rows = [blend.multipliers(coalition, whole) for coalition in coalitions]
             for leaf, gained, added in _gains(game, rows, members, start, ends.influences[0], everybody, noise):
                 pair[leaf] += gained
                 influences[leaf] += added

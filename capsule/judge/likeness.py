@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from capsule.judge._exact import BigInts, Ints, gram, scaled_down
 
-__all__ = ["COPY_COSINE", "LEVELS", "Tree", "find_copies", "leaves", "multipliers", "unions"]
+__all__ = ["COPY_COSINE", "LEVELS", "Tree", "find_copies", "leaves", "unions"]
 
 COPY_COSINE = Fraction(999_999, 1_000_000)
 """Two gradients of different accounts in one round whose directions agree more than this are one work.
@@ -61,26 +61,6 @@ def leaves(tree: Tree) -> Iterator[int]:
     else:
         for branch in tree:
             yield from leaves(branch)
-
-
-def multipliers(tree: Tree, members: frozenset[int], count: int, whole: int) -> list[int]:
-    """The part of `whole` that each of `count` gradients has in the members' mean, rounded down.
-
-    The mean is that of the branches which have members, each the mean of its own branches: replicas weigh as one.
-    """
-    found = [0] * count
-
-    def descend(node: Tree, divisor: int) -> None:
-        if isinstance(node, int):
-            found[node] = whole // divisor
-            return
-        present = [branch for branch in node if not members.isdisjoint(leaves(branch))]
-        for branch in present:
-            descend(branch, divisor * len(present))
-
-    if members:
-        descend(tree, 1)
-    return found
 
 
 def _grouped(members: tuple[int, ...], products: list[list[int]], levels: Sequence[Fraction]) -> Tree:

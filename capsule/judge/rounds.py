@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from capsule.judge._exact import BigInts, Ints, rounded_shift, scaled_down, sum_of_squares
+from capsule.judge._exact import BigInts, Ints, one_thread, rounded_shift, scaled_down, sum_of_squares
+from capsule.judge.blend import Blend, limits
 from capsule.judge.credit import Credit, credit, split
 from capsule.judge.game import Game
 from capsule.judge.likeness import find_copies, unions
@@ -81,10 +82,11 @@ def judge_round(
     round falls from 17% to 13% on digits.) The rise is split by the values of the kept. `seed` decides the orders of
     large rounds. Raises nothing for gradients within the spec's gradient bound.
     """
-    round_ = _Round(spec, validation, weights, gradients)
+    with one_thread():
+        round_ = _Round(spec, validation, weights, gradients)
+        search = round_.search(current, seed) if round_.players else None
+        chosen = None if search is None else round_.first_valid(search, current)
     players = round_.players
-    search = round_.search(current, seed) if players else None
-    chosen = None if search is None else round_.first_valid(search, current)
     found = None if search is None else search.credit
     error = _NOTHING if found is None else found.sampling_error
     if search is None or chosen is None:
@@ -129,6 +131,7 @@ class _Round:
     beyond: set[int] = field(init=False)
     players: list[int] = field(init=False)
     pushes: list[Ints] = field(init=False)
+    limits: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.copies = find_copies(self.gradients)
@@ -140,18 +143,21 @@ class _Round:
         inside = [i for i in range(len(self.gradients)) if i not in self.copies and i not in self.beyond]
         moves = {i: rounded_shift(self.gradients[i].astype(object), bits).astype(np.int64) for i in inside}
         pushes = {i: self.validation.scores(move) for i, move in moves.items()}
-        far = _far(moves) | _far(pushes)
+        lengths, far = _squares(pushes), _far(_squares(moves))
+        median = _median(lengths)
+        far |= _far(lengths)
         self.players = [i for i in inside if i not in far]
         self.pushes = [pushes[i] for i in self.players]
+        self.limits = limits([lengths[i] for i in self.players], median)
 
     def search(self, current: Ppm, seed: bytes) -> Search:
         """The search for the set to keep, with the players' credit."""
         game = Game(self.validation, self.validation.scores(self.weights), self.pushes)
-        tree = unions(self.pushes, centred=self.validation.metric.centred)
-        found = credit(game, tree, seed)
+        blend = Blend(unions(self.pushes, centred=self.validation.metric.centred), self.limits)
+        found = credit(game, blend, seed)
         rules = self.spec.rounds
         candidates = tuple(place for place, value in enumerate(found.values) if value.above(rules.noise))
-        return Search(rules, 1 << self.spec.encoding.step_bits, current, game, tree, found, candidates)
+        return Search(rules, 1 << self.spec.encoding.step_bits, current, game, blend, found, candidates)
 
     def first_valid(self, search: Search, current: Ppm) -> tuple[Option, Ppm, Ints] | None:
         """The first option whose model, rounded as it will be, advances the round; with its score and weights."""
@@ -185,15 +191,26 @@ class _Round:
         return tuple(judged(index) for index in range(len(self.gradients)))
 
 
-def _far(rows: dict[int, Ints]) -> set[int]:
-    """Which of the rows are more than NORM_FACTOR times as long as the (lower) median of all that are not zero.
+def _squares(rows: dict[int, Ints]) -> dict[int, int]:
+    """The squared lengths of rows, in units that are the same for all."""
+    if not rows:
+        return {}
+    together = scaled_down(np.stack(list(rows.values())), 36)[0]
+    return {i: sum_of_squares(row) for i, row in zip(rows, together, strict=True)}
 
-    As long as fewer than half are an attacker's, the median is between the lengths of honest ones.
+
+def _median(squares: dict[int, int]) -> int:
+    """The (lower) median of the squared lengths that are not zero; of fewer than three the largest.
+
+    As long as fewer than half are an attacker's, it is between the lengths of honest ones.
     """
-    together = dict(zip(rows, scaled_down(np.stack(list(rows.values())), 36)[0], strict=True)) if rows else {}
-    squares = {i: sum_of_squares(row) for i, row in together.items()}
     lengths = sorted(square for square in squares.values() if square)
     if len(lengths) < _LEAST_FOR_MEDIAN:
-        return set()
-    median = lengths[(len(lengths) - 1) // 2]
+        return max(lengths, default=0)
+    return lengths[(len(lengths) - 1) // 2]
+
+
+def _far(squares: dict[int, int]) -> set[int]:
+    """Which are more than NORM_FACTOR times as long as the median."""
+    median = _median(squares)
     return {i for i, square in squares.items() if square > NORM_FACTOR**2 * median}

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from capsule.judge.blend import Blend
 from capsule.judge.credit import EXACT, Credit
 from capsule.judge.game import STEP_BITS, Game
-from capsule.judge.likeness import Tree, multipliers
 from capsule.judge.metrics import VALUE_BITS, Measured
 from sonar.protocol.spec import Rounds
 from sonar.units import PPM, Ppm
@@ -35,13 +35,13 @@ class Search:
     whole: int
     current: Ppm
     game: Game
-    tree: Tree
+    blend: Blend
     credit: Credit
     candidates: tuple[int, ...]
 
     def multipliers(self, option: Option, whole: int) -> list[int]:
         """Every gradient's part of `whole` (0 unless kept)."""
-        return multipliers(self.tree, frozenset(option.kept), len(self.credit.values), whole // option.step)
+        return self.blend.multipliers(sum(1 << place for place in option.kept), whole // option.step)
 
     def ranked(self) -> Iterator[Option]:
         """What may advance the round: first all that is as good as the best but for noise, the largest set first."""

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capsule.judge import ValidationSet
-from capsule.judge.credit import EXACT, credit, split
+from capsule.judge.blend import LIMIT_BITS, Blend
+from capsule.judge.credit import EXACT, Credit, split
+from capsule.judge.credit import credit as credit_of
 from capsule.judge.game import STEP_BITS, Estimate, Game
-from capsule.judge.likeness import Tree, leaves, multipliers
+from capsule.judge.likeness import Tree, leaves
 from capsule.judge.metrics import INFLUENCE_BITS, VALUE_BITS, Accuracy
 from sonar.units import PPM
 
@@ -29,8 +31,17 @@ def game_of(count: int, seed: int, records: int = RECORDS, hint: float = 0.5) ->
     return Game(validation, base, [push + hints for push in pushes])
 
 
+def blended(tree: Tree) -> Blend:
+    """No gradient too long."""
+    return Blend(tree, (1 << LIMIT_BITS,) * len(list(leaves(tree))))
+
+
+def credit(game: Game, tree: Tree, seed: bytes) -> Credit:
+    return credit_of(game, blended(tree), seed)
+
+
 def worth(game: Game, tree: Tree, members: Any, count: int) -> tuple[Fraction, Any]:
-    found = game.measure([multipliers(tree, frozenset(members), count, 1 << STEP_BITS)])
+    found = game.measure([blended(tree).multipliers(sum(1 << i for i in members), 1 << STEP_BITS)])
     return Fraction(int(found.values[0]), 1 << VALUE_BITS), found.influences[0]
 
 

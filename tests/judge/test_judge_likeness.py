@@ -1,14 +1,12 @@
-"""Copies, unions of alike gradients, and the mean in which a union weighs as one."""
+"""Copies, and unions of alike gradients."""
 
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from capsule.judge import find_copies
-from capsule.judge.likeness import LEVELS, leaves, multipliers, unions
+from capsule.judge.likeness import LEVELS, leaves, unions
 
 
 def noised(vector: Any, noise: float, rng: np.random.Generator) -> Any:
@@ -84,38 +82,6 @@ def test_chains_of_alike_gradients_are_one_union() -> None:
     angles = np.radians([0, 20, 40, 60, 90])
     pushes = [np.rint(np.array([[np.cos(a), np.sin(a)]]) * 2.0**30).astype(np.int64) for a in angles]
     assert unions(pushes, centred=False) == ((0, 1, 2, 3), 4)
-
-
-@st.composite
-def trees(draw: st.DrawFn) -> Any:
-    size = draw(st.integers(1, 12))
-    labels = [draw(st.tuples(*[st.integers(0, 2)] * 3)) for _ in range(size)]
-
-    def grow(members: list[int], depth: int) -> Any:
-        if len(members) == 1 or depth == 3:
-            return members[0] if len(members) == 1 else tuple(members)
-        groups = [[i for i in members if labels[i][depth] == k] for k in range(3)]
-        branches = tuple(grow(group, depth + 1) for group in groups if group)
-        return branches[0] if len(branches) == 1 else branches
-
-    return size, grow(list(range(size)), 0)
-
-
-@given(trees(), st.data())
-def test_weights_sum_to_the_whole_and_a_branch_weighs_the_same_however_many_it_has(drawn: Any, data: Any) -> None:
-    size, tree = drawn
-    members = data.draw(st.frozensets(st.integers(0, size - 1), min_size=1))
-    found = multipliers(tree, members, size, 1 << 16)
-    assert {i for i, weight in enumerate(found) if weight} == members
-    assert (1 << 16) - 13 * size <= sum(found) <= 1 << 16
-    if isinstance(tree, tuple):
-        present = [set(leaves(branch)) & members for branch in tree if set(leaves(branch)) & members]
-        for branch in present:
-            assert sum(found[i] for i in branch) == pytest.approx((1 << 16) / len(present), abs=13 * size)
-
-
-def test_nobody_is_no_step() -> None:
-    assert multipliers((0, 1), frozenset(), 2, 1 << 16) == [0, 0]
 
 
 def test_levels_are_nested() -> None:
