@@ -79,7 +79,8 @@ class Follower:
         self._forget_what_was_taken_back(head)
         position = state.position()
         first = self._start_block if position is None else position.block
-        last = self._block(max(head.number - self._confirmations, first - 1))
+        number = max(head.number - self._confirmations, first - 1)
+        last = head if number == head.number else self._block(number)
         if last is None:
             return None
         cursor = EventCursor(chain, first)
@@ -115,7 +116,7 @@ class Follower:
         ((number, known),) = newest
         if number <= head.number:
             self._behind_since = None
-            if self._is_on_chain(number, known):
+            if known == head.hash or self._is_on_chain(number, known):
                 return
         shared = self._last_shared(head)
         if number > head.number and shared == self._newest_up_to(head.number):

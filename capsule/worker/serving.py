@@ -42,6 +42,8 @@ class Server:
         self._rereading: dict[CampaignId, Patience] = {}
         self._queued: set[CampaignId] = set()
         self._busy: set[CampaignId] = set()
+        self._seen: dict[CampaignId, tuple[bytes, CampaignRecord, RoundRecord]] = {}
+        self._done: dict[CampaignId, bytes] = {}
         self._rewinds = 0
         self._closed = False
         self._quarantine = Quarantine(capsule.state)
@@ -69,7 +71,7 @@ class Server:
                 del self._settlers[campaign]
             claims = [self._claims.pop(campaign) for campaign in set(self._claims) - running - self._busy]
             self._queued &= running
-            for about in (self._contradicted, self._rereading):
+            for about in (self._contradicted, self._rereading, self._seen, self._done):
                 for campaign in set(about) - running:
                     about.pop(campaign)
         for claim in claims:
@@ -80,6 +82,8 @@ class Server:
 
         A round that another worker has begun is left to it.
         """
+        if self._done.get(campaign) == tip.hash:
+            return False  # nothing can have happened since
         with self._lock:
             self._busy.add(campaign)
             claim = self._claims.get(campaign)
@@ -88,6 +92,8 @@ class Server:
             claim = claim or self._capsule.state.claims.try_claim(f"campaign {campaign.hex()}")
             if claim is not None:
                 waiting, signed = self._serve(campaign, block, tip, claim)
+                if not waiting and campaign not in self._contradicted:
+                    self._done[campaign] = tip.hash
         finally:
             self._put_back(campaign, claim if waiting else None, claim)
         return signed
@@ -105,9 +111,9 @@ class Server:
 
     def _serve(self, campaign: CampaignId, block: int, tip: Block, claim: Claim) -> tuple[bool, bool]:
         """Whether gradients are held open for a round that goes on, and whether a settlement was signed."""
-        chain, state = self._capsule.chain, self._capsule.state
+        state = self._capsule.state
         try:
-            record, round_ = chain.campaign(campaign, block=tip.number), chain.round(campaign, block=tip.number)
+            record, round_ = self._look(campaign, tip)
         except ContractRevertError as error:
             return self._contradict(campaign, block, f"the contract does not know it: {error}")
         if record.status is not Status.RUNNING:
@@ -134,6 +140,15 @@ class Server:
             self._queue(campaign)
         signed = self._judge(record, round_, version, submissions, claim, closed=closed)
         return not signed, signed
+
+    def _look(self, campaign: CampaignId, tip: Block) -> tuple[CampaignRecord, RoundRecord]:
+        """The campaign and its round after the block; asked once a block, however often that is looked at."""
+        known = self._seen.get(campaign)
+        if known is None or known[0] != tip.hash:
+            chain = self._capsule.chain
+            found = chain.campaign(campaign, block=tip.number), chain.round(campaign, block=tip.number)
+            known = self._seen[campaign] = (tip.hash, *found)
+        return known[1], known[2]
 
     def _judge(
         self,
