@@ -15,7 +15,14 @@ from sonar.protocol.messages import hash_admission, sign_admission
 from sonar.protocol.payloads import MAX_VALIDATION_BYTES
 from sonar.protocol.sealing import OVERHEAD, BoxContext, Purpose, open_box_for
 from sonar.protocol.spec import MAX_SPEC_BYTES, Spec
-from sonar.storage import Artifact, StorageError, StoreUnavailableError
+from sonar.storage import (
+    Artifact,
+    ArtifactTooLargeError,
+    DigestMismatchError,
+    StorageError,
+    StoreUnavailableError,
+)
+from sonar.storage.base import check_artifact
 from sonar.syft import model_size_limit
 from sonar.units import Address, KeyId
 
@@ -48,7 +55,7 @@ class Admitter:
         with _answering(""):
             key_id = desk.inspect(model_bytes, capsule.key_bits)
         self._check_key(account, key_id)
-        box = self._fetch("validation set", validation, MAX_VALIDATION_BYTES + OVERHEAD)
+        box = self._fetch_box(account, key_id, validation)
 
         # From here on secrets are used, so the key is used up first: a second try would make this a decryption oracle.
         if not capsule.state.use_up_key(key_id, account):
@@ -98,6 +105,20 @@ class Admitter:
         expected = BoxContext(Purpose.VALIDATION, chain.chain_id, chain.address, account, key_id.hex())
         with refusing("bad_validation", SealedBoxError):
             return open_box_for(box, self._capsule.sealing, expected)
+
+    def _fetch_box(self, account: Address, key_id: KeyId, validation: Artifact) -> bytes:
+        """The sealed validation set. One that was fetched in vain uses the key up.
+
+        Else one account with one key could have a quarter of a gigabyte fetched with each request, for ever.
+        """
+        with refusing("bad_artifact", StorageError):
+            check_artifact(validation)  # what cannot come out right costs nothing
+        try:
+            return self._fetch("validation set", validation, MAX_VALIDATION_BYTES + OVERHEAD)
+        except CapsuleRefusedError as refusal:
+            if isinstance(refusal.__cause__, ArtifactTooLargeError | DigestMismatchError):
+                self._capsule.state.use_up_key(key_id, account)
+            raise
 
     def _fetch(self, what: str, artifact: Artifact, max_bytes: int) -> bytes:
         try:

@@ -366,6 +366,20 @@ def test_artifacts_larger_than_their_kind_can_be_are_not_taken(world: Any, scien
     assert "more than" in report(world, campaign).reasons[0]
 
 
+def test_a_validation_set_that_is_fetched_in_vain_uses_the_key_up(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It may be a quarter of a gigabyte: each such fetch costs a key, and an account gets few of them.
+    monkeypatch.setattr("capsule.admission.MAX_VALIDATION_BYTES", 10_000)
+    fresh = scientist.draft()
+    scientist.key()
+    gone = dataclasses.replace(fresh, validation=Artifact(fresh.validation.cid, digest_of(b"another")))
+    refused("bad_artifact", lambda: scientist.admit(gone))  # its CID says so: nothing was fetched
+    large = dataclasses.replace(fresh, validation=world.store.put(bytes(20_000)))
+    assert "more than" in refused("bad_artifact", lambda: scientist.admit(large))
+    refused("key_used", lambda: scientist.admit(fresh))
+
+
 def test_a_campaign_whose_names_are_no_text_stops_neither_mines_nor_capsule(world: Any, scientist: Any) -> None:
     draft = scientist.draft()
     given = scientist.admit(draft)
