@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Inspector, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from capsule.errors import CapsuleHomeError
-from capsule.state.engine import describe, reason
+from capsule.state.engine import describe, reading, reason
 from capsule.state.tables import REVISION, metadata
 
 __all__ = ["SERVING", "bring_up_to_date", "lock_number", "migrations"]
@@ -34,7 +34,7 @@ def lock_number(name: str) -> int:
 def bring_up_to_date(engine: Engine, *, migrate: bool = True) -> None:
     """Makes or upgrades the tables; raises CapsuleHomeError for a database that cannot be used as it is."""
     try:
-        with engine.connect() as db, db.begin():
+        with reading(engine) as db:
             if _revision(db) == REVISION:
                 return
         with engine.begin() as db:

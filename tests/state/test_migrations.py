@@ -32,14 +32,6 @@ def upgrade() -> None:
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    if request.param == "sqlite":
-        return tmp_path / "capsule.db"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
-
-
 @pytest.fixture
 def engine(target: Path | str) -> Any:
     made = create_engine(f"sqlite:///{target}" if isinstance(target, Path) else target)

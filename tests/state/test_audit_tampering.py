@@ -1,0 +1,277 @@
+"""The audit log: nothing in it, or in what it tells of, can be edited, cut, reordered or added unnoticed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine, delete, insert, select, update
+from stored import AUDIT_KEY, CAMPAIGN, ENTRIES, OWNER, entries, fill
+
+from capsule.errors import AuditLogError, CapsuleError
+from capsule.state import State, StoredAdmission, StoredRound, Version
+from capsule.state import tables as t
+from capsule.state.audit import START, entry_hash
+from sonar.chain.records import Admission
+from sonar.storage import Artifact
+from sonar.units import Address, Cid, Digest, KeyId, Ppm
+
+
+@pytest.fixture
+def state(state: State) -> State:
+    fill(state)
+    return state
+
+
+def heads(state: State) -> list[dict[str, Any]]:
+    with state._reading() as db:
+        return [dict(row) for row in db.execute(select(t.audit_head)).mappings()]
+
+
+# ---- every change is detected
+
+
+FIELDS = {
+    "sequence": st.integers(-3, ENTRIES + 3),
+    "time": st.integers(-(2**63), 2**63 - 1),
+    "kind": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8),
+    "body": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
+    "previous": st.binary(max_size=40),
+    "hash": st.binary(max_size=40),
+}
+DRAWN = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def restored(state: State, intruder: Callable[..., None]) -> Callable[[], None]:
+    """Puts the log back as it was, after a change that a test made."""
+    kept, head = entries(state), heads(state)
+
+    def restore() -> None:
+        intruder(delete(t.audit), delete(t.audit_head), insert(t.audit).values(kept), insert(t.audit_head).values(head))
+
+    return restore
+
+
+@DRAWN
+@given(data=st.data(), field=st.sampled_from(sorted(FIELDS)), place=st.integers(1, ENTRIES))
+def test_an_edit_of_any_field_is_detected(
+    state: State, intruder: Callable[..., None], restored: Callable[[], None], data: Any, field: str, place: int
+) -> None:
+    before = entries(state)
+    value = data.draw(FIELDS[field].filter(lambda value: value != before[place - 1][field]))
+    if field == "sequence" and value in range(1, ENTRIES + 1):
+        value = place + ENTRIES + 1  # the others are taken
+    intruder(update(t.audit).where(t.audit.c.sequence == place).values({field: value}))
+    try:
+        with pytest.raises(AuditLogError) as caught:
+            state.verify_audit()
+        assert caught.value.sequence in {place, place + 1} or field == "sequence"
+    finally:
+        restored()
+    state.verify_audit()
+
+
+@DRAWN
+@given(places=st.sets(st.integers(1, ENTRIES), min_size=1))
+def test_a_cut_anywhere_is_detected(
+    state: State, intruder: Callable[..., None], restored: Callable[[], None], places: set[int]
+) -> None:
+    intruder(delete(t.audit).where(t.audit.c.sequence.in_(places)))
+    with pytest.raises(AuditLogError) as caught:
+        state.verify_audit()
+    assert caught.value.sequence == min(places)
+    restored()
+
+
+@DRAWN
+@given(places=st.lists(st.integers(1, ENTRIES), min_size=2, max_size=2, unique=True), fields=st.sets(
+    st.sampled_from(sorted(set(FIELDS) - {"sequence"})), min_size=1))  # fmt: skip
+def test_entries_or_parts_of_them_that_change_places_are_detected(
+    state: State, intruder: Callable[..., None], restored: Callable[[], None], places: list[int], fields: set[str]
+) -> None:
+    before = entries(state)
+    first, second = (before[place - 1] for place in places)
+    changed = any(first[field] != second[field] for field in fields)
+    for entry, other in ((first, second), (second, first)):
+        values = {field: other[field] for field in fields}
+        intruder(update(t.audit).where(t.audit.c.sequence == entry["sequence"]).values(values))
+    if changed:
+        with pytest.raises(AuditLogError) as caught:
+            state.verify_audit()
+        assert caught.value.sequence in range(min(places), max(places) + 2)
+    else:
+        state.verify_audit()
+    restored()
+
+
+@DRAWN
+@given(sequence=st.one_of(st.integers(-3, 0), st.integers(ENTRIES + 1, ENTRIES + 3)), chained=st.booleans())
+def test_an_entry_that_somebody_adds_is_detected(
+    state: State, intruder: Callable[..., None], restored: Callable[[], None], sequence: int, chained: bool
+) -> None:
+    before = entries(state)
+    row = {**before[-1], "sequence": sequence, "kind": "forged", "previous": before[-1]["hash"]}
+    if chained and sequence > 0:
+        row["hash"] = entry_hash(sequence, row["time"], row["kind"], row["body"], row["previous"])
+    intruder(insert(t.audit).values(row))
+    with pytest.raises(AuditLogError):
+        state.verify_audit()
+    restored()
+
+
+@pytest.mark.parametrize("place", range(1, ENTRIES + 1))
+def test_an_entry_put_in_the_middle_is_detected(state: State, intruder: Callable[..., None], place: int) -> None:
+    before = entries(state)
+    moved = [{**entry, "sequence": entry["sequence"] + 1} for entry in before[place - 1 :]]
+    forged = {**before[place - 1], "kind": "forged"}
+    forged["hash"] = entry_hash(place, forged["time"], forged["kind"], forged["body"], forged["previous"])
+    intruder(delete(t.audit).where(t.audit.c.sequence >= place), insert(t.audit).values([forged, *moved]))
+    with pytest.raises(AuditLogError) as caught:
+        state.verify_audit()
+    assert caught.value.sequence == place + 1
+
+
+def rebuilt(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries chained anew, as somebody without the key can do."""
+    previous, chained = START, []
+    for sequence, row in enumerate(rows, start=1):
+        entry = {**row, "sequence": sequence, "previous": previous}
+        previous = entry_hash(sequence, row["time"], row["kind"], row["body"], previous)
+        chained.append({**entry, "hash": previous})
+    return chained
+
+
+@pytest.mark.parametrize("keep", [0, 1, ENTRIES - 1, ENTRIES])
+@pytest.mark.parametrize("head", ["left", "moved"])
+def test_a_chain_that_was_computed_anew_is_detected(
+    state: State, intruder: Callable[..., None], keep: int, head: str
+) -> None:
+    before = entries(state)
+    chain = rebuilt([*before[:keep], *({**entry, "body": "{}"} for entry in before[keep:])][: max(keep, 1)])
+    intruder(delete(t.audit), insert(t.audit).values(chain))
+    if head == "moved":
+        intruder(update(t.audit_head).values(length=len(chain), hash=chain[-1]["hash"]))
+    if chain == before and head in {"left", "moved"}:
+        state.verify_audit()
+        return
+    with pytest.raises(AuditLogError):
+        state.verify_audit()
+
+
+@pytest.mark.parametrize("field", ["length", "hash", "mac"])
+def test_an_edit_of_the_head_is_detected_and_nothing_is_appended_to_it(
+    state: State, intruder: Callable[..., None], field: str
+) -> None:
+    intruder(update(t.audit_head).values({field: ENTRIES - 1 if field == "length" else b"x" * 32}))
+    with pytest.raises(AuditLogError):
+        state.verify_audit()
+    with pytest.raises(CapsuleError, match="audit verify"):
+        state.audit_head()
+    for action in (lambda: fill(state, 1), state.audit.look_after):
+        with pytest.raises(CapsuleError, match="audit verify"):
+            action()
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_log_without_one_head_is_detected(state: State, intruder: Callable[..., None], count: int) -> None:
+    if count == 0:
+        intruder(delete(t.audit_head))
+    else:
+        intruder(insert(t.audit_head).values({**heads(state)[0], "id": 2}))
+    with pytest.raises(AuditLogError, match="heads"):
+        state.verify_audit()
+    with pytest.raises(CapsuleError, match="heads"):
+        fill(state, 1)
+
+
+def test_an_old_state_of_the_whole_log_shows_against_a_head_that_was_noted(
+    state: State, intruder: Callable[..., None], restored: Callable[[], None]
+) -> None:
+    fill(state, 2)
+    noted = state.audit_head().hash
+    restored()
+    assert state.verify_audit().length == ENTRIES  # by itself it is whole
+    with pytest.raises(AuditLogError, match="put back"):
+        state.verify_audit(noted=noted)
+
+
+def test_values_of_strange_types_in_the_file_are_detected(tmp_path: Path) -> None:
+    opened = State(tmp_path / "capsule.db")
+    opened.audit.begin(AUDIT_KEY)
+    fill(opened)
+    engine = create_engine(f"sqlite:///{tmp_path / 'capsule.db'}")
+    for change in (
+        "UPDATE audit SET body = CAST(body AS BLOB) WHERE sequence = 3",
+        "UPDATE audit SET body = CAST(X'FF' AS TEXT) WHERE sequence = 3",
+        "UPDATE audit SET time = 'now' WHERE sequence = 3",
+        "UPDATE audit SET hash = 'text' WHERE sequence = 3",
+    ):
+        with engine.connect() as db:
+            transaction = db.begin()
+            db.exec_driver_sql(change)
+            transaction.commit()
+        with pytest.raises(AuditLogError) as caught:
+            opened.verify_audit()
+        assert caught.value.sequence == 3
+    engine.dispose()
+    opened.close()
+
+
+# ---- what it tells of is still so
+
+
+HEAD = b"h" * 32
+
+
+@pytest.fixture
+def signed(state: State) -> State:
+    """A state with an admission and a settlement."""
+    given = Admission(
+        Digest(b"s" * 32), Digest(b"m" * 32), KeyId(b"k" * 32), b"x" * 32, Ppm(5), Address(OWNER), Address(OWNER), 2**33
+    )  # fmt: skip
+    version = Version(0, Ppm(5), KeyId(b"k" * 32), Artifact(Cid("model"), Digest(b"m" * 32)), b"weights")
+    state.add_admission(StoredAdmission(CAMPAIGN, given, b"signature", b"spec", Cid("model"), b"validation"), version)
+    state.add_round(CAMPAIGN, settlement(), {})
+    return state
+
+
+def settlement(score: int = 6) -> StoredRound:
+    return StoredRound(0, HEAD, json.dumps({"score": score, "key": "0x", "outcomes": []}), None, "signed")
+
+
+def test_what_was_signed_is_in_the_database_as_the_log_tells(signed: State) -> None:
+    assert signed.verify_audit().length == ENTRIES + 2
+
+
+@pytest.mark.parametrize(
+    ("change", "sequence", "words"),
+    [
+        (update(t.rounds).values(settlement="{}"), ENTRIES + 2, "as it was signed"),
+        (delete(t.rounds), ENTRIES + 2, "not in the database any more"),
+        (update(t.rounds).values(head=b"x" * 32), ENTRIES + 2, "does not tell of"),
+        (update(t.admissions).values(start_score=1), ENTRIES + 1, "as it was signed"),
+        (update(t.admissions).values(model=b"x" * 32), ENTRIES + 1, "as it was signed"),
+        (delete(t.admissions), ENTRIES + 1, "not in the database any more"),
+    ],
+)
+def test_a_changed_or_deleted_signature_is_found(
+    signed: State, intruder: Callable[..., None], change: Any, sequence: int, words: str
+) -> None:
+    intruder(change)
+    with pytest.raises(AuditLogError, match=words) as caught:
+        signed.verify_audit()
+    assert caught.value.sequence == sequence
+
+
+def test_a_round_that_was_signed_again_because_its_settlement_was_deleted_is_found(
+    signed: State, intruder: Callable[..., None]
+) -> None:
+    intruder(delete(t.rounds))
+    signed.add_round(CAMPAIGN, settlement(score=7), {})
+    with pytest.raises(AuditLogError, match=f"signed before, in entry {ENTRIES + 2}") as caught:
+        signed.verify_audit()
+    assert caught.value.sequence == ENTRIES + 3

@@ -1,0 +1,98 @@
+"""What the chain told: facts and the place to read on change together, and a history that changed is forgotten."""
+
+import dataclasses
+
+from stored import CAMPAIGN, MINE, OWNER, admission, at_once, digest, signed, submission, version
+
+from capsule.state import (
+    Final,
+    Position,
+    State,
+    Told,
+)
+from sonar.units import CampaignId
+
+
+def test_facts_and_the_place_to_read_on_change_together_or_not_at_all(state: State) -> None:
+    assert state.position() is None
+    told = Told(10, created=((CAMPAIGN, 4),), submitted=((CAMPAIGN, submission(0, 0, 5)),))
+    assert state.follow(told, since=None)
+    assert state.position() == Position(10)
+    assert state.running() == [(CAMPAIGN, 4)]
+    assert state.submissions(CAMPAIGN, 0) == [submission(0, 0, 5)]
+    stale = Told(12, submitted=((CAMPAIGN, submission(0, 1, 11)),))
+    assert not state.follow(stale, since=None)
+    assert not state.follow(stale, since=Position(9))
+    assert state.submissions(CAMPAIGN, 0) == [submission(0, 0, 5)]
+
+
+def test_of_many_workers_that_read_the_same_blocks_one_stores_them(state: State) -> None:
+    state.follow(Told(10), since=None)
+    told = Told(12, created=((CAMPAIGN, 11),))
+    assert sorted(at_once(6, lambda _: state.follow(told, since=Position(10)))) == [False] * 5 + [True]
+
+
+def test_a_read_that_began_before_a_rewind_is_not_stored_after_it(state: State) -> None:
+    state.follow(Told(10), since=None)
+    began = state.position()
+    assert state.rewind(8, since=began)
+    assert state.follow(Told(10), since=Position(8, 1))
+    assert not state.follow(Told(12, created=((CAMPAIGN, 11),)), since=began)
+    assert state.running() == []
+
+
+def test_a_rewind_forgets_what_was_told_from_that_block_on(state: State) -> None:
+    late = CampaignId(b"l" * 32)
+    state.add_admission(admission(), version())
+    state.add_round(CAMPAIGN, signed(0, b"0" * 32), {})
+    state.add_round(CAMPAIGN, signed(1, b"1" * 32), {})
+    state.add_round(CAMPAIGN, signed(2, b"2" * 32), {})
+    told = Told(
+        20,
+        created=((CAMPAIGN, 4), (late, 12)),
+        submitted=((CAMPAIGN, submission(0, 0, 5)), (CAMPAIGN, submission(1, 0, 9)), (CAMPAIGN, submission(1, 1, 10))),
+        settled=(Final(CAMPAIGN, 0, b"0" * 32, 7, version(1)), Final(CAMPAIGN, 1, b"1" * 32, 10, version(2))),
+        expired=((CAMPAIGN, 2, 13),),
+        over=((CAMPAIGN, 14),),
+        checkpoints=((9, b"nine"), (10, b"ten"), (19, b"nineteen")),
+    )
+    state.follow(told, since=None)
+    assert state.running() == [(late, 12)]
+    assert state.version(CAMPAIGN) == version(2)
+
+    assert state.rewind(10, since=state.position())
+    assert state.position() == Position(10, 1)
+    assert state.running() == [(CAMPAIGN, 4)]
+    assert state.submissions(CAMPAIGN, 1) == [submission(1, 0, 9)]
+    assert state.version(CAMPAIGN) == version(1)
+    assert [round_.state for round_ in state.rounds(CAMPAIGN)] == ["final", "signed", "signed"]
+    assert state.checkpoints() == [(9, b"nine")]
+
+    assert state.follow(told, since=None) is False
+    assert state.follow(dataclasses.replace(told, created=((late, 12),)), since=Position(10, 1))
+    assert state.version(CAMPAIGN, 2) == version(2)
+
+
+def test_an_end_that_was_seen_in_a_history_that_changed_is_forgotten(state: State) -> None:
+    state.follow(Told(10, created=((CAMPAIGN, 4),)), since=None)
+    state.end(CAMPAIGN)
+    assert state.running() == []
+    (over,) = state.campaigns()
+    assert over.ended is not None
+    state.rewind(9, since=state.position())
+    assert state.running() == [(CAMPAIGN, 4)]
+    assert state.campaigns()[0].ended is None
+
+
+def test_old_checkpoints_can_be_dropped(state: State) -> None:
+    state.follow(Told(20, checkpoints=((5, b"5"), (6, b"6"), (7, b"7"))), since=None)
+    state.forget_checkpoints(before=7)
+    assert state.checkpoints() == [(7, b"7")]
+
+
+def test_a_gradient_that_another_account_posted_in_an_earlier_round_is_a_repetition(state: State) -> None:
+    state.follow(Told(9, submitted=((CAMPAIGN, submission(0, 0, 5)),)), since=None)
+    assert state.repeated(CAMPAIGN, digest("gradient"), before=1, mine=OWNER)
+    assert not state.repeated(CAMPAIGN, digest("gradient"), before=0, mine=OWNER)
+    assert not state.repeated(CAMPAIGN, digest("gradient"), before=1, mine=MINE)
+    assert not state.repeated(CAMPAIGN, digest("another"), before=1, mine=OWNER)

@@ -1,0 +1,60 @@
+"""Which databases are opened, what is told of those that are not, and databases that go away."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+from stored import CAMPAIGN, admission, version
+
+from capsule.errors import CapsuleError, CapsuleHomeError, CapsuleUnavailableError
+from capsule.state import (
+    State,
+    Told,
+)
+
+
+def test_what_is_not_a_database_that_a_capsule_can_use_is_refused_without_its_password(tmp_path: Path) -> None:
+    for url in (
+        "mysql://capsule:hunter2@db/capsule", "postgresql+asyncpg://capsule:hunter2@db/capsule", "://hunter2",
+        "postgresql://capsule:hunter2@/none?host=/nowhere", "postgresql://capsule:hunter2@127.0.0.1:9/none",
+        "postgresql://capsule@127.0.0.1:9/none?password=hunter2", "sqlite://", "sqlite:///:memory:", "sqlite:///x?a=b",
+    ):  # fmt: skip
+        with pytest.raises(CapsuleHomeError) as caught:
+            State(url)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_what_hinders_the_database_is_told_without_what_was_written(state: State) -> None:
+    state.add_admission(admission(), version())
+    with pytest.raises(IntegrityError) as caught:
+        state.add_admission(dataclasses.replace(admission(), validation=b"s3cret"), version())
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_number_beyond_any_that_the_database_holds_is_told(state: State) -> None:
+    with pytest.raises(CapsuleError, match="cannot hold a value"):
+        state.follow(Told(10, created=((CAMPAIGN, 2**64),)), since=None)
+    assert state.position() is None
+
+
+def test_a_sqlite_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    opened = State(f"sqlite:///{tmp_path / 'capsule.db'}")
+    opened.set(name=b"value")
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    opened.close()
+
+
+def test_a_database_that_is_gone_is_unavailable_and_comes_back(postgres: Any, postgres_url: str) -> None:
+    opened = State(postgres_url)
+    opened.set(name=b"value")
+    name = postgres_url.partition("?")[0].rpartition("/")[2]
+    with postgres.connect() as admin:
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        with pytest.raises(CapsuleUnavailableError, match="cannot be used now"):
+            opened.setting("name")
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    assert opened.setting("name") == b"value"
+    opened.close()
