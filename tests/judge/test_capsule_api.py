@@ -80,7 +80,7 @@ class Attack:
         body = prepared.body.encode() if isinstance(prepared.body, str) else bytes(prepared.body or b"")
         headers = {name: value if isinstance(value, str) else value.decode("latin-1")
                    for name, value in prepared.headers.items()}  # fmt: skip
-        if case.method.upper() == "POST" and draw(st.integers(0, 3)):
+        if case.method.upper() == "POST" and draw(st.sampled_from([True, True, True, False])):
             self._sign(case, body, headers, draw(st.sampled_from(self.accounts)))
         raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
         response = self.send(case.method.upper(), str(prepared.url), body, raw)
@@ -111,7 +111,7 @@ def test_every_answer_is_one_of_the_document_and_none_is_a_server_error(
 ) -> None:
     attack = Attack(world, scientist)
     schema = schemathesis.openapi.from_dict(attack.app.openapi())
-    examples = effort(15, 900, 4500)
+    examples = effort(15, 1050, 5000)
     chosen = settings(
         max_examples=examples, deadline=None, database=None, derandomize=effort(1, 0, 0) == 1,
         suppress_health_check=list(HealthCheck), phases=[Phase.generate],
@@ -142,7 +142,9 @@ def test_every_answer_is_one_of_the_document_and_none_is_a_server_error(
 
     print(f"{attack.statuses.total()} requests, {attack.signed} signed: {dict(sorted(attack.statuses.items()))}")
     reached = {status for _, status in attack.statuses}
-    assert reached >= {200, 400, 401, 403, 404, 405, 409, 422}
-    for label in ("POST /v1/deliveries", "GET /v1/campaigns/{campaign}/rounds/{number}"):
-        assert attack.statuses[label, 200], "no request got this far"
+    assert reached >= {200, 400, 401, 404, 405, 422}
+    if effort(0, 1, 1):
+        assert reached >= {403, 409, 429}
+        for label in ("POST /v1/deliveries", "GET /v1/campaigns/{campaign}/rounds/{number}"):
+            assert attack.statuses[label, 200], "no request got this far"
     assert attack.statuses.total() > effort(200, 10_000, 50_000)
