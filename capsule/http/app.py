@@ -78,12 +78,12 @@ def create_app(
 
 
 def _not_found(request: Request, _: Exception) -> Response:
-    return refusal("not_found", f"the Capsule has no path {_quoted(request.url.path)}")
+    return refusal("not_found", f"the Capsule has no path {_quoted(request)}")
 
 
 def _not_allowed(request: Request, error: Exception) -> Response:
     headers = dict(getattr(error, "headers", None) or {})
-    return refusal("not_allowed", f"{_quoted(request.url.path)} does not take this method", headers)
+    return refusal("not_allowed", f"{_quoted(request)} does not take this method", headers)
 
 
 def _bad_request(_: Request, error: Exception) -> Response:
@@ -92,5 +92,7 @@ def _bad_request(_: Request, error: Exception) -> Response:
     return refusal("bad_request", f"the request is not valid: {problem['loc'][-1]}: {problem['msg']}")
 
 
-def _quoted(path: str) -> str:
+def _quoted(request: Request) -> str:
+    # Not `request.url`, which reads the query too: that is a stranger's bytes, and may be no text.
+    path: str = request.scope["path"]
     return repr(path if len(path) <= 80 else f"{path[:77]}...")
