@@ -125,6 +125,8 @@ def _follow(workers: list[_Worker], report: Report, save: Path) -> None:
                 selector.unregister(key.fileobj)
                 if key.data.process.wait() != 0:
                     name, data = key.data.present()
+                    if not name:
+                        raise SystemExit("Error: a worker ended before its first input: its own words are above")
                     _keep(report, save, name, data, f"the process ended with {key.data.process.returncode}")
             if not ready:
                 for key in list(selector.get_map().values()):

@@ -19,6 +19,8 @@ NAMES = (
     "cid", "old-cid", "form", "kubo-cat", "kubo-add",
     # a Capsule, as its clients hear it
     "capsule-info", "capsule-admission", "capsule-round", "capsule-audit-head", "capsule-health", "capsule-refusal",
+    # a Capsule's door
+    "door", "door-signed",
     # a Capsule's own secrets, settings and judge processes
     "vault-record", "vault-header", "secret-key", "backup-stream", "frame", "judge-judgement", "judge-admission",
     "judge-opening", "settings-file",
@@ -30,7 +32,16 @@ NAMES = (
 @contextmanager
 def every_target() -> Iterator[dict[str, Target]]:
     """All targets by name; what they hold open is closed at the end."""
-    from hostile import capsules, chains, clients, encrypted, files, messages, stores  # what they import takes seconds
+    from hostile import (  # what they import takes seconds
+        capsules,
+        chains,
+        clients,
+        doors,
+        encrypted,
+        files,
+        messages,
+        stores,
+    )
 
     with ExitStack() as stack:
         found = [
@@ -39,6 +50,7 @@ def every_target() -> Iterator[dict[str, Target]]:
             *chains.targets(),
             *stores.targets(stack),
             *clients.targets(),
+            *doors.targets(stack),
             *capsules.targets(stack),
             *files.targets(stack),
         ]

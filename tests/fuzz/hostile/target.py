@@ -85,7 +85,9 @@ def _place(error: BaseException) -> str:
     frames = [
         (frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__) if _is_ours(frame.f_code)
     ]
-    file, line = frames[-1] if frames else ("?", 0)
+    if not frames:  # it comes from the target itself, which heard of a refusal
+        return str(error)[:30]
+    file, line = frames[-1]
     return f"{Path(file).name}:{line} {_cause(error.__cause__)}".strip()
 
 
