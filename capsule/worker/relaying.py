@@ -120,13 +120,15 @@ class Relayer:
         self._used_by_others.pop(relay.nonce, None)
         tally.gas_spent.add(receipt.gas_used)
         tally.wei_spent.add(receipt.gas_used * receipt.gas_price)
+        where = {"campaign": relay.campaign.hex(), "round": relay.round}
         if settled:
             tally.rounds_settled.add()
-            _log.info("settled round %d of %s in block %d", relay.round, _short(relay.campaign), receipt.block)
+            _log.info("settled round %d of %s in block %d", relay.round, _short(relay.campaign), receipt.block,
+                      extra=where)  # fmt: skip
         elif not receipt.succeeded:
             tally.relay_failures.add()
             _log.warning("the settlement of round %d of %s was reverted in block %d: somebody may have been faster",
-                         relay.round, _short(relay.campaign), receipt.block)  # fmt: skip
+                         relay.round, _short(relay.campaign), receipt.block, extra=where)  # fmt: skip
 
     def _look_for_another(self, nonce: int, group: Sequence[Relay]) -> None:
         """The nonce is used, and by none of these as far as the node knows; after a few looks that is believed."""

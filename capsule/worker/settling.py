@@ -177,7 +177,7 @@ class Settler:
             campaign, StoredRound(round_.number, round_.head, reply.model_dump_json(), weights, "signed"), kept
         )
         _log.info("judged round %d of %s: score %d, kept %d of %d", round_.number, campaign.hex()[:16],
-                  judgement.score, len(kept), len(outcomes))  # fmt: skip
+                  judgement.score, len(kept), len(outcomes), extra={"round": round_.number})  # fmt: skip
 
     def _round_key(self, version: Version) -> _RoundKey:
         """The version's key, opened once a round."""

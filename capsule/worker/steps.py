@@ -16,6 +16,7 @@ from typing import Any
 
 from capsule.custody.retention import Retention
 from capsule.errors import CapsuleError
+from capsule.logs import fields
 from capsule.parts import Capsule
 from capsule.state import Claim
 from capsule.worker.crew import Crew
@@ -153,7 +154,8 @@ class Worker:
 
     def _serve(self, campaign: CampaignId, block: int, tip: Block) -> None:
         signed: list[bool] = []
-        self._guarded(campaign.hex(), lambda: signed.append(self._server.serve(campaign, block, tip)))
+        with fields(campaign=campaign.hex()):
+            self._guarded(campaign.hex(), lambda: signed.append(self._server.serve(campaign, block, tip)))
         if any(signed):
             self._wake.set()
 
