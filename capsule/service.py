@@ -13,7 +13,9 @@ from capsule.parts import Capsule
 from capsule.readiness import Readiness
 from capsule.secret import Record
 from capsule.wire import RoundReply
+from capsule.worker.following import confirmations_for
 from sonar.chain.errors import ContractRevertError
+from sonar.chain.lookups import find_block
 from sonar.chain.records import CampaignRecord, Status
 from sonar.protocol.errors import SignatureError
 from sonar.protocol.messages import (
@@ -102,15 +104,15 @@ class CapsuleService:
     def new_key(self, account: Address) -> KeyGrant:
         """A fresh Paillier key that belongs to the account and admits one model, once."""
         capsule = self._capsule
-        limit = capsule.policy.keys_per_hour
-        if capsule.state.issued_since(account, capsule.clock() - 3600) >= limit:
+        limit, since = capsule.policy.keys_per_hour, capsule.clock() - 3600
+        if capsule.state.issued_since(account, since) >= limit:
             raise CapsuleRefusedError("too_many_keys", f"{account} got {limit} keys within an hour: use them, or wait")
         if capsule.policy.require_funds and not capsule.chain.balance(account):
             raise CapsuleRefusedError(
                 "no_funds", f"{account} holds no coin on chain {capsule.chain.chain_id}: fund it before asking for keys"
             )
         with _place(self._key_requests, "requests for keys"):
-            public = capsule.keys.claim("issued", account, timeout=_KEY_SECONDS).public
+            public = capsule.keys.claim("issued", account, at_most=(limit, since), timeout=_KEY_SECONDS).public
         return KeyGrant(public.n, public.key_id)
 
     def admit(self, account: Address, *, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
@@ -134,11 +136,12 @@ class CapsuleService:
             raise CapsuleRefusedError(
                 "not_owner", f"campaign {campaign.hex()} belongs to {record.owner}, not {account}"
             )
-        if record.status is Status.RUNNING and not self._is_over(record):
+        if not self._is_over(record):
             raise CapsuleRefusedError(
                 "not_over",
                 f"campaign {campaign.hex()} is not over: wait for its target, its deadline or its last round",
             )
+        self._await_confirmations(record)
         version = capsule.state.version(campaign, record.version)
         if version is None:
             raise CapsuleUnavailableError(
@@ -175,17 +178,43 @@ class CapsuleService:
         where = tuple(published.get(index) for index in range(len(settlement.outcomes)))
         return RoundReport(settlement, signature, reply.reasons(), where, reply.seed_block, Ppm(reply.sampling_error))
 
-    def _campaign(self, campaign: CampaignId) -> CampaignRecord:
+    def _await_confirmations(self, record: CampaignRecord) -> None:
+        """Raises CapsuleUnavailableError unless the campaign was over, and its owner's, some confirmations ago.
+
+        What a reorganisation takes back cannot be taken back from who has the model: the settlement that ended the
+        campaign, say, and with it the mines' pay.
+        """
+        capsule = self._capsule
+        depth = confirmations_for(capsule.chain.chain_id, capsule.policy.confirmations)
+        if not depth:
+            return
+        block = capsule.chain.block_number() - depth
         try:
-            return self._capsule.chain.campaign(campaign)
+            before = self._campaign(record.id, block=block) if block >= 0 else None
+        except CapsuleRefusedError:
+            before = None  # it was not yet there
+        known = before is not None and (before.owner, before.version) == (record.owner, record.version)
+        if before is None or not known or not self._is_over(before, block=block):
+            raise CapsuleUnavailableError(
+                f"campaign {record.id.hex()} is over, but not for {depth} blocks yet: ask again when they have passed"
+            )
+
+    def _campaign(self, campaign: CampaignId, *, block: int | None = None) -> CampaignRecord:
+        try:
+            return self._capsule.chain.campaign(campaign, block=block)
         except ContractRevertError as error:
             raise CapsuleRefusedError(
                 "unknown_campaign", f"campaign {campaign.hex()} is not on chain: create it"
             ) from error
 
-    def _is_over(self, record: CampaignRecord) -> bool:
+    def _is_over(self, record: CampaignRecord, *, block: int | None = None) -> bool:
+        """Whether it was over after a block (None: the latest)."""
+        if record.status is not Status.RUNNING:
+            return True
         chain = self._capsule.chain
-        return chain.now() >= record.terms.deadline and chain.round(record.id).count == 0
+        found = None if block is None else find_block(chain, block)
+        now = chain.now() if found is None else found.time
+        return now >= record.terms.deadline and chain.round(record.id, block=block).count == 0
 
 
 @contextmanager

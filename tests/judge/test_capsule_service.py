@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +110,24 @@ def test_an_account_gets_only_so_many_keys_an_hour(world: Any, scientist: Any) -
     scientist.client.new_key()
     scientist.client.new_key()
     refused("too_many_keys", scientist.client.new_key)
+
+
+def test_requests_at_the_same_time_get_no_more_keys_than_one_after_another(world: Any) -> None:
+    object.__setattr__(world.capsule, "policy", dataclasses.replace(world.policy, keys_per_hour=2))
+    account, given = Address(world.new_account().address), []
+
+    def ask() -> None:
+        try:
+            given.append(world.service.new_key(account))
+        except CapsuleRefusedError as error:
+            assert error.code == "too_many_keys"  # noqa: PT017
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(given) == 2
 
 
 def test_asking_without_an_account_is_refused_before_anything_is_sent(world: Any) -> None:
@@ -306,6 +325,17 @@ def test_nothing_is_delivered_while_a_round_waits_after_the_deadline(world: Any,
     world.worker.step()
     world.worker.step()
     assert scientist.client.deliver(campaign.id, public)
+
+
+def test_weights_whose_retention_is_over_are_told_to_be_deleted(world: Any, scientist: Any) -> None:
+    campaign = scientist.campaign(seconds=100)
+    world.advance_time(101)
+    world.worker.step()
+    public = SealingKeyPair.generate().public
+    assert scientist.client.deliver(campaign.id, public)
+    assert scientist.client.deliver(campaign.id, public), "she may lose the answer"
+    world.capsule.state.delete_secrets(campaign.id)
+    assert "retention" in refused("deleted", lambda: scientist.client.deliver(campaign.id, public))
 
 
 def test_a_sealing_key_that_is_none_is_refused(world: Any, scientist: Any) -> None:
