@@ -1,21 +1,29 @@
 """What the worker of a whole Capsule deletes, and what one of a restored database does not sign."""
 
 import dataclasses
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_account import Account
 
+from capsule.custody.backup import back_up
 from capsule.custody.quarantine import Quarantine, hold
+from capsule.custody.restoring import restore
 from capsule.errors import CapsuleRefusedError
+from capsule.secret import Record
+from capsule.wire import RoundReply
 from capsule.worker import Worker
-from sonar.chain.calls import expire_round
+from sonar.chain.calls import expire_round, settle_round
 from sonar.chain.cursor import EventCursor
 from sonar.chain.events import GradientSubmitted
 from sonar.chain.records import Entry
 from sonar.protocol.sealing import SealingKeyPair
 
 DAY = 86_400
+PASSPHRASE = "correct horse"
 
 
 def steps(world: Any, count: int = 2) -> None:
@@ -160,13 +168,13 @@ def test_the_operator_can_release_a_held_round(world: Any, scientist: Any) -> No
     assert kinds.index("held") < kinds.index("released")
 
 
-def _sign_without_relaying(world: Any, campaign: Any) -> str:
+def _sign_without_relaying(world: Any, campaign: Any, number: int = 1) -> str:
     """One pass in which the transaction cannot be sent, because the account's coin is elsewhere."""
     chain = dataclasses.replace(world.capsule, chain=_Mute(world.capsule.chain))
     Worker(chain).step()
-    stored = world.capsule.state.round(campaign.id, 1)
+    stored = world.capsule.state.round(campaign.id, number)
     assert stored is not None
-    assert world.chain.round(campaign.id).number == 1
+    assert world.chain.round(campaign.id).number == number
     settlement: str = stored.settlement
     return settlement
 
@@ -183,3 +191,75 @@ class _Mute:
 
             raise RpcUnavailableError("the node does not answer")
         return getattr(self._chain, name)
+
+
+def lost_and_restored(world: Any, campaign: Any, file: Path, number: int) -> str:
+    """Backs up, signs one more round, loses the machine, restores; returns the settlement that was lost."""
+    passphrase = _as_in_a_home(world)
+    back_up(world.capsule.state, file, passphrase, cost=(1, 8192))
+    for _ in range(3):
+        campaign.submit()
+    lost = _sign_without_relaying(world, campaign, number)
+    world.capsule.state.close()
+    for database in world.home.glob("capsule.db*"):
+        database.unlink()
+    restore(file, passphrase, passphrase, world.home / "capsule.db")
+    world.start()
+    return lost
+
+
+def relay(world: Any, scientist: Any, text: str, number: int) -> None:
+    settlement, signature = RoundReply.model_validate_json(text).settlement()
+    found = [event for event in EventCursor(world.chain, 0).read() if isinstance(event, GradientSubmitted)]
+    entries = [Entry(e.mine, e.artifact, e.gradient) for e in found if e.round == number]
+    world.chain_for(scientist.account).transact(settle_round(settlement, entries, signature))
+
+
+def test_a_settlement_that_was_signed_after_the_backup_is_never_signed_differently(
+    world: Any, scientist: Any, tmp_path: Path
+) -> None:
+    """The whole way; then the lost settlement turns up, and with it a version whose key is lost."""
+    campaign = scientist.campaign()
+    steps(world)
+    lost = lost_and_restored(world, campaign, tmp_path / "backup", 0)
+    steps(world, 4)
+    assert world.capsule.state.round(campaign.id, 0) is None
+    assert world.chain.round(campaign.id).number == 0
+
+    relay(world, scientist, lost, 0)
+    assert world.chain.campaign(campaign.id).version == 1
+    for _ in range(3):
+        campaign.submit()
+    steps(world, 4)
+    assert world.chain.round(campaign.id).number == 1, "no round of the lost version is judged"
+    assert world.capsule.state.rounds(campaign.id) == []
+    assert not world.worker.health()["ok"]
+    world.capsule.state.verify_audit()
+
+
+def test_a_campaign_goes_on_after_a_lost_settlement_that_left_its_model(
+    world: Any, scientist: Any, tmp_path: Path
+) -> None:
+    campaign = settled_campaign(world, scientist)
+    lost = lost_and_restored(world, campaign, tmp_path / "backup", 1)
+    steps(world)
+    relay(world, scientist, lost, 1)
+    assert world.chain.campaign(campaign.id).version == 1, "this round did not advance"
+    for _ in range(3):
+        campaign.submit()
+    steps(world, 4)
+    assert world.chain.round(campaign.id).number == 3
+    assert [stored.round for stored in world.capsule.state.rounds(campaign.id)] == [0, 2]
+
+
+def _as_in_a_home(world: Any) -> str:
+    """Stores what `capsule init` stores, which a whole Capsule for tests does without; returns the passphrase."""
+    attester = Account.encrypt(world.attester.key, PASSPHRASE, kdf="pbkdf2", iterations=2)
+    world.capsule.state.set(
+        vault=world.vault.header,
+        sealing=world.vault.seal(world.sealing.secret_bytes(), Record.SEALING_KEY),
+        attester=json.dumps(attester).encode(),
+        audit=world.vault.seal(bytes(32), Record.AUDIT_KEY),
+        key_bits=b"512",
+    )
+    return PASSPHRASE
