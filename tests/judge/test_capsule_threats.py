@@ -13,12 +13,12 @@ import pytest
 from eth_abi import abi as codec
 from eth_utils.abi import function_abi_to_4byte_selector
 
-from capsule.errors import CapsuleRefusedError
+from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError
 from mine.offer import read_offer
 from mine.policy import Policy as MinePolicy
 from mine.records import KnownCampaign
 from sonar.chain._artifact import arguments_type, artifact
-from sonar.chain.calls import EncodedCall, create_campaign
+from sonar.chain.calls import EncodedCall, accept_campaign, create_campaign, transfer_campaign
 from sonar.chain.cursor import campaign_events
 from sonar.chain.events import CampaignCreated
 from sonar.chain.records import Status, Verdict
@@ -286,6 +286,28 @@ def test_a_campaigns_ciphertexts_are_not_decrypted_as_a_start_model(
             refused(code, lambda asks=asks, draft=crafted_draft: asks.admit(draft))
         assert opened == []
         assert asks.admit(fresh)  # none of this used her own key up
+
+
+def test_the_model_is_not_given_away_before_the_chain_has_confirmed_the_end(world: Any, scientist: Any) -> None:
+    """A short reorganisation could take the last settlement back, and the mines' pay with it, but not the model."""
+    object.__setattr__(world.capsule, "policy", dataclasses.replace(world.policy, confirmations=3))
+    campaign = scientist.campaign(seconds=100)
+    public = SealingKeyPair.generate().public
+    for _ in range(6):
+        refused("not_over", lambda: scientist.client.deliver(campaign.id, public))
+        world.advance_time(1)
+    world.advance_time(100)
+    for _ in range(3):
+        with pytest.raises(CapsuleUnavailableError, match="not for 3 blocks yet"):
+            scientist.client.deliver(campaign.id, public)
+        world.advance_time(1)
+    assert scientist.client.deliver(campaign.id, public)
+    heir = world.new_account()
+    world.chain_for(scientist.account).transact(transfer_campaign(campaign.id, Address(heir.address)))
+    world.chain_for(heir).transact(accept_campaign(campaign.id))
+    with pytest.raises(CapsuleUnavailableError, match="not for 3 blocks yet"):
+        world.client(heir).deliver(campaign.id, public)
+    refused("not_owner", lambda: scientist.client.deliver(campaign.id, public))
 
 
 # ---- whoever watches
