@@ -9,7 +9,7 @@ from typing import Any
 
 from capsule.client import CapsuleClient, CapsuleInfo, KeyGrant, SignedAdmission
 from pysonar._inputs import deadline_at, parts_per_million, wei
-from pysonar.errors import AdmissionMismatchError, TermsError
+from pysonar.errors import AdmissionMismatchError, TermsError, ValidationSetError
 from pysonar.models import Floats, Ints, LinearClassifier
 from sonar import syft
 from sonar.chain import calls
@@ -17,8 +17,9 @@ from sonar.chain.client import SonarClient
 from sonar.chain.errors import UnfundedAccountError
 from sonar.chain.records import NATIVE, Admission, Terms
 from sonar.chain.token import require_balance
+from sonar.protocol.errors import ProtocolError
 from sonar.protocol.messages import Domain, hash_admission, verify_admission
-from sonar.protocol.payloads import encode_validation
+from sonar.protocol.payloads import check_validation_size, encode_validation
 from sonar.protocol.sealing import BoxContext, Purpose, seal
 from sonar.protocol.spec import Encoding, Rounds, Spec, Training
 from sonar.storage.base import Artifact, ContentStore
@@ -92,6 +93,11 @@ def make_plan(
         payout={"target": parts_per_million(target, "target"), **(payout or {})},
     )
     model.check_weights(spec.encoding)
+    try:
+        widest = max(len(spec.features), spec.mapping.outputs)
+        check_validation_size(len(labels), widest, spec.shape[1], spec.metric, spec.rounds.round_size)
+    except ProtocolError as error:
+        raise ValidationSetError(str(error)) from error
     return Plan(model, features, labels, spec, spec.terms(bounty=escrow, deadline=at, token=token))
 
 

@@ -117,7 +117,7 @@ def split(table: Table, mines: int, rng: np.random.Generator, *, standardise: bo
     least = len(rest) // (4 * (mines + 1))
     if least < 10:
         raise DataProblem(f"{len(order)} records are too few for {mines} mines: give more records or fewer --mines")
-    shares = _dirichlet(table.labels[rest], mines + 1, least, rng)
+    shares = dirichlet(table.labels[rest], mines + 1, least, rng)
     if standardise:
         spread = validation.features.std(axis=0)
         offset, scale = validation.features.mean(axis=0), np.where(spread > 1e-9, spread, 1.0)
@@ -142,7 +142,8 @@ def pooled_accuracy(split: Split, classes: list[str], l2: float) -> float:
     return float(np.mean(guesses == split.test.labels))
 
 
-def _dirichlet(labels: np.ndarray, parts: int, least: int, rng: np.random.Generator) -> list[np.ndarray]:
+def dirichlet(labels: np.ndarray, parts: int, least: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """The records of so many shares, of `least` each: every class is dealt by a Dirichlet(1.0) draw of its own."""
     for _ in range(1000):
         shares: list[list[int]] = [[] for _ in range(parts)]
         for name in np.unique(labels):

@@ -3,7 +3,7 @@
 A sum of integers in float64 is exact, whatever its order and its threads, if the magnitudes sum to at most 2^53.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 __all__ = [
-    "BigInts", "Floats", "Ints", "gram", "one_thread", "rounded_shift", "scaled_down", "sum_of_squares", "times_ratio",
+    "BigInts", "Floats", "Ints", "excess_bits", "gram", "one_thread", "rounded_shift", "sum_of_squares", "times_ratio",
 ]  # fmt: skip
 
 Ints = npt.NDArray[np.int64]
@@ -22,6 +22,7 @@ BigInts = npt.NDArray[Any]
 """Python integers in an object array: gradients and products outgrow 64 bits."""
 
 _GRAM_BITS = 15
+_BLOCK = 1 << 16
 _MANTISSA_BITS = 27
 _LOW_BITS = 18
 
@@ -45,11 +46,10 @@ def rounded_shift(numbers: BigInts, bits: int) -> BigInts:
     return shifted
 
 
-def scaled_down(numbers: BigInts, bits: int) -> tuple[Ints, int]:
-    """Numbers shifted right until they are at most 2^bits in magnitude, and by how much they were."""
-    largest = max(int(numbers.max(initial=0)), -int(numbers.min(initial=0)))
-    shift = max(0, largest.bit_length() - bits)
-    return rounded_shift(numbers, shift).astype(np.int64), shift
+def excess_bits(rows: Iterable[BigInts], bits: int) -> int:
+    """By how much all of the rows must be shifted right to be at most 2^bits in magnitude."""
+    largest = max((max(int(row.max(initial=0)), -int(row.min(initial=0))) for row in rows), default=0)
+    return max(0, largest.bit_length() - bits)
 
 
 def gram(rows: list[BigInts]) -> list[list[int]]:
@@ -59,10 +59,17 @@ def gram(rows: list[BigInts]) -> list[list[int]]:
     """
     if not rows:
         return []
-    table = np.array([scaled_down(row.ravel(), _GRAM_BITS)[0] for row in rows], dtype=np.float64)
-    if table.shape[1] > 1 << 22:
-        raise ValueError(f"{table.shape[1]} columns are more than 2^22, and their products would not be exact")
-    return [[int(entry) for entry in row] for row in (table @ table.T).tolist()]
+    columns = rows[0].size
+    if columns > 1 << 22:
+        raise ValueError(f"{columns} columns are more than 2^22, and their products would not be exact")
+    table = np.empty((len(rows), columns), dtype=np.int32)
+    for place, row in enumerate(rows):
+        table[place] = rounded_shift(row.ravel(), excess_bits([row], _GRAM_BITS))
+    products = np.zeros((len(rows), len(rows)))
+    for start in range(0, columns, _BLOCK):
+        block = table[:, start : start + _BLOCK].astype(np.float64)
+        products += block @ block.T
+    return [[int(entry) for entry in row] for row in products.tolist()]
 
 
 def sum_of_squares(numbers: Ints) -> int:

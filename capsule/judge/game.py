@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from capsule.judge._exact import Floats, Ints, scaled_down, sum_of_squares
+from capsule.judge._exact import Floats, Ints, excess_bits, rounded_shift, sum_of_squares
 from capsule.judge.metrics import INFLUENCE_BITS, VALUE_BITS, Measured
 from capsule.judge.validation import ValidationSet
 
@@ -48,11 +48,13 @@ class Game:
 
     def __init__(self, validation: ValidationSet, base: Ints, pushes: Sequence[Ints]) -> None:
         self._validation = validation
-        rounded, shift = scaled_down(np.stack([base, *pushes]), _PUSH_BITS)
+        shift = excess_bits([base, *pushes], _PUSH_BITS)
         self._shape = base.shape
         self._bits = validation.bits - shift + STEP_BITS
-        self._base: Floats = rounded[0].ravel() * float(1 << STEP_BITS)
-        self._pushes: Floats = rounded[1:].reshape(len(pushes), -1).astype(np.float64)
+        self._base: Floats = rounded_shift(base, shift).ravel() * float(1 << STEP_BITS)
+        self._pushes: Floats = np.empty((len(pushes), base.size))
+        for place, push in enumerate(pushes):
+            self._pushes[place] = rounded_shift(push, shift).ravel()
 
     @property
     def size(self) -> int:

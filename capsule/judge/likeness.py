@@ -10,7 +10,7 @@ Structure of Cooperation", 1989). Agarwal, Dahleh and Sarkar, "A Marketplace for
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from capsule.judge._exact import BigInts, Ints, gram, scaled_down
+from capsule.judge._exact import BigInts, Ints, excess_bits, gram, rounded_shift
 
 __all__ = ["COPY_COSINE", "LEVELS", "Tree", "find_copies", "leaves", "unions"]
 
@@ -49,8 +49,7 @@ def unions(pushes: Sequence[Ints], *, centred: bool) -> Tree:
     Pushes, not weights, because noise on weights that no record uses would hide a replica; and with `centred` without
     what is added to all of a record's scores, because that changes no class.
     """
-    rows = [scaled_down(push, _PUSH_BITS)[0] for push in pushes]
-    rows = [len(row) * row - row.sum(axis=0) if centred else row for row in rows]
+    rows = [_centred(push) for push in pushes] if centred else list(pushes)
     return _grouped(tuple(range(len(pushes))), gram(rows), LEVELS)
 
 
@@ -61,6 +60,13 @@ def leaves(tree: Tree) -> Iterator[int]:
     else:
         for branch in tree:
             yield from leaves(branch)
+
+
+def _centred(push: Ints) -> Ints:
+    """What a push does besides adding one number to all of a record's scores, in units of its own."""
+    rounded: Ints = rounded_shift(push, excess_bits([push], _PUSH_BITS))
+    centred: Ints = rounded - rounded.sum(axis=0) // len(push)
+    return centred
 
 
 def _grouped(members: tuple[int, ...], products: list[list[int]], levels: Sequence[Fraction]) -> Tree:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from capsule.judge._exact import BigInts, Ints, one_thread, rounded_shift, scaled_down, sum_of_squares
+from capsule.judge._exact import BigInts, Ints, excess_bits, one_thread, rounded_shift, sum_of_squares
 from capsule.judge.blend import Blend, limits
 from capsule.judge.credit import Credit, credit, split
 from capsule.judge.game import Game
@@ -193,10 +193,8 @@ class _Round:
 
 def _squares(rows: dict[int, Ints]) -> dict[int, int]:
     """The squared lengths of rows, in units that are the same for all."""
-    if not rows:
-        return {}
-    together = scaled_down(np.stack(list(rows.values())), 36)[0]
-    return {i: sum_of_squares(row) for i, row in zip(rows, together, strict=True)}
+    shift = excess_bits(rows.values(), 36)
+    return {i: sum_of_squares(rounded_shift(row, shift)) for i, row in rows.items()}
 
 
 def _median(squares: dict[int, int]) -> int:

@@ -21,7 +21,9 @@ __all__ = [
 
 MAX_VALIDATION_BYTES = 256 << 20
 MAX_VALIDATION_SCORES = 1 << 22
-"""The most class scores (records times classes) of a validation set: the judge holds dozens of such tables at once."""
+"""The most class scores (records times classes) of a validation set."""
+MAX_ROUND_SCORES = 1 << 26
+"""The same times the gradients of a round: half a gigabyte of what each does to them."""
 MAX_AUC_SCORES = 1 << 18
 """The same for the area under the curve, which sorts the scores of every model that the judge tries."""
 _MAX_HEADER = 1024
@@ -33,14 +35,17 @@ Ints = npt.NDArray[np.int64]
 Labels = Ints | Floats
 
 
-def check_validation_size(records: int, features: int, outputs: int, metric: MetricName = "accuracy") -> None:
+def check_validation_size(
+    records: int, features: int, outputs: int, metric: MetricName = "accuracy", round_size: int = 1
+) -> None:
     """Raises ProtocolError for a validation set that the Capsule would not take.
 
-    `features` are those of the records, or what the feature map makes of them if that is more.
+    `features` are those of the records, or what the feature map makes of them if that is more; `round_size` is how many
+    gradients a round may have.
     """
     if records < 2:
         raise ProtocolError(f"the validation set has {records} records: give at least 2, better hundreds")
-    scores = MAX_AUC_SCORES if metric == "auc" else MAX_VALIDATION_SCORES
+    scores = min(MAX_AUC_SCORES if metric == "auc" else MAX_VALIDATION_SCORES, MAX_ROUND_SCORES // round_size)
     width = features + (outputs if metric == "r2" else 1)
     most = min(scores // outputs, (MAX_VALIDATION_BYTES - 8 - _MAX_HEADER) // (8 * width))
     if records > most:
@@ -99,7 +104,7 @@ def decode_validation(data: bytes, spec: Spec) -> tuple[Floats, Labels]:
             f"but the spec needs (records, {len(spec.features)}) and {shape}"
         )
     widest = max(len(spec.features), spec.mapping.outputs)
-    check_validation_size(len(labels), widest, spec.shape[1], spec.metric)
+    check_validation_size(len(labels), widest, spec.shape[1], spec.metric, spec.rounds.round_size)
     if not np.isfinite(features).all():
         raise ProtocolError("the validation set has features that are not finite: remove or fill them")
     check_labels(labels, spec.metric, spec.classes)

@@ -87,6 +87,13 @@ def test_a_metric_of_every_class_needs_records_of_every_class(metric):
         decode_validation(encode_validation(X, np.array([0, 2, 0])), spec)
 
 
+def test_large_rounds_take_fewer_records():
+    check_validation_size(1 << 19, 1, 2, round_size=64)
+    with pytest.raises(ProtocolError, match="above the limit of 524288"):
+        check_validation_size((1 << 19) + 1, 1, 2, round_size=64)
+    check_validation_size(1 << 21, 1, 2, round_size=16)
+
+
 def test_a_curve_takes_fewer_records_because_they_are_sorted():
     check_validation_size(1 << 17, 1, 2, "auc")
     with pytest.raises(ProtocolError, match="above the limit of 131072"):

@@ -1,0 +1,280 @@
+"""The tables of the judge's benchmark: honest rounds, poison, replicas, likeness, splitting, sampling, speed."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import bench_judge_mines as sim
+import numpy as np
+from bench_judge_mines import Mine, Split
+
+from capsule.judge import ValidationSet, find_copies, judge_round, score
+from capsule.judge.blend import Blend, limits
+from capsule.judge.credit import credit
+from capsule.judge.game import Game
+from capsule.judge.likeness import unions
+from sonar.protocol.spec import Feature, Payout, Rounds, Spec, Training
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is run."""
+
+    seeds: int = 8
+    accounts: tuple[int, ...] = (1, 2, 3, 4, 5)
+    noises: tuple[float, ...] = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)
+    records: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
+    largest: tuple[tuple[int, int], ...] = ((1 << 22, 10), (1 << 20, 64))
+    bits: int = 3072
+
+
+QUICK = Sizes(seeds=1, accounts=(1, 3), noises=(0.0, 0.03), records=(100, 1_000), largest=((1 << 12, 12),), bits=512)
+
+
+@dataclass(slots=True)
+class Table:
+    """A table of the report: its columns, its rows of numbers and words, and what is to be said above it."""
+
+    name: str
+    title: str
+    columns: list[str]
+    notes: list[str] = field(default_factory=list)
+    rows: list[list[str | float]] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """As the documents show it."""
+        lines = [f"### {self.title}", ""]
+        lines += [*(f"- {note}" for note in self.notes), ""] if self.notes else []
+        lines += [f"| {' | '.join(self.columns)} |", "|" + "---|" * len(self.columns)]
+        lines += [f"| {' | '.join(c if isinstance(c, str) else f'{c:.4g}' for c in row)} |" for row in self.rows]
+        return "\n".join([*lines, ""])
+
+
+LONG = {"epochs": 100}
+
+
+def rounds(sizes: Sizes) -> Table:
+    """Honest mines alone."""
+    table = Table(
+        "rounds", "Four honest mines with unlike shares",
+        ["table", "local training", "validation", "test", "central test", "rounds", "largest mine's share of the pay"],
+    )  # fmt: skip
+    cases = [
+        ("digits", sim.SHORT), ("digits", {"epochs": 20, "batch_size": 16}), ("digits", LONG),
+        ("digits", {"epochs": 5}),
+        ("breast cancer", sim.SHORT), ("breast cancer", LONG), ("wine", sim.SHORT), ("wine", LONG),
+    ]  # fmt: skip
+    for name, training in cases:
+        found = []
+        for seed in range(sizes.seeds):
+            data = sim.split(name, seed, 4, training=training)
+            end = sim.run(data, sim.honest(data), seed)
+            found.append([end.validation, end.test, sim.central(data, data.shares), end.rounds, end.largest_share])
+        table.rows.append([name, describe(training), *means(found)])
+    return table
+
+
+def poison(sizes: Sizes) -> Table:
+    """Two of six mines poison."""
+    table = Table(
+        "poison", "Digits, two of six mines poison",
+        ["poison", "local training", "validation", "test", "central test of the honest", "poisoners' share of the pay",
+         "worst seed", "poisoned gradients kept a campaign"],
+    )  # fmt: skip
+    for training in (sim.SHORT, LONG, {"epochs": 5}):
+        for kind, make in sim.POISONS.items():
+            found = []
+            for seed in range(sizes.seeds):
+                data = sim.split("digits", seed, 6, training=training)
+                rng = np.random.default_rng(seed)
+                mines = sim.honest(data)
+                mines[4:] = [make(mine, rng) for mine in mines[4:]]
+                end = sim.run(data, mines, seed)
+                central = sim.central(data, data.shares[:4])
+                found.append([end.validation, end.test, central, end.poisoned_share, end.kept_poison])
+            *first, share, kept = means(found)
+            table.rows.append([kind, describe(training), *first, share, max(row[3] for row in found), kept])
+    return table
+
+
+def replicas(sizes: Sizes) -> Table:
+    """One of four mines posts its gradient under several accounts."""
+    table = Table(
+        "replicas", "What a mine earns with its gradient under several accounts, as a part of the whole pay",
+        ["shares", "noise", "scale", *(f"{k} account{'s'[k == 1 :]}" for k in sizes.accounts)],
+        ["digits, the fourth of four mines; noise relative to the gradient's length, fresh for every account"],
+    )  # fmt: skip
+    scales = (0.5, 1.0, 2.0)
+    ways = [(noise, (1.0,)) for noise in sizes.noises] + [(noise, scales) for noise in (0.0, 0.03, 0.1)]
+    for alike in (False, True):
+        for noise, factors in ways:
+            row: list[float] = []
+            for accounts in sizes.accounts:
+                paid = []
+                for seed in range(sizes.seeds):
+                    data = sim.split("digits", seed, 4, alike=alike)
+                    mines = sim.honest(data)
+                    attack = sim.noised(noise, factors) if noise or len(factors) > 1 else None
+                    mines[3] = Mine(*data.shares[3], attack, accounts)
+                    sim.run(data, mines, seed)
+                    paid.append(mines[3].paid)
+                row.append(float(np.mean(paid)))
+            words = "0.5, 1 or 2" if len(factors) > 1 else "1"
+            table.rows.append(["alike" if alike else "unlike", f"{noise:g}", words, *row])
+    return table
+
+
+def splitting(sizes: Sizes) -> Table:
+    """One of four mines cuts its data up."""
+    table = Table(
+        "splitting", "What a mine earns with its records split over several accounts, as a part of the whole pay",
+        ["table", "shares", *(f"{k} account{'s'[k == 1 :]}" for k in sizes.accounts)],
+    )  # fmt: skip
+    for name, alike in (("digits", False), ("digits", True), ("breast cancer", False), ("breast cancer", True)):
+        row: list[float] = []
+        for accounts in sizes.accounts:
+            paid = []
+            for seed in range(sizes.seeds):
+                data = sim.split(name, seed, 4, alike=alike)
+                X, y = data.shares[3]
+                parts = [Mine(X[at::accounts], y[at::accounts]) for at in range(accounts)]
+                sim.run(data, [*sim.honest(data)[:3], *parts], seed)
+                paid.append(sum(part.paid for part in parts))
+            row.append(float(np.mean(paid)))
+        table.rows.append([name, "alike" if alike else "unlike", *row])
+    return table
+
+
+def likeness(sizes: Sizes) -> Table:
+    """Honest mines that draw from one source."""
+    table = Table(
+        "likeness", "Honest mines that draw from one source: are they taken for copies?",
+        ["source", "records each", "pairs", "taken for copies", "closest pair: 1 - cosine"],
+        ["four mines a seed; tables are drawn from with replacement, blobs are three Gaussians in 10 dimensions",
+         "a copy is closer than 1e-6; a copy with noise of a thousandth of its length is 5e-7 away"],
+    )  # fmt: skip
+    for source in (*sim.TABLES, "blobs"):
+        for records in sizes.records:
+            copies, pairs, closest = 0, 0, 1.0
+            for seed in range(min(sizes.seeds, 4)):
+                spec, shares = _source(source, records, seed)
+                zero = np.zeros(spec.shape, dtype=np.int64)
+                given = [sim.gradient(spec, sim.affine_map(spec, X, y), zero) for X, y in shares]
+                copies, pairs = copies + len(find_copies(given)), pairs + len(given) * (len(given) - 1) // 2
+                flat = np.array([g.astype(float).ravel() / np.linalg.norm(g.astype(float)) for g in given])
+                closest = min(closest, 1 - float(np.triu(flat @ flat.T, 1).max()))
+            table.rows.append([source, f"{records:,}", str(pairs), str(copies), f"{closest:.1e}"])
+    return table
+
+
+def sampling(sizes: Sizes) -> Table:
+    """Sampled values beside exact ones."""
+    table = Table(
+        "sampling", "Sampled values beside exact ones, in percent points of score",
+        ["gradients", "stated error", "largest miss", "mean miss", "largest value"],
+        ["digits, first round, unlike shares; exact values take every coalition"],
+    )  # fmt: skip
+    import capsule.judge.credit as module
+
+    for count in (6, 8, 10):
+        found = []
+        for seed in range(min(sizes.seeds, 4)):
+            data = sim.split("digits", seed, count)
+            given = [mine.gradients(data.spec, data.start, np.random.default_rng(0))[0] for mine in sim.honest(data)]
+            game, blend = game_of(data, given)
+            exact = credit(game, blend, b"").values
+            most, module.EXACT = module.EXACT, 2
+            sampled = credit(game, blend, bytes([seed]))
+            module.EXACT = most
+            misses = [abs(float(a.value - b.value)) for a, b in zip(exact, sampled.values, strict=True)]
+            largest = max(float(value.value) for value in exact)
+            found.append([sampled.sampling_error / 1e4, 100 * max(misses), 100 * np.mean(misses), 100 * largest])
+        table.rows.append([str(count), *means(found)])
+    return table
+
+
+def speed(sizes: Sizes) -> Table:
+    """How long a round takes to judge."""
+    table = Table("speed", "One round on the clock", ["round", "seconds"], ["a cold start excluded"])
+    for count in (4, 8, 10, 16, 64):
+        data = sim.split("digits", 0, count, alike=True)
+        given = [mine.gradients(data.spec, data.start, np.random.default_rng(0))[0] for mine in sim.honest(data)]
+        table.rows.append([f"digits, {count} gradients", _seconds(lambda d=data, g=given: judged(d, g))])  # type: ignore[misc]
+    for (scores, count), classes in itertools.product(sizes.largest, (2, 256)):
+        table.rows.append(
+            [f"{scores:,} class scores of {classes} classes, {count} gradients", _large(scores, count, classes)]
+        )
+    return table
+
+
+def judged(data: Split, given: list[np.ndarray]) -> object:
+    """The first round of a campaign."""
+    return judge_round(data.spec, data.validation, data.start, score(data.validation, data.start), given, b"")
+
+
+def game_of(data: Split, given: list[np.ndarray]) -> tuple[Game, Blend]:
+    """The first round as the judge plays it, but for what it does to long gradients."""
+    bits = data.spec.encoding.gradient_shift
+    moves = [((g + (1 << bits - 1)) >> bits).astype(np.int64) for g in given]
+    pushes = [data.validation.scores(move) for move in moves]
+    blend = Blend(unions(pushes, centred=True), limits([0] * len(given), 0))
+    return Game(data.validation, data.validation.scores(data.start), pushes), blend
+
+
+def describe(training: dict[str, int]) -> str:
+    """In words."""
+    batch = f" in batches of {training['batch_size']}" if "batch_size" in training else ", full batch"
+    return f"{training['epochs']} epochs{batch}"
+
+
+def means(rows: Iterable[list[float]]) -> list[float]:
+    """Of each column."""
+    return [float(value) for value in np.mean(list(rows), axis=0)]
+
+
+def _source(name: str, records: int, seed: int) -> tuple[Spec, list[tuple[np.ndarray, np.ndarray]]]:
+    rng = np.random.default_rng(seed)
+    if name == "blobs":
+        centres = rng.normal(size=(3, 10))
+        labels = rng.integers(0, 3, (4, records))
+        shares = [(centres[y] + rng.normal(size=(records, 10)), y) for y in labels]
+        spec = Spec.build(name=name, features=tuple(Feature(name=f"x{i}") for i in range(10)), classes=("a", "b", "c"),
+                          training=Training(**LONG), payout=Payout(target=900_000))  # fmt: skip
+        return spec, shares
+    data = sim.split(name, seed, 1, training=LONG)
+    X, y = data.shares[0]
+    drawn = [rng.integers(0, len(y), records) for _ in range(4)]
+    return data.spec, [(X[rows], y[rows]) for rows in drawn]
+
+
+def _large(scores: int, count: int, classes: int) -> float:
+    """The most class scores that a validation set may have, and gradients that all help."""
+    rng = np.random.default_rng(0)
+    records = scores // classes
+    spec = Spec.build(
+        name="large", features=tuple(Feature(name=f"x{i}") for i in range(7)), payout=Payout(target=990_000),
+        classes=tuple(str(k) for k in range(classes)), rounds=Rounds(round_size=64),
+    )  # fmt: skip
+    truth = rng.normal(size=(8, classes))
+    X = rng.normal(size=(records, 7))
+    y = (np.c_[X, np.ones(records)] @ truth + rng.gumbel(size=(records, classes))).argmax(axis=1)
+    validation = ValidationSet.of(spec, X, y)
+    start = np.zeros(spec.shape, dtype=np.int64)
+    given = [sim.whole((truth + rng.normal(size=truth.shape)) * 2.0**36) for _ in range(count)]
+    return _seconds(lambda: judge_round(spec, validation, start, score(validation, start), given, b""), repeat=1)
+
+
+def _seconds(function: Callable[[], object], repeat: int = 3) -> float:
+    times = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+TABLES: dict[str, Callable[[Sizes], Table]] = {
+    "rounds": rounds, "poison": poison, "replicas": replicas, "splitting": splitting, "likeness": likeness,
+    "sampling": sampling, "speed": speed,
+}  # fmt: skip
