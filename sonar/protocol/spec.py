@@ -395,4 +395,4 @@ def _first(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in problem["loc"])[:_LONGEST_PLACE] or "spec"  # may be a stranger's own name
     value = repr(problem.get("input"))
-    return f"{place}: {problem['msg']} (got {value if len(value) <= 80 else value[:77] + '...'})"
+    return f"{place}: {problem['msg']:.300} (got {value if len(value) <= 80 else value[:77] + '...'})"
