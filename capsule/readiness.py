@@ -94,7 +94,7 @@ class Readiness:
         )
 
     def _ask_keys(self) -> bool:
-        if self._capsule.state.keys_by_use():
+        if self._wait_for_key and self._capsule.state.keys_by_use():
             self._wait_for_key = False
         return not self._wait_for_key
 

@@ -53,6 +53,7 @@ def create_app(
     app = FastAPI(
         title="Sonar Capsule", version=package_version("sonar-marketplace"), docs_url=None, redoc_url=None,
         openapi_url=None, redirect_slashes=False, lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
     )  # fmt: skip
     app.add_middleware(Gate, addresses=Limit("the address", limits.address_per_minute), counts=counts)
     app.add_exception_handler(404, _not_found)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from fastapi import Request
 
 from capsule.errors import CapsuleRefusedError
-from capsule.http.errors import answer_error
+from capsule.http.errors import CODES, answer_error
 from capsule.http.limits import Limit, group_of
 from capsule.logs import fields
 from capsule.wire import MAX_REQUEST_BYTES, REQUEST_HEADER
@@ -92,9 +92,10 @@ class Gate:
         route = str(getattr(scope.get("route"), "path", "other"))
         self._counts.request(route, status, seconds)
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        level = logging.DEBUG if route in _QUIET and status < 500 else logging.INFO
+        # Whoever is over his limit is counted: told one by one, he could fill the disk with the log.
+        quiet = status == CODES["too_many_requests"].status or (route in _QUIET and status < 500)
         extra = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
-        _log.log(level, "request", extra=extra)
+        _log.log(logging.DEBUG if quiet else logging.INFO, "request", extra=extra)
 
 
 class _Answer:

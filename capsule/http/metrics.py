@@ -110,7 +110,9 @@ class CapsuleNumbers(Collector):
         yield GaugeMetricFamily(f"{_PREFIX}_judge_processes", "Judge processes.", len(sandbox.pids))
         yield GaugeMetricFamily(f"{_PREFIX}_jobs_waiting", "Jobs that wait for a judge process.", sandbox.waiting)
         yield CounterMetricFamily(f"{_PREFIX}_jobs", "Jobs that judge processes have done.", sandbox.spent["jobs"])
-        spent = CounterMetricFamily(f"{_PREFIX}_job_seconds", "Processor seconds of jobs, by what was done.", labels=["part"])
+        spent = CounterMetricFamily(
+            f"{_PREFIX}_job_seconds", "Processor seconds of jobs, by what was done.", labels=["part"]
+        )
         for part in PARTS:
             spent.add_metric([part], sandbox.spent[part] / 1e6)
         yield spent

@@ -37,7 +37,7 @@ def _add_standing(app: FastAPI, service: CapsuleService) -> None:
         """Whether the process answers: for whoever restarts it."""
         return answer(LiveReply(live=True))
 
-    @app.get("/v1/ready", response_model=ReadyReply, responses=ready)
+    @app.get("/v1/ready", response_model=ReadyReply, responses=ready, name="ready")
     def ready_() -> Response:
         """Whether requests can be served: for whoever sends them here."""
         if service.readiness.ready():

@@ -63,6 +63,8 @@ def test_every_refusal_in_the_source_is_in_the_table_of_codes() -> None:
 
 def test_the_document_says_how_requests_are_signed(world: Any) -> None:
     document = world.app.openapi()
+    names = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+    assert len(set(names)) == len(names) == 10
     for path in ("/v1/keys", "/v1/admissions", "/v1/deliveries"):
         operation = document["paths"][path]["post"]
         names = {each["name"]: each for each in operation["parameters"]}
@@ -261,6 +263,14 @@ def test_the_log_tells_routes_and_neither_bodies_nor_headers_nor_addresses(
     everything = " ".join(str(value) for each in told for value in each.values())
     assert secret not in everything
     assert "192.0.2.77" not in everything
+
+
+def test_who_is_over_his_limit_does_not_fill_the_log(world: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="capsule")
+    app = create_app(world.service, limits=Limits(address_per_minute=3))
+    for _ in range(20):
+        get(app, "/v1/info")
+    assert len([record for record in caplog.records if record.getMessage() == "request"]) == 3
 
 
 # ---- metrics
