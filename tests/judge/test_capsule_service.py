@@ -5,7 +5,9 @@ import dataclasses
 import json
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -472,6 +474,47 @@ def test_a_health_that_is_not_a_capsules_is_a_clear_error(world: Any, content: b
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
     with CapsuleClient("http://x", world.domain, transport=transport) as client, pytest.raises(CapsuleReplyError):
         client.health()
+
+
+def test_an_answer_that_trickles_is_given_up(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    class Trickle(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            nonlocal now
+            while True:
+                now += 5
+                yield b" "
+
+    monkeypatch.setattr("capsule.client.time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Trickle()))
+    with (
+        CapsuleClient("http://x", world.domain, timeout=60, transport=transport) as client,
+        pytest.raises(CapsuleUnavailableError, match="within 60 s"),
+    ):
+        client.health()
+    assert now == 65
+
+
+def test_a_compressed_answer_is_not_read(world: Any) -> None:
+    answer = httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"\x1f\x8b"))
+    transport = httpx.MockTransport(lambda _: answer)
+    with CapsuleClient("http://x", world.domain, transport=transport) as client, pytest.raises(CapsuleReplyError):
+        client.health()
+
+
+def test_an_address_whose_checksum_does_not_hold_is_no_answer(world: Any) -> None:
+    content = send(world, "/v1/info", b"", method="GET").content
+    address = world.attester.address
+    for wrong in (address.lower(), address.upper().replace("0X", "0x")):
+        changed = content.replace(address.encode(), wrong.encode())
+        assert changed != content
+        transport = httpx.MockTransport(lambda _, changed=changed: httpx.Response(200, content=changed))
+        with (
+            CapsuleClient("http://x", world.domain, transport=transport) as client,
+            pytest.raises(CapsuleReplyError, match="not a Capsule's"),
+        ):
+            client.info()
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://x:port", "http://x y"])
