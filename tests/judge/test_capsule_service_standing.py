@@ -83,6 +83,12 @@ def test_every_reference_in_the_document_leads_somewhere(world: Any) -> None:
         assert name in document["components"]["schemas"]
 
 
+def test_the_operators_manual_has_every_route(world: Any) -> None:
+    rows = re.findall(r"^\| `(GET|POST) (/v1/[^`]+)`", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    paths = world.app.openapi()["paths"]
+    assert set(rows) == {(method.upper(), path) for path, item in paths.items() for method in item}
+
+
 # ---- health
 
 
@@ -313,6 +319,9 @@ def test_metrics_tell_what_happened_with_labels_that_are_few(world: Any, scienti
     assert found["sonar_capsule_audit_entries", ()] == world.capsule.state.audit_head().length
     assert found["sonar_capsule_database_up", ()] == 1
     assert len(found) < 400
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    for name in re.findall(r"`(sonar_capsule_\w+)", manual):
+        assert any(told.startswith(name) for told, _ in found), f"the manual watches {name}, which is not told"
     assert scientist.address not in text
     assert campaign.id.hex() not in text
     routes = {value for _, labels in found for name, value in labels if name == "route"}
