@@ -1,0 +1,126 @@
+"""Whatever the chain took back in between, the database ends as if only its last history had ever been."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+from stored import AUDIT_KEY, signed, submission, version
+
+from capsule.state import Final, State, Told
+from capsule.state import tables as t
+from sonar.units import CampaignId
+
+CAMPAIGNS = [CampaignId(bytes([number]) * 32) for number in range(2)]
+HEADS = [b"a" * 32, b"b" * 32]
+LONGEST = 12
+
+Fact = tuple[str, CampaignId, int]
+"""What happened, to which campaign, and which of two heads or gradients it is."""
+
+
+@dataclass
+class Chain:
+    """A history, block by block, in which each thing happens as often as the contract lets it."""
+
+    blocks: list[list[Fact]] = field(default_factory=list)
+
+    def add(self, wanted: list[Fact]) -> None:
+        self.blocks.append([])
+        for kind, campaign, which in wanted:
+            seen = {(one, whose) for block in self.blocks for one, whose, _ in block}
+            created, over = ("created", campaign) in seen, ("over", campaign) in seen
+            now = {(one, whose) for one, whose, _ in self.blocks[-1]}
+            if (created == (kind != "created")) and not over and (kind, campaign) not in now:
+                self.blocks[-1].append((kind, campaign, which))
+
+    def told(self, first: int, last: int) -> Told:
+        """What the blocks from `first` up to without `last` tell; a round, and a version, is one of its block alone."""
+        found: dict[str, list[Any]] = {kind: [] for kind in ("created", "submitted", "settled", "expired", "over")}
+        for number in range(first, last):
+            for kind, campaign, which in self.blocks[number]:
+                found[kind].append(
+                    {
+                        "created": (campaign, number),
+                        "submitted": (campaign, submission(number, 0, number, f"gradient {which}")),
+                        "settled": Final(campaign, number, HEADS[which], number, version(number + 1)),
+                        "expired": (campaign, number, number),
+                        "over": (campaign, number),
+                    }[kind]
+                )
+        checkpoints = ((last - 1, b"hash %d" % (last - 1)),)
+        return Told(last, **{kind: tuple(facts) for kind, facts in found.items()}, checkpoints=checkpoints)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database in which every round is signed for both of its heads."""
+    file = tmp_path_factory.mktemp("template") / "capsule.db"
+    state = State(file)
+    state.audit.begin(AUDIT_KEY)
+    for campaign in CAMPAIGNS:
+        for number in range(LONGEST):
+            for head in HEADS:
+                state.add_round(campaign, signed(number, head), {})
+    state.close()
+    return file
+
+
+def opened(template: Path, file: Path) -> State:
+    shutil.copy(template, file)
+    state = State(file)
+    state.audit.unlock(AUDIT_KEY)
+    return state
+
+
+def dump(state: State) -> dict[str, list[Any]]:
+    """All that the chain told, without the times at which it was read."""
+    columns = {
+        table: [column for column in table.c if column.name not in {"time", "ended", "delivered"}]
+        for table in (t.campaigns, t.submissions, t.versions, t.rounds)
+    }
+    with state._reading() as db:
+        return {table.name: sorted(map(tuple, db.execute(select(*columns[table]))), key=repr) for table in columns}
+
+
+FACTS = st.tuples(
+    st.sampled_from(["created", "submitted", "submitted", "settled", "expired", "over"]),
+    st.sampled_from(CAMPAIGNS),
+    st.integers(0, 1),
+)
+BLOCKS = st.lists(st.lists(FACTS, max_size=5), min_size=1, max_size=5)
+
+
+@given(histories=st.lists(st.tuples(st.integers(0, LONGEST), BLOCKS, st.integers(1, 4)), min_size=1, max_size=4))
+def test_following_through_reorganisations_ends_where_following_the_last_history_does(
+    template: Path, histories: list[tuple[int, list[list[Fact]], int]]
+) -> None:
+    chain, read = Chain(), 0
+    with tempfile.TemporaryDirectory() as directory:
+        state, fresh = (opened(template, Path(directory) / name) for name in ("followed.db", "fresh.db"))
+        for height, blocks, page in histories:
+            kept = min(height, len(chain.blocks))
+            if kept < read:
+                assert state.rewind(kept, since=state.position())
+                read = kept
+            del chain.blocks[kept:]
+            for block in blocks[: LONGEST - kept]:
+                chain.add(block)
+            while read < len(chain.blocks):
+                last = min(read + page, len(chain.blocks))
+                assert state.follow(chain.told(read, last), since=state.position())
+                read = last
+        if chain.blocks:
+            assert fresh.follow(chain.told(0, len(chain.blocks)), since=None)
+        assert dump(state) == dump(fresh)
+        position = state.position()
+        assert (0 if position is None else position.block) == len(chain.blocks)
+        assert all(number < len(chain.blocks) for number, _ in state.checkpoints())
+        state.verify_audit()
+        state.close()
+        fresh.close()
