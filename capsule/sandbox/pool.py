@@ -248,19 +248,26 @@ class Pool:
             if self._stopping.is_set():
                 wanted.set_exception(_stopped())
                 continue
-            try:
-                process = Process(self.limits, self._jobs, allow_insecure_small_key=self._allow)
-            except SandboxError as error:
-                _log.error("%s", error)
-                with self._changed:
-                    self._problem = str(error)
-                    self._check_hope()
-                self._stopping.wait(pause)
-                pause = min(2 * pause, _RETRY_SECONDS[1])
-                wanted.set_exception(error)
-            else:
+            made = self._make()
+            if isinstance(made, Process):
                 self._problem, pause = None, _RETRY_SECONDS[0]
-                wanted.set_result(process)
+                wanted.set_result(made)
+                continue
+            _log.error("%s", made)
+            with self._changed:
+                self._problem = str(made)
+                self._check_hope()
+            self._stopping.wait(pause)
+            pause = min(2 * pause, _RETRY_SECONDS[1])
+            wanted.set_exception(made)
+
+    def _make(self) -> Process | SandboxError:
+        try:
+            return Process(self.limits, self._jobs, allow_insecure_small_key=self._allow)
+        except SandboxError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  (whatever it is, somebody waits, and others will)
+            return SandboxError(f"no judge process can be started: {type(error).__name__}: {error}")
 
 
 def _stopped() -> SandboxError:

@@ -92,6 +92,10 @@ class Process:
             raise self._lost(Loss.TIME, f"it took more than {seconds:.0f} seconds") from error
         except EOFError as error:
             raise self._lost(*self._epitaph()) from error
+        except BaseException:
+            # Of ours, perhaps in the middle of an answer: the next job must not get the rest of it.
+            self.end()
+            raise
 
     def end(self) -> None:
         """Ends the process, whatever it does."""
@@ -189,5 +193,6 @@ class Process:
 def _environment(limits: Limits) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     single = dict.fromkeys(_THREADS, "1")
-    # numpy's BLAS takes a thread's share of memory at its start for every core, unless it is told its number.
-    return {**kept, **single, "SONAR_ENGINE_WORKERS": str(limits.threads), "PYTHONDONTWRITEBYTECODE": "1"}
+    # BLAS takes memory for every core and malloc address space for every thread, unless they are told their number.
+    ours = {"SONAR_ENGINE_WORKERS": str(limits.threads), "MALLOC_ARENA_MAX": "2", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, **single, **ours}

@@ -273,3 +273,15 @@ def test_limits_leave_a_gradient_time_for_its_ciphertexts() -> None:
     assert limits.for_gradient(17, 3072) == pytest.approx(60 + 17 * 0.25)
     assert limits.for_gradient(17, 6144) == pytest.approx(60 + 17 * 2)
     assert limits.for_job(1000, 2048) == pytest.approx(600 + 250)
+
+
+def test_a_process_whose_answer_was_not_read_to_its_end_gets_no_other_job(pool: Pool) -> None:
+    before = pool.pids
+
+    def interrupted(_: Frame) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pool.run("a", Frame({"job": "echo"}), interrupted, seconds=20)
+    assert ask(pool, "echo", word="mine").body["word"] == "mine"
+    assert pool.pids != before
