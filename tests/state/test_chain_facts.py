@@ -53,7 +53,7 @@ def test_a_rewind_forgets_what_was_told_from_that_block_on(state: State) -> None
         submitted=((CAMPAIGN, submission(0, 0, 5)), (CAMPAIGN, submission(1, 0, 9)), (CAMPAIGN, submission(1, 1, 10))),
         settled=(Final(CAMPAIGN, 0, b"0" * 32, 7, version(1)), Final(CAMPAIGN, 1, b"1" * 32, 10, version(2))),
         expired=((CAMPAIGN, 2, 13),),
-        over=((CAMPAIGN, 14),),
+        over=((CAMPAIGN, 10),),
         checkpoints=((9, b"nine"), (10, b"ten"), (19, b"nineteen")),
     )
     state.follow(told, since=None)
