@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -49,26 +50,34 @@ def targets() -> Iterator[Target]:
 class _Node(HTTPProvider):
     """A connection on which always the same bytes arrive: web3's own path from there on."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self) -> None:
         super().__init__("http://127.0.0.1:1")
-        self._body = body
+        self.body = b""
 
     def _make_request(self, method: Any, request_data: bytes) -> bytes:
-        return self._body
+        return self.body
 
 
-def _client(body: bytes) -> SonarClient:
-    return SonarClient(Web3(_Node(body)), CONTRACT, 1337)
+@cache
+def _client() -> tuple[_Node, SonarClient]:
+    node = _Node()
+    return node, SonarClient(Web3(node), CONTRACT, 1337)
 
 
 def _asking(ask: Callable[[SonarClient], object]) -> Callable[[bytes], object]:
-    return lambda body: ask(_client(body))
+    node, client = _client()
+
+    def decode(body: bytes) -> object:
+        node.body = body
+        return ask(client)
+
+    return decode
 
 
 def _admission_in(data: bytes) -> object:
     found = {**_TRANSACTION, "input": "0x" + data.hex()}
     body = json.dumps({"jsonrpc": "2.0", "id": 0, "result": found}).encode()
-    return admission_signature(_client(body), bytes(32))
+    return _asking(lambda client: admission_signature(client, bytes(32)))(body)
 
 
 def _packed_log(entry: dict[str, Any]) -> bytes:

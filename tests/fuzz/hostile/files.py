@@ -132,4 +132,5 @@ def _drafts(folder: Path) -> Iterator[Target]:
         (ConfigError,),
         (path.read_bytes(),),
         (json_text,),
+        weight=0.3,
     )
