@@ -13,6 +13,7 @@ from itertools import groupby
 from capsule.parts import Capsule
 from capsule.state import Relay, StoredRound
 from capsule.wire import RoundReply
+from capsule.worker.basis import continues
 from capsule.worker.patience import Patience
 from capsule.worker.tally import Tally
 from sonar.chain.calls import Call, EncodedCall, settle_round
@@ -51,6 +52,7 @@ class Relayer:
     def __init__(self, capsule: Capsule, tally: Tally) -> None:
         self._capsule, self._tally = capsule, tally
         self._used_by_others: dict[int, int] = {}
+        self._gap_looks = 0
         self._refused: dict[_Place, Patience] = {}
         self._problems: dict[str, str] = {}
 
@@ -72,6 +74,7 @@ class Relayer:
         open_relays = state.open_relays()
         if open_relays:
             used = self._capsule.chain.used_nonce()
+            self._close_gap(open_relays, used)
             for nonce, group in groupby(open_relays, key=lambda relay: relay.nonce):
                 self._look_after(nonce, list(group), used)
         self._refused = {place: self._refused[place] for place in map(_place, waiting) if place in self._refused}
@@ -100,12 +103,27 @@ class Relayer:
             self._look_for_another(nonce, group)
             return
         self._used_by_others.pop(nonce, None)
-        if not chain.knows(newest.hash):
+        known = chain.knows(newest.hash)
+        if not known and self._call((newest.campaign, newest.round, newest.head)) is not None:
             self._send(newest, group)
         elif self._capsule.clock() - newest.time >= self._capsule.policy.replace_seconds:
             self._replace(newest)
-        elif newest.state == "intent":
+        elif known and newest.state == "intent":
             self._capsule.state.set_relay(newest.hash, "sent")
+
+    def _close_gap(self, open_relays: Sequence[Relay], used: int) -> None:
+        """Gives up what waits behind a nonce that nobody will use: the chain took back what had it."""
+        missing, nonces = used, {relay.nonce for relay in open_relays}
+        while missing in nonces:
+            missing += 1
+        beyond = [relay for relay in open_relays if relay.nonce > missing]
+        self._gap_looks = self._gap_looks + 1 if beyond and self._capsule.chain.next_nonce() <= missing else 0
+        if self._gap_looks < _LOOKS:
+            return
+        self._gap_looks = 0
+        _log.warning("nothing has nonce %d: signing the settlements behind it again", missing)
+        for relay in beyond:
+            self._capsule.state.set_relay(relay.hash, "replaced")
 
     def _mined(self, relay: Relay, receipt: Receipt, group: Sequence[Relay]) -> None:
         state, tally = self._capsule.state, self._tally
@@ -252,7 +270,17 @@ class Relayer:
         if entries_head(campaign, number, entries) != head:
             return None  # not read yet, or not any more
         settlement, signature = RoundReply.model_validate_json(stored.settlement).settlement()
+        if self._rewound() and not continues(self._capsule, settlement, self._capsule.chain.campaign(campaign).version):
+            self._problems[campaign.hex()] = (
+                f"round {number} was signed on a version that the chain took back: it can only expire"
+            )
+            return None
         return settle_round(settlement, entries, signature)
+
+    def _rewound(self) -> bool:
+        """Whether the chain ever took something back: only then may a head stand on another version."""
+        position = self._capsule.state.position()
+        return position is not None and position.rewinds > 0
 
     def _store(self, place: _Place, signed: SignedTransaction, fees: Fees) -> Relay:
         """The transaction as it must be in the database before it is sent."""

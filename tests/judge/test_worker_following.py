@@ -8,8 +8,12 @@ import pytest
 from nodes import Remote, running_node
 from worker_checks import check_settled_once, signatures, steps
 
-from sonar.chain.calls import create_campaign
+from sonar.chain.calls import create_campaign, expire_round
+from sonar.chain.cursor import campaign_events
+from sonar.chain.events import GradientSubmitted
+from sonar.chain.records import Entry
 from sonar.protocol.messages import hash_admission
+from sonar.protocol.sealing import seal
 from sonar.units import Address, ether
 
 
@@ -133,3 +137,52 @@ def test_the_settled_round_pays_its_mines_once_after_a_reorganisation(
     remote.revert(before)
     steps(world, 3)
     assert [world.chain.credit(Address(mine.address)) for mine in mines] == paid
+
+
+def test_a_settlement_signed_on_a_version_that_vanished_is_not_relayed(
+    world: Any, scientist: Any, remote: Remote
+) -> None:
+    campaign = scientist.campaign(scientist.spec(settlement_seconds=600), seconds=10**6)
+    mines = [campaign.submit(data=campaign.gradient(records=6)) for _ in range(3)]
+    before = remote.snapshot()
+    steps(world)
+    gradients = [campaign.gradient() for _ in mines]
+    boxes = [
+        seal(data, campaign.context(mine), world.sealing.public) for mine, data in zip(mines, gradients, strict=True)
+    ]
+
+    def post_second_round() -> None:
+        for mine, data, box in zip(mines, gradients, boxes, strict=True):
+            campaign.submit(mine, data, box=box)
+
+    post_second_round()
+    steps(world, 1)
+    signed = signatures(world, campaign)
+    assert [number for number, _, _ in signed] == [0, 1]
+    assert world.client().round(campaign.id, 1).settlement.advances
+    remote.revert(before)
+    # Nobody relays the first settlement in time, and the second round gets the very same gradients.
+    expire(world, scientist, campaign, 0)
+    post_second_round()
+    for _ in range(5):
+        world.worker.step()
+    assert "took back" in world.worker.health()["problems"][f"relaying {campaign.id.hex()}"]
+    assert world.chain.campaign(campaign.id).version == 0
+    assert signatures(world, campaign) == signed
+    expire(world, scientist, campaign, 1)
+    for mine in mines:
+        campaign.submit(mine)
+    steps(world, 3)
+    assert world.chain.campaign(campaign.id).version == 1
+    assert world.capsule.state.version(campaign.id).number == 1
+
+
+def expire(world: Any, scientist: Any, campaign: Any, number: int) -> None:
+    world.advance_time(1000)
+    found = campaign_events(world.chain, campaign.id, 0)
+    entries = [
+        Entry(event.mine, event.artifact, event.gradient)
+        for event in found
+        if isinstance(event, GradientSubmitted) and event.round == number
+    ]
+    world.chain_for(scientist.account).transact(expire_round(campaign.id, number, entries))
