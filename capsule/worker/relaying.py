@@ -103,12 +103,14 @@ class Relayer:
             self._look_for_another(nonce, group)
             return
         self._used_by_others.pop(nonce, None)
-        known = chain.knows(newest.hash)
-        if not known and self._call((newest.campaign, newest.round, newest.head)) is not None:
-            self._send(newest, group)
+        if not chain.knows(newest.hash):
+            if self._call((newest.campaign, newest.round, newest.head)) is not None:
+                self._send(newest, group)
+            else:  # nobody has it, and the chain does not want it any more: its nonce is free
+                self._void(group)
         elif self._capsule.clock() - newest.time >= self._capsule.policy.replace_seconds:
             self._replace(newest)
-        elif known and newest.state == "intent":
+        elif newest.state == "intent":
             self._capsule.state.set_relay(newest.hash, "sent")
 
     def _close_gap(self, open_relays: Sequence[Relay], used: int) -> None:
@@ -122,7 +124,10 @@ class Relayer:
             return
         self._gap_looks = 0
         _log.warning("nothing has nonce %d: signing the settlements behind it again", missing)
-        for relay in beyond:
+        self._void(beyond)
+
+    def _void(self, relays: Sequence[Relay]) -> None:
+        for relay in relays:
             self._capsule.state.set_relay(relay.hash, "replaced")
 
     def _mined(self, relay: Relay, receipt: Receipt, group: Sequence[Relay]) -> None:
@@ -132,9 +137,7 @@ class Relayer:
             for event in receipt.events
         )
         state.set_relay(relay.hash, "mined" if settled else "failed")
-        for other in group:
-            if other.hash != relay.hash:
-                state.set_relay(other.hash, "replaced")
+        self._void([other for other in group if other.hash != relay.hash])
         self._used_by_others.pop(relay.nonce, None)
         tally.gas_spent.add(receipt.gas_used)
         tally.wei_spent.add(receipt.gas_used * receipt.gas_price)
@@ -157,8 +160,7 @@ class Relayer:
         del self._used_by_others[nonce]
         self._tally.relay_failures.add()
         _log.warning("nonce %d was used by a transaction that this Capsule did not send: signing another one", nonce)
-        for relay in group:
-            self._capsule.state.set_relay(relay.hash, "replaced")
+        self._void(group)
 
     def _send(self, relay: Relay, group: Sequence[Relay] = ()) -> None:
         """Sends a stored transaction; one that the node refuses may be void, or in need of a higher fee."""
