@@ -46,6 +46,8 @@ __all__ = [
 sys.setrecursionlimit(min(sys.getrecursionlimit(), 3_000))
 
 _T = TypeVar("_T")
+# web3 reads before it checks. An infinite number, which JSON as Python reads it may hold, overflows.
+_UNUSABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 _FIRST_POLL, _LAST_POLL = 0.02, 0.5
 _TRANSFER_GAS = 21_000
 
@@ -98,7 +100,7 @@ def rpc(web3: Web3) -> Iterator[None]:
         raise TransactionFailedError(f"the node at {_endpoint(web3)} refused: {_node_message(error)}") from error
     except Web3Exception as error:
         raise RpcUnavailableError(f"{_endpoint(web3)} gave an unusable answer: {str(error)[:200]}") from error
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:  # web3 reads before it checks
+    except _UNUSABLE as error:
         raise RpcUnavailableError(f"{_endpoint(web3)} {_problem(error)}") from error
 
 

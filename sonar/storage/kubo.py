@@ -85,7 +85,7 @@ class KuboStore(ContentStore):
                 raise ArtifactNotFoundError(
                     f"{cid} was not found by {self.describe()} within {self.timeout:g} s: is a node online that has it?"
                 ) from error
-            raise StoreUnavailableError(f"{self.describe()} answers, but refuses {action}: {error}") from error
+            raise StoreUnavailableError(f"{self.describe()} answers, but refuses {action}: {error!s:.300}") from error
         except (ipfs_errors.ConnectionError, ipfs_errors.ProtocolError) as error:
             raise StoreUnavailableError(
                 f"{self.describe()} cannot be reached for {action}: start it, or correct the store in the network file"
@@ -94,7 +94,8 @@ class KuboStore(ContentStore):
             if "timed out" in str(error):  # in the middle of a body requests calls it a connection error
                 raise self._too_slow(action) from error
             raise StoreUnavailableError(
-                f"{self.describe()} cannot be used for {action}: {error or type(error).__name__}: is it running there?"
+                f"{self.describe()} cannot be used for {action}: {str(error)[:300] or type(error).__name__}: "
+                "is it running there?"
             ) from error
 
     def _too_slow(self, action: str) -> StoreTimeoutError:
