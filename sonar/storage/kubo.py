@@ -29,16 +29,9 @@ _NODE_SHARE = 0.8  # of the time: the node gives up first and can still say why
 _NOT_FOUND = re.compile(r"not found|could not find|deadline exceeded|timed? ?out", re.IGNORECASE)
 # What a node answers is asserted and indexed by ipfshttpclient, not checked; requests' errors are OSErrors.
 _MALFORMED = (
-    ipfs_errors.Error,
-    HTTPError,
-    AssertionError,
-    LookupError,
-    TypeError,
-    ValueError,
-    OverflowError,
-    RecursionError,
+    ipfs_errors.Error, HTTPError, AssertionError, LookupError, TypeError, ValueError, OverflowError, RecursionError,
     OSError,
-)
+)  # fmt: skip
 
 
 class KuboStore(ContentStore):
