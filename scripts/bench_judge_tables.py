@@ -25,7 +25,7 @@ class Sizes:
     accounts: tuple[int, ...] = (1, 2, 3, 4, 5)
     noises: tuple[float, ...] = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)
     records: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
-    largest: tuple[tuple[int, int], ...] = ((1 << 22, 10), (1 << 20, 64))
+    largest: tuple[tuple[int, int], ...] = ((1 << 22, 4), (3 << 19, 10), (1 << 18, 64))
     bits: int = 3072
 
 

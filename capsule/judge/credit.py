@@ -31,8 +31,8 @@ EXACT = 10
 ORDERS = 128
 """How many orders are drawn above that; even, because each also runs backwards."""
 LEAST_ORDERS = 16
-MOST_SCORES = 1 << 32
-"""How many class scores the orders of one round may take: a minute. Large validation sets need fewer orders."""
+MOST_SCORES = 1 << 31
+"""How many class scores the orders of one round may take: a minute. Large validation sets get fewer orders."""
 _NEGLIGIBLE = 10
 """An order ends where two coalitions in a row are within a tenth of a standard error of the worth of everybody."""
 

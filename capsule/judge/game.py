@@ -20,7 +20,7 @@ __all__ = ["STEP_BITS", "Estimate", "Game"]
 STEP_BITS = 16
 _PUSH_BITS = 34
 """With 2^16 of them, the multiplied base and the sum of pushes stay below 2^51 each."""
-_AT_ONCE = 1 << 21
+_AT_ONCE = 1 << 20
 """How many class scores are in memory at once, besides those of the gradients."""
 
 
@@ -74,12 +74,20 @@ class Game:
 
     def measured(self, rows: Sequence[Sequence[int]]) -> Iterator[Measured]:
         """The same, as many rows at once as fit into memory."""
+        for scores in self._scores(rows):
+            yield self._validation.metric.measure(scores, self._bits)
+
+    def values(self, rows: Sequence[Sequence[int]]) -> list[int]:
+        """The measured values alone."""
+        return [int(v) for scores in self._scores(rows) for v in self._validation.metric.values(scores, self._bits)]
+
+    def _scores(self, rows: Sequence[Sequence[int]]) -> Iterator[Floats]:
         many = max(1, _AT_ONCE // self.size)
         for start in range(0, len(rows), many):
             table = np.array(rows[start : start + many], dtype=np.float64)
             scores = table @ self._pushes
             scores += self._base
-            yield self._validation.metric.measure(scores.reshape(len(table), *self._shape), self._bits)
+            yield scores.reshape(len(table), *self._shape)
 
     def compare(self, better: Measured, worse: Measured) -> list[Estimate]:
         """How much the one better model (in its first row) is better than each of the others."""

@@ -61,6 +61,10 @@ class Metric(ABC):
     def measure(self, scores: Scores, bits: int) -> Measured:
         """The same of many models (models, outputs, records), with what each record adds; scores are integers."""
 
+    def values(self, scores: Scores, bits: int) -> Ints:
+        """The measured values alone."""
+        return self.measure(scores, bits).values
+
 
 def metric_of(spec: Spec, labels: npt.NDArray[np.int64] | Floats) -> Metric:
     """The spec's metric for labels as `decode_validation` gives them."""
@@ -90,17 +94,24 @@ class _OfConfusion(Metric):
         terms = self._terms(right, predicted)
         return sum((Fraction(int(n), int(d)) for n, d in zip(*(t[0] for t in terms), strict=True)), Fraction())
 
+    def values(self, scores: Scores, bits: int) -> Ints:  # noqa: ARG002
+        return self._values(*self._confusion(_predicted(scores)))
+
     def measure(self, scores: Scores, bits: int) -> Measured:  # noqa: ARG002
         predicted = _predicted(scores)
         right, counts = self._confusion(predicted)
-        numerators, denominators = self._terms(right, counts)
-        values = ((numerators << VALUE_BITS) // denominators).sum(axis=1)
+        values = self._values(right, counts)
         hit = predicted == self.labels
         per_hit, per_true, per_predicted = self._influences(right, counts)
         found = np.where(hit, per_hit[:, self.labels], 0) - per_true[:, self.labels]
         if per_predicted is not None:
             found -= np.take_along_axis(per_predicted, predicted, axis=1)
         return Measured(values, _clipped(found))
+
+    def _values(self, right: Ints, predicted: Ints) -> Ints:
+        numerators, denominators = self._terms(right, predicted)
+        total: Ints = ((numerators << VALUE_BITS) // denominators).sum(axis=1)
+        return total
 
     def _confusion(self, predicted: Ints) -> tuple[Ints, Ints]:
         """How many of each class (models, classes) are right, and how many are predicted."""
@@ -122,6 +133,18 @@ class _OfConfusion(Metric):
 
 class Accuracy(_OfConfusion):
     """The part of the records that are right; ties go to the lower class."""
+
+    def values(self, scores: Scores, bits: int) -> Ints:  # noqa: ARG002
+        return self._parts(_predicted(scores) == self.labels)
+
+    def measure(self, scores: Scores, bits: int) -> Measured:  # noqa: ARG002
+        # The same as from the confusion, which takes most of the time where there is nothing to balance.
+        hits = _predicted(scores) == self.labels
+        return Measured(self._parts(hits), hits.astype(np.int64) << INFLUENCE_BITS)
+
+    def _parts(self, hits: npt.NDArray[np.bool_]) -> Ints:
+        parts: Ints = (hits.sum(axis=1, dtype=np.int64) << VALUE_BITS) // self.records
+        return parts
 
     def _terms(self, right: Ints, predicted: Ints) -> tuple[Ints, Ints]:  # noqa: ARG002
         return right.sum(axis=1, keepdims=True), np.full((len(right), 1), self.records)

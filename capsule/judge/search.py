@@ -11,10 +11,12 @@ from capsule.judge.metrics import VALUE_BITS, Measured
 from sonar.protocol.spec import Rounds
 from sonar.units import PPM, Ppm
 
-__all__ = ["STEPS", "Option", "Search"]
+__all__ = ["MOST_SCORES", "STEPS", "Option", "Search"]
 
 STEPS = (1, 2, 4)
 """The kept gradients' mean is tried whole, halved and quartered."""
+MOST_SCORES = 1 << 28
+"""How many class scores all sets may have at one step: ten candidates are tried in all sets up to 2^18 scores."""
 _COMPARED = 16
 
 
@@ -73,13 +75,14 @@ class Search:
         # A step so small that an integer weight a_i, which is the same rounded down, would be zero is no step.
         least = (1 << STEP_BITS) // self.whole
         tried = [(o, row) for o, row in zip(choices, rows, strict=True) if min(row[i] for i in o.kept) >= least]
-        values = (int(value) for part in self.game.measured([row for _, row in tried]) for value in part.values)
+        values = self.game.values([row for _, row in tried])
         for (option, _), worth in zip(tried, values, strict=True):
             yield replace(option, worth=worth)
 
     def _sets(self) -> Iterator[tuple[int, ...]]:
-        """The sets that are tried: all of them, or for many candidates the most valuable 1, 2, ... of them."""
-        if len(self.candidates) <= EXACT:
+        """The sets that are tried: all of them, or where they are too many the most valuable 1, 2, ... candidates."""
+        count = len(self.candidates)
+        if count <= EXACT and self.game.size << count <= MOST_SCORES:
             for size in range(1, len(self.candidates) + 1):
                 yield from combinations(self.candidates, size)
             return

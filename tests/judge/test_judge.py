@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 from capsule.judge import Judgement, ValidationSet, find_copies, judge_round, next_weights, score
 from capsule.judge.metrics import Accuracy
+from sonar.chain.records import Verdict
 from sonar.protocol.spec import Encoding, Feature, Payout, Rounds, Spec
 from sonar.units import PPM, Ppm
 
@@ -248,3 +249,66 @@ def test_honest_mines_with_alike_data_are_not_copies(digits: Digits) -> None:
     many = Digits()
     many.shares = [(X[i::4], labels[i::4]) for i in range(4)]
     assert find_copies([many.gradient(i, np.zeros((11, 3)), 100, classes=3) for i in range(4)]) == {}
+
+
+def test_a_gradient_far_longer_than_its_rounds_others_is_left_out_by_itself(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(3)]
+    rng = np.random.default_rng(0)
+    noise = np.array([int(v) for v in rng.normal(scale=2.0**38, size=650)], dtype=object).reshape(65, 10)
+    judged = digits.judge([*gradients, noise])
+    assert "more than 4 times as long as the median" in judged.results[3].reason
+    assert judged.results[:3] == digits.judge(gradients).results
+
+
+def test_dead_weight_is_long_even_where_no_record_shows_it(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(4)]
+    heavy = gradients[3].copy()
+    heavy[0] += 1 << digits.spec.encoding.gradient_scale  # of a pixel that is always dark
+    judged = digits.judge([*gradients[:3], heavy])
+    assert "times as long" in judged.results[3].reason
+
+
+def test_posting_ones_gradient_twice_as_long_earns_no_more(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(4)]
+    plain = digits.judge(gradients).results
+    for longest in range(4):
+        doubled = [g * 2 if i == longest else g for i, g in enumerate(gradients)]
+        assert digits.judge(doubled).results[longest].share <= plain[longest].share * 1.05
+
+
+def test_replicas_of_a_gradient_together_earn_what_it_would_alone(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(4)]
+    alone = digits.judge(gradients).results[0].share
+    rng = np.random.default_rng(0)
+    size = 0.05 * float(np.linalg.norm(gradients[0].astype(float))) / np.sqrt(650)
+    swarm = [
+        gradients[0] + np.array([int(v) for v in rng.normal(scale=size, size=650)], dtype=object).reshape(65, 10)
+        for _ in range(3)
+    ]
+    judged = digits.judge([*gradients, *swarm]).results
+    assert all(judged[i].verdict is not Verdict.COPY for i in range(7))
+    assert judged[0].share + sum(judged[i].share for i in (4, 5, 6)) == pytest.approx(alone, rel=0.1)
+    copies = digits.judge([*gradients, gradients[0], gradients[0] * 2])
+    assert [one.verdict for one in copies.results[4:]] == [Verdict.COPY] * 2
+    assert copies.results[0].share == alone
+
+
+def test_reasons_tell_no_figure_of_the_validation_set(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(5)]
+    for judged in (digits.judge(gradients), digits.judge(gradients, current=999_000)):
+        for result in judged.results:
+            assert not any(letter.isdigit() for letter in result.reason)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "auc"])
+def test_a_round_is_judged_by_the_campaigns_metric(digits: Digits, metric: str) -> None:
+    X, y = load_digits(return_X_y=True)
+    spec = digits.spec.model_copy(update={"metric": metric})
+    validation = ValidationSet.of(spec, X[:360], y[:360].astype(np.int64))
+    gradients = [digits.gradient(i, digits.start) for i in range(5)]
+    now = score(validation, digits.start)
+    judged = judge_round(spec, validation, digits.start, now, gradients, b"")
+    assert judged.weights is not None
+    assert judged.score == score(validation, judged.weights) > now
+    assert not judged.results[4].kept
+    assert sum(result.share for result in judged.results) == PPM

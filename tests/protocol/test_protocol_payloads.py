@@ -88,10 +88,10 @@ def test_a_metric_of_every_class_needs_records_of_every_class(metric):
 
 
 def test_large_rounds_take_fewer_records():
-    check_validation_size(1 << 19, 1, 2, round_size=64)
-    with pytest.raises(ProtocolError, match="above the limit of 524288"):
-        check_validation_size((1 << 19) + 1, 1, 2, round_size=64)
-    check_validation_size(1 << 21, 1, 2, round_size=16)
+    check_validation_size(1 << 17, 1, 2, round_size=64)
+    with pytest.raises(ProtocolError, match="above the limit of 131072"):
+        check_validation_size((1 << 17) + 1, 1, 2, round_size=64)
+    check_validation_size(1 << 21, 1, 2, round_size=4)
 
 
 def test_a_curve_takes_fewer_records_because_they_are_sorted():
