@@ -36,6 +36,8 @@ __all__ = ["Worker"]
 _log = logging.getLogger("capsule.worker")
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 """Seconds that a chain, a store or a database that does not answer is left alone."""
+_STOP_SECONDS = 10.0
+"""How long what is being done may take when the worker stops."""
 _FOLLOWING, _CAMPAIGNS, _RELAYING, _PUBLISHING = "chain", "campaigns", "relaying", "publishing"
 _NOTING = "noting"
 _DELETING = "deleting"
@@ -68,8 +70,8 @@ class Worker:
     def run(self, poll: float = 1.0) -> None:
         """Makes a pass every `poll` seconds until `stop`, or at once when a settlement was signed.
 
-        What does not answer is asked less and less often. Campaigns that are being served when it stops are not waited
-        for: whatever they have not stored is done again.
+        What does not answer is asked less and less often. Campaigns that are being served when it stops get a little
+        time to finish; what they have not stored by then is done again.
         """
         try:
             while not self._stopping.is_set():
@@ -79,6 +81,8 @@ class Worker:
                 self._wake.wait(poll)
                 self._wake.clear()
         finally:
+            self._crew.wait(timeout=_STOP_SECONDS)
+            self._publisher.wait(timeout=_STOP_SECONDS)
             self.close()
 
     def stop(self) -> None:
