@@ -83,20 +83,23 @@ def create_home(
     vault = Vault.create(passphrase, cost=cost)
     _make(directory)
     state = State(database or directory / _DATABASE)
-    if state.setting("vault") is not None:
-        raise CapsuleHomeError(f"{state.where} is a Capsule's already: serve that one, or give another --database")
-    sealing = SealingKeyPair.generate()
-    attester: LocalAccount = Account.from_key(secrets.token_bytes(32))
-    text, audit = encrypt_keystore(attester, passphrase), secrets.token_bytes(32)
-    state.audit.begin(audit)
-    state.set(
-        vault=vault.header,
-        sealing=vault.seal(sealing.secret_bytes(), Record.SEALING_KEY),
-        attester=text.encode(),
-        key_bits=str(key_bits).encode(),
-        audit=vault.seal(audit, Record.AUDIT_KEY),
-    )
-    write_keystore(directory, text)
+    try:
+        _check_unused(state)
+        sealing = SealingKeyPair.generate()
+        attester: LocalAccount = Account.from_key(secrets.token_bytes(32))
+        text, audit = encrypt_keystore(attester, passphrase), secrets.token_bytes(32)
+        state.audit.begin(audit)
+        state.set(
+            vault=vault.header,
+            sealing=vault.seal(sealing.secret_bytes(), Record.SEALING_KEY),
+            attester=text.encode(),
+            key_bits=str(key_bits).encode(),
+            audit=vault.seal(audit, Record.AUDIT_KEY),
+        )
+        write_keystore(directory, text)
+    except BaseException:
+        state.close()
+        raise
     return OpenHome(state, vault, attester, sealing, key_bits)
 
 
@@ -197,6 +200,11 @@ def locked(directory: Path, *, shared: bool = False) -> Iterator[None]:
             except OSError as error:
                 raise CapsuleHomeError(f"another process serves {directory}: stop it first") from error
         yield
+
+
+def _check_unused(state: State) -> None:
+    if state.setting("vault") is not None:
+        raise CapsuleHomeError(f"{state.where} is a Capsule's already: serve that one, or give another --database")
 
 
 def _check_free(directory: Path) -> None:

@@ -371,14 +371,17 @@ def test_a_backup_is_one_moment_while_others_write(kind: str, tmp_path: Path, re
 
 
 _FLAT = """
-    import os, resource, sys
+    import re, sys
     from pathlib import Path
     from custody import CHEAP, PASSPHRASE
     from capsule.custody.backup import back_up
     from capsule.custody.restoring import restore
     from capsule.state import State
 
-    directory, megabytes = Path(sys.argv[1]), lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    def megabytes():  # the most that this process ever had; getrusage would begin with its parent's
+        return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) >> 10
+
+    directory = Path(sys.argv[1])
     state = State(directory / "capsule" / "capsule.db")
     before = megabytes()
     back_up(state, directory / "backup", "b", cost=CHEAP)
@@ -389,6 +392,7 @@ _FLAT = """
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_database(home: OpenHome, tmp_path: Path) -> None:
     fill(home)
     value = os.urandom(4 << 20)
@@ -406,7 +410,7 @@ def test_memory_does_not_grow_with_the_database(home: OpenHome, tmp_path: Path) 
     )
     assert (tmp_path / "backup").stat().st_size > 128 << 20
     grown = [int(number) for number in done.stdout.split()]
-    assert max(grown) < 80, "MiB, for 128 MiB of rows"
+    assert max(grown) < 64, "MiB, for 128 MiB of rows"
 
 
 # ---- the commands

@@ -1,0 +1,78 @@
+"""A Capsule's home: what several workers share through the database, and what a home heals or refuses."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from custody import PASSPHRASE, cheap_keystores, make_home
+from eth_account import Account
+
+from capsule.errors import CapsuleHomeError
+from capsule.home import locked, new_home, open_home, open_state
+from capsule.state import State
+from sonar.wallet import load_account
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cheap_keystores() -> Iterator[None]:
+    strong = Account.encrypt
+    cheap_keystores()
+    yield
+    Account.encrypt = strong  # type: ignore[method-assign]
+
+
+def test_another_worker_needs_the_database_and_the_passphrase_only(tmp_path: Path, postgres_url: str) -> None:
+    first = make_home(tmp_path / "one", postgres_url)
+    second = open_home(tmp_path / "two", PASSPHRASE, database=postgres_url)
+    assert (second.address, second.sealing.public) == (first.address, first.sealing.public)
+    assert load_account(tmp_path / "two" / "attester.json", PASSPHRASE).address == first.address
+    assert stat.S_IMODE((tmp_path / "two" / "attester.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "two").stat().st_mode) == 0o700
+    first.state.close()
+    second.state.close()
+
+
+def test_a_database_that_is_a_capsules_is_never_made_another(tmp_path: Path, postgres_url: str) -> None:
+    make_home(tmp_path / "one", postgres_url).state.close()
+    with pytest.raises(CapsuleHomeError, match="a Capsule's already"):
+        make_home(tmp_path / "two", postgres_url)
+    open_home(tmp_path / "one", PASSPHRASE, database=postgres_url).state.close()
+
+
+def test_the_copy_of_the_keystore_is_made_anew_where_it_is_not_the_databases(tmp_path: Path) -> None:
+    make_home(tmp_path).state.close()
+    text = (tmp_path / "attester.json").read_text()
+    for change in (lambda file: file.unlink(), lambda file: file.write_text("{}")):
+        change(tmp_path / "attester.json")
+        open_home(tmp_path, PASSPHRASE).state.close()
+        assert (tmp_path / "attester.json").read_text() == text
+    assert not list(tmp_path.glob(".*part"))
+
+
+def test_an_interrupted_init_says_what_is_missing_and_what_to_do(tmp_path: Path) -> None:
+    State(tmp_path / "capsule.db").close()
+    with pytest.raises(CapsuleHomeError, match=r"lacks vault, sealing, attester, key_bits, audit: .* `capsule init`"):
+        open_home(tmp_path, PASSPHRASE)
+
+
+def test_a_directory_without_a_database_is_no_home(tmp_path: Path) -> None:
+    with pytest.raises(CapsuleHomeError, match="capsule init"):
+        open_state(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_share_a_home_and_who_changes_it_has_it_alone(tmp_path: Path) -> None:
+    refused = pytest.raises(CapsuleHomeError, match="another process serves")
+    with locked(tmp_path, shared=True), locked(tmp_path, shared=True), refused, locked(tmp_path):
+        pass
+    with locked(tmp_path), refused, locked(tmp_path, shared=True):
+        pass
+
+
+def test_a_directory_made_for_what_failed_goes_again_and_another_stays(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name, stays in (("made", False), ("there", True)):
+        with pytest.raises(RuntimeError), new_home(tmp_path / name):
+            raise RuntimeError
+        assert (tmp_path / name).exists() == stays
