@@ -21,7 +21,6 @@ Floats = npt.NDArray[np.float64]
 BigInts = npt.NDArray[Any]
 """Python integers in an object array: gradients and products outgrow 64 bits."""
 
-_GRAM_BITS = 15
 _BLOCK = 1 << 16
 _MANTISSA_BITS = 27
 _LOW_BITS = 18
@@ -53,18 +52,19 @@ def excess_bits(rows: Iterable[BigInts], bits: int) -> int:
 
 
 def gram(rows: list[BigInts]) -> list[list[int]]:
-    """The products of all pairs of rows, each row first rounded to 15 bits of its own largest number.
+    """The products of all pairs of rows, each row first rounded to so many bits that the sums stay below 2^52.
 
-    Raises ValueError for more than 2^22 columns, whose sums would pass 2^52.
+    These are 21 bits of the row's largest number for 650 columns, and 14 for 2^22. Raises ValueError for more.
     """
     if not rows:
         return []
     columns = rows[0].size
     if columns > 1 << 22:
         raise ValueError(f"{columns} columns are more than 2^22, and their products would not be exact")
+    bits = (52 - columns.bit_length()) // 2
     table = np.empty((len(rows), columns), dtype=np.int32)
     for place, row in enumerate(rows):
-        table[place] = rounded_shift(row.ravel(), excess_bits([row], _GRAM_BITS))
+        table[place] = rounded_shift(row.ravel(), excess_bits([row], bits))
     products = np.zeros((len(rows), len(rows)))
     for start in range(0, columns, _BLOCK):
         block = table[:, start : start + _BLOCK].astype(np.float64)

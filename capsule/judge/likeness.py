@@ -14,7 +14,7 @@ from capsule.judge._exact import BigInts, Ints, excess_bits, gram, rounded_shift
 
 __all__ = ["COPY_COSINE", "LEVELS", "Tree", "find_copies", "leaves", "unions"]
 
-COPY_COSINE = Fraction(999_999, 1_000_000)
+COPY_COSINE = 1 - Fraction(1, 10**8)
 """Two gradients of different accounts in one round whose directions agree more than this are one work.
 
 Honest mines that draw from one source come closer the more they have: docs/judging.md has what was measured.
