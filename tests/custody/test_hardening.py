@@ -96,7 +96,7 @@ def test_the_passphrase_leaves_the_environment_before_children_are_made(monkeypa
 
 
 @linux
-def test_a_key_process_has_no_secret_in_its_arguments_or_environment() -> None:
+def test_a_key_process_is_hardened_and_has_no_secret_in_its_arguments() -> None:
     maker = KeyProcess(16384)
     failed: list[Exception] = []
 
@@ -115,7 +115,6 @@ def test_a_key_process_has_no_secret_in_its_arguments_or_environment() -> None:
         assert "Max core file size        0                    0" in limits.read_text()
         words = Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")
         assert words[1:] == [b"-m", b"capsule.keypool", b"16384", b""]
-        assert b"PASSPHRASE" not in Path(f"/proc/{child.pid}/environ").read_bytes()
     finally:
         maker.cancel()
         thread.join(30)
