@@ -24,10 +24,11 @@ from pathlib import Path
 
 from eth_account import Account
 from kill_capsule_checks import check_market, survivors
-from kill_capsule_market import fund, in_background, open_campaign
+from kill_capsule_market import Campaign, fund, in_background, open_campaign
 from web3 import Web3
 
 from capsule.home import open_home, open_state
+from capsule.state import State
 from sonar.chain.client import SonarClient
 from sonar.chain.deploy import deploy
 from sonar.config import Network
@@ -39,6 +40,8 @@ _PASSPHRASE = "kill me"  # noqa: S105  (guards nothing)
 _GONE_SECONDS = 5.0
 """How long the children of a killed Capsule may take to notice."""
 _FINISH_SECONDS = 300.0
+_WATCH_SECONDS = 10.0
+"""How long something is waited for that a kill is to follow."""
 
 
 class Served:
@@ -72,6 +75,32 @@ class Served:
         self.process.stdout.close()
         self._log.close()
         return self.process.pid
+
+
+@dataclasses.dataclass
+class Watch:
+    """What happens on the chain and in the database, so that a kill can come right after it."""
+
+    chain: SonarClient
+    state: State
+    campaigns: list[Campaign]
+
+    def until_next(self, what: str) -> None:
+        """Returns when it happens next, or after a while."""
+        looks = {
+            "anything": lambda: 0,
+            "round is full": self._full,
+            "settlement is stored": lambda: sum(len(self.state.rounds(campaign.id)) for campaign in self.campaigns),
+            "settlement is on chain": self.chain.used_nonce,
+        }
+        deadline, before = time.monotonic() + _WATCH_SECONDS, looks[what]()
+        while what != "anything" and looks[what]() <= before and time.monotonic() < deadline:
+            time.sleep(0.002)
+
+    def _full(self) -> int:
+        rounds = [self.chain.round(campaign.id) for campaign in self.campaigns]
+        full = [one.count == len(campaign.mines) for one, campaign in zip(rounds, self.campaigns, strict=True)]
+        return sum(one.number for one in rounds) + sum(full)
 
 
 def main() -> None:
@@ -132,21 +161,25 @@ def _run(chosen: argparse.Namespace, directory: Path, stack: ExitStack) -> dict[
     threads = in_background(campaigns, lambda number: number < chosen.rounds or kills_left[0] > 0)
 
     starting = unsettled = under_way = 0
+    state = stack.enter_context(closing(open_state(home, chosen.database, migrate=False)))
+    watch = Watch(SonarClient.from_network(network, attester), state, campaigns)
     rng, problems = random.Random(chosen.seed), []  # noqa: S311  (instants, no secrets)
     while kills_left[0] > 0:
         victim = rng.randrange(len(served))
-        # One in five is killed while it starts; the others live long enough to do something.
+        # One in five is killed while it starts; the others in what they do, most of them soon after something happened.
         early = rng.random() < 0.2
         starting += early
         if not early:
             served[victim].listening()
-        time.sleep(rng.uniform(0, chosen.most_seconds))
+            watch.until_next(
+                rng.choice(["anything", "round is full", "settlement is stored", "settlement is on chain"])
+            )
+        time.sleep(rng.uniform(0, chosen.most_seconds if early else rng.choice([0.0, 0.05, 0.3, chosen.most_seconds])))
         session = served[victim].end(signal.SIGKILL)
         if left := _left_behind(session):
             problems.append(f"the killed Capsule left the processes {left} behind")
-        with closing(open_state(home, chosen.database, migrate=False)) as state:
-            unsettled += bool(state.counts()["unsettled"])
-            under_way += bool(state.open_relays())
+        unsettled += bool(watch.state.counts()["unsettled"])
+        under_way += bool(watch.state.open_relays())
         served[victim] = Served(home, file, environment)
         kills_left[0] -= 1
         if not chosen.json and kills_left[0] % 10 == 0:
