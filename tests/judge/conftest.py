@@ -210,8 +210,8 @@ class Scientist:
     def admit(self, draft: Draft) -> SignedAdmission:
         return self.client.admit(spec=draft.spec, model=draft.model, validation=draft.validation)
 
-    def campaign(self, spec: Spec | None = None, *, seconds: int = 3600) -> "Campaign":
-        draft = self.draft(spec)
+    def campaign(self, spec: Spec | None = None, *, seconds: int = 3600, **changes: Any) -> "Campaign":
+        draft = self.draft(spec, **changes)
         given = self.admit(draft)
         chain = self.world.chain_for(self.account)
         terms = draft.parsed.terms(bounty=ether(1), deadline=chain.now() + seconds)
