@@ -39,9 +39,8 @@ def backup(
     """
     from capsule.custody.backup import back_up
     from capsule.home import default_home, open_state
-    from capsule.secret import Vault, harden
+    from capsule.secret import Vault
 
-    harden()
     directory = home or default_home()
     own = options.optional_passphrase(backup_passphrase_file, kind="backup")
     words = own or options.read_passphrase(passphrase_file)
@@ -86,9 +85,7 @@ def restore(
     """
     from capsule.custody.restoring import restore as run
     from capsule.home import default_home, new_home
-    from capsule.secret import harden
 
-    harden()
     directory = home or default_home()
     own = options.optional_passphrase(backup_passphrase_file, kind="backup")
     words = options.read_passphrase(passphrase_file)

@@ -80,9 +80,7 @@ def rotate(
     """
     from capsule.custody.rotation import rotate as run
     from capsule.home import default_home, locked, open_home, write_keystore
-    from capsule.secret.hardening import harden
 
-    harden()
     directory = home or default_home()
     url = options.database_of(directory, database)
     words = options.read_passphrase(passphrase_file)

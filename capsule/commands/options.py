@@ -61,9 +61,10 @@ def read_passphrase(file: Path | None, *, confirm: bool = False, kind: str = "")
 
     Another `kind` of it (new, backup) has its own option and variable.
     """
-    from capsule.secret.hardening import take_passphrase
+    from capsule.secret.hardening import harden, take_passphrase
     from sonar.errors import ConfigError
 
+    harden()  # this process is about to hold what opens everything
     flag = f"--{kind}-passphrase-file" if kind else "--passphrase-file"
     variable = f"SONAR_CAPSULE_{kind.upper()}_PASSPHRASE" if kind else "SONAR_CAPSULE_PASSPHRASE"
     given = take_passphrase(variable)
