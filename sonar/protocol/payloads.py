@@ -24,7 +24,7 @@ MAX_VALIDATION_SCORES = 1 << 22
 """The most class scores (records times classes) of a validation set."""
 MAX_ROUND_SCORES = 1 << 24
 """The same times the gradients of a round: what bounds the judge's time and memory."""
-MAX_AUC_SCORES = 1 << 18
+MAX_AUC_SCORES = 1 << 16
 """The same for the area under the curve, which sorts the scores of every model that the judge tries."""
 _MAX_HEADER = 1024
 _BLOCK = 4096

@@ -95,9 +95,9 @@ def test_large_rounds_take_fewer_records():
 
 
 def test_a_curve_takes_fewer_records_because_they_are_sorted():
-    check_validation_size(1 << 17, 1, 2, "auc")
-    with pytest.raises(ProtocolError, match="above the limit of 131072"):
-        check_validation_size((1 << 17) + 1, 1, 2, "auc")
+    check_validation_size(1 << 15, 1, 2, "auc")
+    with pytest.raises(ProtocolError, match="above the limit of 32768"):
+        check_validation_size((1 << 15) + 1, 1, 2, "auc")
 
 
 @pytest.mark.parametrize(("features", "classes", "most"), [(1, 2, 1 << 21), (2047, 256, 16383), (100, 2, 332_220)])
