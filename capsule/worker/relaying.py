@@ -105,10 +105,11 @@ class Relayer:
         self._used_by_others.pop(nonce, None)
         if not chain.knows(newest.hash):
             if self._call((newest.campaign, newest.round, newest.head)) is not None:
-                self._send(newest, group)
+                if not self._send(newest, group) and self._is_old(newest):
+                    self._replace(newest)
             else:  # nobody has it, and the chain does not want it any more: its nonce is free
                 self._void(group)
-        elif self._capsule.clock() - newest.time >= self._capsule.policy.replace_seconds:
+        elif self._is_old(newest):
             self._replace(newest)
         elif newest.state == "intent":
             self._capsule.state.set_relay(newest.hash, "sent")
@@ -162,13 +163,17 @@ class Relayer:
         _log.warning("nonce %d was used by a transaction that this Capsule did not send: signing another one", nonce)
         self._void(group)
 
-    def _send(self, relay: Relay, group: Sequence[Relay] = ()) -> None:
-        """Sends a stored transaction; one that the node refuses may be void, or in need of a higher fee."""
+    def _is_old(self, relay: Relay) -> bool:
+        return self._capsule.clock() - relay.time >= self._capsule.policy.replace_seconds
+
+    def _send(self, relay: Relay, group: Sequence[Relay] = ()) -> bool:
+        """Sends a stored transaction; False where the node refuses it, and it may need a higher fee."""
         capsule = self._capsule
         try:
             capsule.chain.send(SignedTransaction(relay.raw, relay.hash, relay.nonce))
         except UnfundedAccountError as error:
             self._problems["funds"] = str(error)
+            return False
         except TransactionFailedError as error:
             self._tally.relay_failures.add()
             self._problems[relay.campaign.hex()] = str(error)
@@ -177,11 +182,11 @@ class Relayer:
                 _log.warning(
                     "nonce %d waits in a transaction that this Capsule did not send: taking the next", relay.nonce
                 )
-                capsule.state.set_relay(relay.hash, "replaced")
-            elif capsule.clock() - relay.time >= capsule.policy.replace_seconds:
-                self._replace(relay)
-        else:
-            capsule.state.set_relay(relay.hash, "sent")
+                self._void([relay])
+                return True
+            return False
+        capsule.state.set_relay(relay.hash, "sent")
+        return True
 
     def _replace(self, former: Relay) -> None:
         """Stores and sends another transaction with the same nonce: the settlement, or nothing if it came too late."""
@@ -191,18 +196,27 @@ class Relayer:
         except FeeLimitError as error:
             self._problems["fees"] = str(error)
             return
-        nothing = EncodedCall(self._capsule.address, b"", Wei(0))
         place = (former.campaign, former.round, former.head)
         try:
-            signed = chain.sign(self._call(place) or nothing, nonce=former.nonce, fees=fees)
-        except ContractRevertError:
-            signed = chain.sign(nothing, nonce=former.nonce, fees=fees)
+            signed = self._sign_again(place, former.nonce, fees)
         except UnfundedAccountError as error:
             self._problems["funds"] = str(error)
+            return
+        except TransactionFailedError as error:
+            self._problems[former.campaign.hex()] = str(error)
             return
         self._tally.replacements.add()
         _log.info("replacing transaction %s at up to %d wei per gas", former.hash.hex(), fees.highest)
         self._send(self._store(place, signed, fees), [former])
+
+    def _sign_again(self, place: _Place, nonce: int, fees: Fees) -> SignedTransaction:
+        chain, call = self._capsule.chain, self._call(place)
+        if call is not None:
+            try:
+                return chain.sign(call, nonce=nonce, fees=fees)
+            except ContractRevertError as error:
+                _log.info("round %d of %s: %s", place[1], _short(place[0]), error)
+        return chain.sign(EncodedCall(self._capsule.address, b"", Wei(0)), nonce=nonce, fees=fees)
 
     # ---- what is missing
 

@@ -34,5 +34,8 @@ def check_settled_once(world: Any, campaign: Any, rounds: int) -> None:
     version = world.capsule.state.version(campaign.id, record.version)
     assert (version.number, version.score) == (record.version, record.score)
     assert world.capsule.keys.secret(version.key).public.key_id == version.key
-    assert world.capsule.state.counts()["unsettled"] == 0
+    deadline = time.monotonic() + 30
+    while world.capsule.state.counts()["unsettled"]:
+        assert time.monotonic() < deadline, world.worker.health()
+        steps(world, 1)
     assert audited(world, "settlement", campaign) == len(signatures(world, campaign))
