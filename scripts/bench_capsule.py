@@ -84,6 +84,7 @@ class Report:
     def data(self) -> dict[str, Any]:
         """For JSON, with what follows from the waves."""
         quiet, loaded = ([w for w in self.waves if (w.load is not None) == under] for under in (False, True))
+        quiet = quiet[1:] or quiet  # the first wave warms up
         return {
             "machine": self.machine,
             "key_bits": self.key_bits,
@@ -249,7 +250,7 @@ def _run(chosen: argparse.Namespace, directory: Path, stack: ExitStack) -> Repor
         time.sleep(chosen.idle_seconds)
     report.idle = _merged(idle)
     for number in range(waves):
-        # The first warms up; of the others one in four is without load.
+        # One in four is without load.
         load = (served.url, chosen.rate, paths) if number % 4 else None
         report.waves.append(_wave(served, market, sealing_key, load))
         _say(f"wave {number + 1} of {waves}: {report.waves[-1].gradients / report.waves[-1].seconds:.1f} gradients/s")

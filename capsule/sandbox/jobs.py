@@ -1,8 +1,8 @@
 """The jobs of a judge process: everything that is computed from an artifact, from a secret key or from plaintexts.
 
 Each takes a frame and gives one. What a job concludes about its inputs is part of its answer; whatever else it raises
-is a mistake of ours, and costs nobody anything. Nothing is kept between jobs but a few parsed specs and opened keys:
-parsing a validation set again takes a hundredth of the time that its round's decryption does.
+is a mistake of ours, and costs nobody anything. Nothing is kept between jobs but a few parsed specs: parsing a
+validation set again takes a hundredth of the time that its round's decryption does.
 """
 
 from collections import OrderedDict
@@ -40,8 +40,8 @@ from sonar.units import Ppm
 
 __all__ = ["Jobs"]
 
-_KEPT: Final = 4
-"""Specs, and keys, that are kept parsed: opening a key proves its primes, which takes as long as a gradient."""
+_KEPT: Final = 8
+"""Specs that are kept parsed. Keys are not: whoever took this process over would have them all."""
 
 Value = TypeVar("Value")
 
@@ -52,9 +52,6 @@ class Jobs:
     def __init__(self, *, allow_insecure_small_key: bool = False) -> None:
         self._allow = allow_insecure_small_key
         self._specs: _Recent[Spec] = _Recent(Spec.parse)
-        self._keys: _Recent[SecretKey] = _Recent(
-            lambda data: SecretKey.from_bytes(data, allow_insecure_small_key=allow_insecure_small_key)
-        )
         self.meter = Meter()
         self._jobs: dict[str, Callable[..., Frame]] = {
             "inspect": self._inspect,
@@ -92,7 +89,7 @@ class Jobs:
             with refusing("bad_validation", ProtocolError):
                 examples = ValidationSet.of(spec, *decode_validation(validation, spec))
             with refusing("bad_model", SyftError), self.meter.on("decrypting"):
-                weights = decrypt(self._keys.get(secret), tensor).astype(np.int64)
+                weights = decrypt(self._key(secret), tensor).astype(np.int64)
             start = score(examples, weights)
             check_target(spec, start)
         except CapsuleRefusedError as refusal:
@@ -102,7 +99,7 @@ class Jobs:
     def _open(self, request: Frame) -> Frame:
         """A gradient's values: (spec, secret key, payload), or why it is invalid."""
         spec_bytes, secret, payload = request.blobs
-        spec, key = self._specs.get(spec_bytes), self._keys.get(secret)
+        spec, key = self._specs.get(spec_bytes), self._key(secret)
         try:
             with self.meter.on("ciphertexts"):
                 tensor = load_gradient(payload, key.public)
@@ -145,13 +142,17 @@ class Jobs:
             )
         return Frame({}, (dump_product(combined), dump_model(following)))
 
+    def _key(self, secret: bytes) -> SecretKey:
+        """The service has proven its primes when it opened it."""
+        return SecretKey.from_bytes(secret, already_proven=True, allow_insecure_small_key=self._allow)
+
     def _model(self, data: bytes) -> EncryptedTensor:
         with refusing("bad_model", WireFormatError), self.meter.on("ciphertexts"):
             return load_model(data, allow_insecure_small_key=self._allow)
 
 
 class _Recent(OrderedDict[bytes, Value]):
-    """What was made of the bytes that came last; under their digests, since a key's bytes are a secret."""
+    """What was made of the bytes that came last."""
 
     def __init__(self, make: Callable[[bytes], Value]) -> None:
         super().__init__()

@@ -34,13 +34,15 @@ _PRIMALITY_ROUNDS: Final = 64
 class SecretKey:
     """The primes of a Paillier key; raises CapsuleSecretError where p and q are not the primes of a valid key.
 
+    `already_proven` leaves that out, which takes as long as a gradient, for a process whose parent has done it.
+
     It never shows in a repr, and cannot be pickled or copied by accident: `to_bytes` is for the vault only.
     """
 
     __slots__ = ("_p", "_q", "public")
 
-    def __init__(self, p: int, q: int, *, allow_insecure_small_key: bool = False) -> None:
-        if not _fit(p, q):
+    def __init__(self, p: int, q: int, *, already_proven: bool = False, allow_insecure_small_key: bool = False) -> None:
+        if not already_proven and not _fit(p, q):
             raise CapsuleSecretError("p and q are not two distinct primes, 3 mod 4, with gcd(p - 1, q - 1) = 2")
         self.public = PublicKey(p * q, allow_insecure_small_key=allow_insecure_small_key)
         self._p, self._q = p, q
@@ -57,11 +59,13 @@ class SecretKey:
         return self._p.to_bytes(size, "big") + self._q.to_bytes(size, "big")
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, allow_insecure_small_key: bool = False) -> "SecretKey":
+    def from_bytes(
+        cls, data: bytes, *, already_proven: bool = False, allow_insecure_small_key: bool = False
+    ) -> "SecretKey":
         """The key of `to_bytes`; raises CapsuleSecretError for anything else."""
         half = len(data) // 2
         p, q = int.from_bytes(data[:half], "big"), int.from_bytes(data[half:], "big")
-        key = cls(p, q, allow_insecure_small_key=allow_insecure_small_key)
+        key = cls(p, q, already_proven=already_proven, allow_insecure_small_key=allow_insecure_small_key)
         if key.to_bytes() != data:
             raise CapsuleSecretError(f"{len(data)} bytes are not a secret key as the vault keeps it")
         return key
