@@ -71,6 +71,7 @@ class Server:
                 del self._settlers[campaign]
             claims = [self._claims.pop(campaign) for campaign in set(self._claims) - running - self._busy]
             self._queued &= running
+            self._tally.queue_depth.value = len(self._queued)
             for about in (self._contradicted, self._rereading, self._seen, self._done):
                 for campaign in set(about) - running:
                     about.pop(campaign)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from worker_checks import steps
 
 from capsule.sandbox import Limits, Sandbox, SandboxError
 from capsule.secret import decrypt
@@ -32,12 +33,6 @@ from sonar.syft import (
     rerandomise,
 )
 from sonar.units import PPM, Address, Ppm, digest_of, ether
-
-
-def steps(world: Any, count: int = 2) -> None:
-    for _ in range(count):
-        world.worker.step()
-        assert world.worker.health()["ok"], world.worker.health()
 
 
 def verdicts(world: Any, campaign: Any, number: int = 0) -> list[Verdict]:
@@ -277,7 +272,8 @@ def test_an_unfetchable_gradient_is_waited_for(world: Any, scientist: Any) -> No
     campaign.submit(mine, data, box=box, stored=False)
     for _ in range(2):
         campaign.submit()
-    steps(world)
+    for _ in range(2):
+        world.worker.step()
     assert world.chain.round(campaign.id).number == 0
     world.store.put(box)
     steps(world)

@@ -29,13 +29,13 @@ def audited(world: Any, kind: str, campaign: Any) -> int:
 
 def check_settled_once(world: Any, campaign: Any, rounds: int) -> None:
     """The chain and the database agree, and no round and head was signed twice."""
+    deadline = time.monotonic() + 30
+    while world.capsule.state.counts()["unsettled"]:
+        assert time.monotonic() < deadline, world.worker.health()
+        steps(world, 1)
     record = world.chain.campaign(campaign.id)
     assert world.chain.round(campaign.id).number == rounds
     version = world.capsule.state.version(campaign.id, record.version)
     assert (version.number, version.score) == (record.version, record.score)
     assert world.capsule.keys.secret(version.key).public.key_id == version.key
-    deadline = time.monotonic() + 30
-    while world.capsule.state.counts()["unsettled"]:
-        assert time.monotonic() < deadline, world.worker.health()
-        steps(world, 1)
     assert audited(world, "settlement", campaign) == len(signatures(world, campaign))
