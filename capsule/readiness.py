@@ -1,4 +1,4 @@
-"""Whether the Capsule can serve: its database, chain, store and key pool, asked at most every few seconds."""
+"""Whether the Capsule can serve: what it is made of is asked how it is, at most every few seconds."""
 
 import logging
 import threading
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from capsule.parts import Capsule
+from capsule.sandbox import SandboxError
 from capsule.standing import CampaignCounts, ChainHealth, HealthReply, PartHealth, WorkerHealth
 from sonar.errors import SonarError
 from sonar.storage import Artifact
@@ -72,7 +73,7 @@ class Readiness:
     def ready(self) -> bool:
         """Whether requests of every kind can be served; the worker may be behind."""
         health = self.health()
-        return health.database.ok and health.chain.ok and health.store.ok and health.keys.ok
+        return health.database.ok and health.chain.ok and health.store.ok and health.keys.ok and health.judges.ok
 
     def _ask(self) -> HealthReply:
         capsule = self._capsule
@@ -80,15 +81,18 @@ class Readiness:
         keys = self._try("keys", self._ask_keys)
         block = self._try("chain", capsule.chain.block_number)
         store = self._try("store", self._ask_store)
+        judges = self._try("judge processes", self._ask_judges)
         worker = self._worker_health()
         problems = tuple(sorted(worker.get("problems", {})))[:_MOST_PROBLEMS]
-        parts = (counts is not None, bool(keys), block is not None, store is not None, worker.get("ok", True))
+        answers = (counts, keys, block, store, judges)
+        well = all(answer is not None for answer in answers) and bool(keys) and worker.get("ok", True)
         return HealthReply(
-            status="ok" if all(parts) else "degraded",
+            status="ok" if well else "degraded",
             database=PartHealth(ok=counts is not None),
             chain=ChainHealth(ok=block is not None, block=block),
             store=PartHealth(ok=store is not None),
             keys=PartHealth(ok=bool(keys)),
+            judges=PartHealth(ok=judges is not None),
             worker=WorkerHealth(ok=worker.get("ok", True), problems=problems),
             campaigns=None if counts is None else CampaignCounts(**{name: counts[name] for name in _COUNTS}),
         )
@@ -102,6 +106,11 @@ class Readiness:
         if self._probe is None:
             self._probe = self._capsule.store.put(_PROBE)
         self._capsule.store.get(self._probe, max_bytes=len(_PROBE))
+        return True
+
+    def _ask_judges(self) -> bool:
+        if (problem := self._capsule.sandbox.problem) is not None:
+            raise SandboxError(problem)
         return True
 
     def _try(self, part: str, ask: Callable[[], Found]) -> Found | None:

@@ -46,6 +46,7 @@ class HealthReply(Strict):
     chain: ChainHealth
     store: PartHealth
     keys: PartHealth
+    judges: PartHealth
     worker: WorkerHealth
     campaigns: CampaignCounts | None
 

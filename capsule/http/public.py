@@ -30,7 +30,7 @@ def add_public_routes(app: FastAPI, service: CapsuleService, places: Places) -> 
 
 def _add_standing(app: FastAPI, service: CapsuleService) -> None:
     ready = problems()
-    ready[503]["description"] = "`unavailable`: The database, the chain, the store or the keys are not ready."
+    ready[503]["description"] = "`unavailable`: Database, chain, store, keys or judge processes are not ready."
 
     @app.get("/v1/live", response_model=LiveReply, responses=problems())
     async def live() -> Response:

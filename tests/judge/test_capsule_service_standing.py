@@ -17,7 +17,8 @@ from capsule.http.app import Limits, create_app
 from capsule.http.errors import CODES
 from capsule.http.metrics import CapsuleNumbers, Requests, serving_metrics
 from capsule.readiness import Readiness
-from capsule.sandbox import PARTS
+from capsule.sandbox import PARTS, Sandbox, SandboxError
+from capsule.sandbox import Limits as JudgeLimits
 from capsule.service import CapsuleService
 from capsule.wire import REQUEST_HEADER, SIGNATURE_HEADER
 from sonar.chain.errors import RpcUnavailableError
@@ -137,6 +138,16 @@ def test_a_part_that_does_not_answer_makes_it_unready_and_strangers_learn_no_mor
     assert "internal" not in ready.text + health.text
     assert caplog.text.count("secret does not answer") <= 2, "told in the log, once a part"
     assert "secret does not answer" in caplog.text
+
+
+def test_a_capsule_whose_judge_processes_do_not_start_is_not_ready(world: Any) -> None:
+    sandbox = Sandbox(JudgeLimits(processes=1), jobs="capsule.nowhere:Jobs")
+    with pytest.raises(SandboxError):
+        sandbox.start()
+    app = with_part(world, sandbox=sandbox)
+    assert get(app, "/v1/ready").status_code == 503
+    health = get(app, "/v1/health").json()
+    assert (health["status"], health["judges"]["ok"], health["store"]["ok"]) == ("degraded", False, True)
 
 
 def test_errors_of_parts_are_not_told_to_who_asks(world: Any) -> None:

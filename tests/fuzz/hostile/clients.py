@@ -71,6 +71,7 @@ def targets() -> Iterator[Target]:
     part = PartHealth(ok=True)
     health = HealthReply(
         status="ok", database=part, chain=ChainHealth(ok=True, block=5), store=part, keys=part,
+        judges=part,
         worker=WorkerHealth(ok=True, problems=("chain",)),
         campaigns=CampaignCounts(admissions=1, running=1, unsettled=0),
     )  # fmt: skip
