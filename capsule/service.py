@@ -29,7 +29,7 @@ from sonar.protocol.sealing import BoxContext, Purpose, seal
 from sonar.storage import Artifact
 from sonar.units import Address, CampaignId, Ppm
 
-__all__ = ["Capsule", "CapsuleService"]
+__all__ = ["CapsuleService"]
 
 _MOST_WAITING = 8
 _KEY_SECONDS = 20.0

@@ -22,12 +22,13 @@ from capsule.http.impatience import ImpatientProtocol
 from capsule.http.metrics import CapsuleNumbers, Requests, serving_metrics
 from capsule.keypool import KeyPool, KeyProcess
 from capsule.logs import configure
+from capsule.parts import Capsule
 from capsule.policy import Policy
 from capsule.readiness import Readiness
 from capsule.sandbox import Limits as JudgeLimits
 from capsule.sandbox import Sandbox
 from capsule.secret import harden
-from capsule.service import Capsule, CapsuleService
+from capsule.service import CapsuleService
 from capsule.state import SERVING
 from capsule.worker import Worker
 from sonar.chain.client import SonarClient

@@ -16,11 +16,12 @@ import pysonar
 from capsule.client import CapsuleRefusedError
 from capsule.http.app import create_app
 from capsule.keypool import KeyPool
+from capsule.parts import Capsule
 from capsule.policy import Policy
 from capsule.sandbox import Limits, Sandbox
 from capsule.secret import Vault, generate_key
 from capsule.secret.stretching import INTERACTIVE
-from capsule.service import Capsule, CapsuleService
+from capsule.service import CapsuleService
 from capsule.state import State
 from capsule.worker import Worker
 from mine.policy import Policy as MinePolicy
