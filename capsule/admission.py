@@ -1,5 +1,6 @@
 """Admitting a start model: examined in a judge process, once, under a key that is used up by it."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +29,8 @@ from sonar.units import Address, KeyId
 
 __all__ = ["Admitter"]
 
+_log = logging.getLogger("capsule.admission")
+
 _LANE = "admissions"
 """Whoever asks for admissions waits for those before, and not for a campaign's gradients."""
 
@@ -40,12 +43,32 @@ class Admitter:
 
     def admit(self, account: Address, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
         """The signed admission; raises CapsuleRefusedError with a stable code, or CapsuleUnavailableError."""
-        capsule = self._capsule
-        # Before anything large is fetched: keys are few and cost coin, requests do not.
-        uses = capsule.state.key_uses(account)
+        self.check(account)
+        try:
+            return self._admit(account, spec, model, validation)
+        except (CapsuleRefusedError, CapsuleUnavailableError) as error:
+            # What the Capsule lacked costs nobody anything; processes that a model has used up do.
+            if isinstance(error, CapsuleRefusedError) or isinstance(error.__cause__, JobLostError):
+                self._capsule.state.count_failure(account, self._capsule.clock())
+            raise
+
+    def check(self, account: Address) -> None:
+        """Raises CapsuleRefusedError unless the account may try: with a key, and after few failures.
+
+        Keys are few and cost coin, requests do not, and a model that is refused unread leaves its key as it was.
+        """
+        state, most = self._capsule.state, self._capsule.policy.failed_admissions_per_hour
+        uses = state.key_uses(account)
         if "issued" not in uses:
             code = "key_used" if uses else "unknown_key"
             raise CapsuleRefusedError(code, f"{account} has no key that can admit a model: ask for a new one")
+        if state.failures(account, self._capsule.clock()) >= most:
+            raise CapsuleRefusedError(
+                "too_many_failures", f"{most} admissions of {account} failed within an hour: wait until it is over"
+            )
+
+    def _admit(self, account: Address, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
+        capsule = self._capsule
         spec_bytes = self._fetch("spec", spec, MAX_SPEC_BYTES)
         with refusing("bad_spec", SpecError):
             parsed = Spec.parse(spec_bytes)
@@ -97,7 +120,11 @@ class Admitter:
                 "unknown_key",
                 f"the model's key {key_id.hex()} was not issued to {account}: ask for one with this account",
             )
-        if row.use != "issued":
+        # The log as well, which nobody edits unnoticed: a used key made an issued one would decrypt what is under it.
+        as_told = self._capsule.state.issued_once(key_id, account)
+        if row.use == "issued" and not as_told:
+            _log.error("key %s stands as issued, and not in the log: run capsule audit verify", key_id.hex())
+        if row.use != "issued" or not as_told:
             raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
 
     def _open_validation(self, account: Address, key_id: KeyId, box: bytes) -> bytes:

@@ -84,6 +84,8 @@ class Settings(BaseModel):
     """How many connections are held at once."""
     keys_per_hour: Count = 16
     """How many Paillier keys one account gets; each admits one model, which tells its score."""
+    failed_admissions_per_hour: Count = 20
+    """How many admissions of one account may fail, until it must wait for the end of the hour."""
     require_funds: bool = True
     """Whether an account must hold native coin to get a key."""
     spare_keys: Annotated[int, Field(ge=1, le=1000)] = 4
@@ -152,6 +154,7 @@ class Settings(BaseModel):
         return Policy(
             admission_seconds=self.admission_seconds,
             keys_per_hour=self.keys_per_hour,
+            failed_admissions_per_hour=self.failed_admissions_per_hour,
             require_funds=self.require_funds,
             spare_keys=self.spare_keys,
             fetch_seconds=self.fetch_seconds,

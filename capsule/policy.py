@@ -20,7 +20,8 @@ class Policy:
 
     `admission_seconds` is how long an admission can be used. Keys cost seconds of work each and each admits a model,
     which tells its score: so one account gets at most `keys_per_hour`, and only if it holds some native coin
-    (`require_funds`), which its campaign needs anyway. `spare_keys` are kept ready.
+    (`require_funds`), which its campaign needs anyway. `spare_keys` are kept ready. An account of which
+    `failed_admissions_per_hour` were refused must wait: a model that cannot be read is work, and leaves its key unused.
 
     A gradient that cannot be fetched for `fetch_seconds` after its round's closing is unavailable.
 
@@ -37,6 +38,7 @@ class Policy:
 
     admission_seconds: int = 3600
     keys_per_hour: int = 16
+    failed_admissions_per_hour: int = 20
     require_funds: bool = True
     spare_keys: int = 4
     fetch_seconds: float = 60

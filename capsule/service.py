@@ -117,6 +117,7 @@ class CapsuleService:
 
     def admit(self, account: Address, *, spec: Artifact, model: Artifact, validation: Artifact) -> SignedAdmission:
         """Admits a start model: scores it and signs its admission. The model's key is used up, whatever comes out."""
+        self._admitter.check(account)  # who is refused anyway takes no place
         with _place(self._admissions, "admissions"), self._admitting:
             return self._admitter.admit(account, spec, model, validation)
 

@@ -50,6 +50,7 @@ CODES = {
     "bad_validation": Code(422, "The validation set cannot be opened, or does not fit the spec."),
     "model_mismatch": Code(422, "The model's header is not the one that the spec asks for."),
     "target_reached": Code(422, "The start model reaches the target already."),
+    "too_many_failures": Code(429, "Too many of the account's admissions failed within the hour."),
     "too_many_keys": Code(429, "The account got its hour's keys."),
     "too_many_requests": Code(429, "The account or the address asks too often; Retry-After says when to ask again."),
     "internal": Code(500, "The Capsule failed; its log says why."),

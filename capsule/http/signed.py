@@ -108,7 +108,7 @@ def add_signed_routes(
         response_model=AdmissionReply,
         responses=_responses(
             "unknown_key", "key_used", "box_used", "bad_artifact", "bad_model", "bad_spec", "bad_validation",
-            "model_mismatch", "target_reached",
+            "model_mismatch", "target_reached", "too_many_failures",
         ),
         openapi_extra=_extra("admissions", AdmissionRequest),
     )  # fmt: skip

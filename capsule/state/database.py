@@ -16,6 +16,7 @@ from capsule.state.audit import AuditHead, AuditLog
 from capsule.state.chainfacts import ChainFacts
 from capsule.state.claims import open_claims
 from capsule.state.engine import check_answers, describe, open_engine, reading, scrub, writing
+from capsule.state.failures import Failures
 from capsule.state.keys import Keys
 from capsule.state.migrating import bring_up_to_date
 from capsule.state.relays import Relays
@@ -26,7 +27,7 @@ from capsule.state.verifying import verify
 __all__ = ["State"]
 
 
-class State(Settings, Keys, Admissions, ChainFacts, Rounds, Relays):
+class State(Settings, Keys, Failures, Admissions, ChainFacts, Rounds, Relays):
     """The Capsule's database.
 
     Methods raise CapsuleUnavailableError where it does not answer, and CapsuleError where the audit log, to which

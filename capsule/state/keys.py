@@ -8,6 +8,7 @@ from capsule.errors import CapsuleRefusedError
 from capsule.state import tables as t
 from capsule.state._topic import Topic, insert_new
 from capsule.state.records import StoredKey
+from sonar import canonical
 from sonar.units import Address, CampaignId, Digest, KeyId
 
 __all__ = ["Keys"]
@@ -91,13 +92,27 @@ class Keys(Topic):
             return frozenset(db.execute(select(t.keys.c.use).where(t.keys.c.owner == owner).distinct()).scalars())
 
     def use_up_key(self, key_id: KeyId, owner: Address) -> bool:
-        """Marks an issued key as used; False if it is not issued to this account, or was used before."""
-        free = and_(t.keys.c.id == key_id, t.keys.c.owner == owner, t.keys.c.use == "issued")
+        """Marks an issued key as used; False if it is not issued to this account, or was used before.
+
+        So that whoever edits this table cannot have a key serve twice, a model under it counts as well.
+        """
+        free = and_(
+            t.keys.c.id == key_id, t.keys.c.owner == owner, t.keys.c.use == "issued",
+            ~select(t.admissions.c.key).where(t.admissions.c.key == key_id).exists(),
+            ~select(t.versions.c.key).where(t.versions.c.key == key_id).exists(),
+        )  # fmt: skip
         with self._recording() as (db, record):
             done = bool(db.execute(update(t.keys).where(free).values(use="used")).rowcount)
             if done:
                 record("key", key=key_id, use="used", account=owner, campaign=None)
             return done
+
+    def issued_once(self, key_id: KeyId, owner: Address) -> bool:
+        """Whether all that the audit log tells of the key is that it was issued to this account."""
+        its = and_(t.audit.c.kind == "key", t.audit.c.body.contains(key_id.hex(), autoescape=True))
+        issued = {"key": key_id.hex(), "use": "issued", "account": owner, "campaign": None}
+        with self._reading() as db:
+            return db.execute(select(t.audit.c.body).where(its)).scalars().all() == [canonical.dumps(issued).decode()]
 
     def delete_key(self, key_id: KeyId, now: float) -> bool:
         """Deletes a key's secret for ever and keeps its row; False where there is none left."""
@@ -110,8 +125,11 @@ class Keys(Topic):
 
     def use_up_box(self, digest: Digest) -> bool:
         """Whether a validation box is new; it is not any more."""
-        with self._writing() as db:
-            return insert_new(db, t.boxes, {"digest": digest})
+        with self._recording() as (db, record):
+            new = insert_new(db, t.boxes, {"digest": digest})
+            if new:
+                record("box", box=digest)
+            return new
 
 
 def _issued_since(owner: Address, time: float) -> Any:

@@ -35,6 +35,11 @@ keys = Table(
 )  # fmt: skip
 Index(None, keys.c.owner, keys.c.time)
 boxes = Table("boxes", metadata, Column("digest", LargeBinary, primary_key=True))
+# `since` is when the first of `number` failed; an hour later they are forgotten.
+failures = Table(
+    "failures", metadata,
+    Column("account", Text, primary_key=True), Column("since", Double, nullable=False), _number("number"),
+)  # fmt: skip
 nonces = Table(
     "nonces", metadata,
     Column("account", Text, primary_key=True), Column("nonce", LargeBinary, primary_key=True),
@@ -50,6 +55,8 @@ admissions = Table(
     _number("valid_until"), Column("signature", LargeBinary, nullable=False),
     Column("validation", LargeBinary), Column("time", Double, nullable=False),
 )  # fmt: skip
+# A key admits one model, whatever `keys` says of it.
+Index(None, admissions.c.key, unique=True)
 # `block` is where the chain told it, null for version 0, which the admission made.
 versions = Table(
     "versions", metadata,
@@ -58,6 +65,7 @@ versions = Table(
     Column("model", LargeBinary, nullable=False), Column("model_cid", Text, nullable=False),
     Column("weights", LargeBinary), _number("block", nullable=True),
 )  # fmt: skip
+Index(None, versions.c.key)
 campaigns = Table(
     "campaigns", metadata,
     Column("campaign", LargeBinary, primary_key=True), _number("block"), Column("state", Text, nullable=False),

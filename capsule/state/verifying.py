@@ -9,6 +9,7 @@ from capsule.errors import AuditLogError
 from capsule.state.agreement import check_agreement
 from capsule.state.audit import START, AuditEntry, AuditHead, AuditLog
 from capsule.state.engine import reading, reason
+from capsule.state.spending import check_spending
 
 __all__ = ["verify", "verify_view"]
 
@@ -33,6 +34,7 @@ def verify_view(db: Connection, log: AuditLog, *, noted: bytes | None = None) ->
     last, found = _follow(db, noted)
     _check_head(db, log, last)
     check_agreement(db, last.length)
+    check_spending(db, last.length)
     if noted is not None and not found:
         raise AuditLogError(
             last.length, f"the noted head {noted.hex()} is not in this log: the database was put back or exchanged"

@@ -12,17 +12,20 @@ from capsule.cli import main
 from capsule.home import create_home
 from capsule.secret.stretching import INTERACTIVE
 from capsule.state import tables as t
+from sonar.units import Address, KeyId
 
 PASSPHRASE = "correct horse"
-OWNER = "0x00000000000000000000000000000000000000AA"
+OWNER = Address("0x00000000000000000000000000000000000000AA")
+KEY = KeyId(b"k" * 32)
 CAMPAIGN = "c" * 64
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     made = create_home(tmp_path / "home", PASSPHRASE, 512, cost=INTERACTIVE, allow_insecure_small_key=True)
+    made.state.add_key(KEY, b"modulus", b"sealed", 1.0)
+    assert made.state.claim_key("issued", OWNER, 2.0) is not None
     with made.state.transaction() as db:
-        made.state.audit.append(db, "key", {"account": OWNER, "use": "issued", "campaign": None})
         made.state.audit.append(db, "final", {"campaign": bytes.fromhex(CAMPAIGN), "round": 0})
         made.state.audit.append(db, "final", {"campaign": bytes.fromhex(CAMPAIGN), "round": 1})
     made.state.close()
@@ -44,7 +47,7 @@ def test_the_log_is_shown_a_line_an_entry_without_a_passphrase(capsule: Callable
     assert result.exit_code == 0
     first, second, third = result.stdout.splitlines()
     assert first.split()[0] == "1"
-    assert first.endswith(f"key  account={OWNER}  use=issued")
+    assert first.endswith(f"key  account={OWNER}  key={KEY.hex()}  use=issued")
     assert second.endswith(f"final  campaign={CAMPAIGN}  round=0")
     assert third.endswith("round=1")
 

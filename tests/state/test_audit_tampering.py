@@ -275,3 +275,62 @@ def test_a_round_that_was_signed_again_because_its_settlement_was_deleted_is_fou
     with pytest.raises(AuditLogError, match=f"signed before, in entry {ENTRIES + 2}") as caught:
         signed.verify_audit()
     assert caught.value.sequence == ENTRIES + 3
+
+
+# ---- keys and boxes serve once
+
+
+KEYS = [KeyId(bytes([number]) * 32) for number in range(4)]
+FRESH = range(ENTRIES + 1, ENTRIES + 6)
+"""The entries about keys and boxes: one is issued, used up with a box, another issued, one taken for a round."""
+
+
+@pytest.fixture
+def taken(state: State) -> State:
+    """A state with a used key, an issued one, a round's and a spare one, and a used box."""
+    for number, key in enumerate(KEYS):
+        state.add_key(key, b"n", b"sealed", float(number))
+    assert state.claim_key("issued", Address(OWNER), 1.0) is not None
+    assert state.use_up_key(KEYS[0], Address(OWNER))
+    assert state.use_up_box(Digest(b"b" * 32))
+    assert state.claim_key("issued", Address(OWNER), 2.0) is not None
+    assert state.claim_key("round", None, 3.0, campaign=CAMPAIGN) is not None
+    return state
+
+
+def test_keys_and_boxes_stand_as_the_log_tells(taken: State) -> None:
+    assert taken.verify_audit().length == FRESH[-1]
+    assert taken.delete_key(KEYS[0], 9.0)
+    assert taken.verify_audit().length == FRESH[-1] + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "sequence", "words"),
+    [
+        (update(t.keys).where(t.keys.c.id == KEYS[0]).values(use="issued"), FRESH[1], "the log tells of"),
+        (update(t.keys).where(t.keys.c.id == KEYS[0]).values(use="spare", owner=None), FRESH[1], "the log tells of"),
+        (update(t.keys).where(t.keys.c.id == KEYS[1]).values(owner="0xother"), FRESH[3], "the log tells of"),
+        (update(t.keys).where(t.keys.c.id == KEYS[2]).values(use="issued"), FRESH[4], "the log tells of"),
+        (update(t.keys).where(t.keys.c.id == KEYS[2]).values(campaign=b"x" * 32), FRESH[4], "the log tells of"),
+        (update(t.keys).where(t.keys.c.id == KEYS[3]).values(use="issued"), FRESH[4], "does not tell"),
+        (delete(t.keys).where(t.keys.c.id == KEYS[0]), FRESH[1], "not in the database any more"),
+        (delete(t.boxes), FRESH[2], "not in the database any more"),
+    ],
+)
+def test_a_key_or_box_that_could_serve_again_is_found(
+    taken: State, intruder: Callable[..., None], change: Any, sequence: int, words: str
+) -> None:
+    intruder(change)
+    with pytest.raises(AuditLogError, match=words) as caught:
+        taken.verify_audit()
+    assert caught.value.sequence == sequence
+
+
+def test_a_key_that_was_made_spare_and_taken_again_is_found(taken: State, intruder: Callable[..., None]) -> None:
+    intruder(update(t.keys).where(t.keys.c.id == KEYS[0]).values(use="spare", owner=None, time=0.0))
+    again = taken.claim_key("round", None, 4.0, campaign=CAMPAIGN)
+    assert again is not None
+    assert again.id == KEYS[0]
+    with pytest.raises(AuditLogError, match=f"taken before, in entry {FRESH[1]}") as caught:
+        taken.verify_audit()
+    assert caught.value.sequence == FRESH[-1] + 1

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("time", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("campaign", name=op.f("pk_admissions")),
     )
+    op.create_index(op.f("ix_admissions_key"), "admissions", ["key"], unique=True)
     op.create_table(
         "audit",
         sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -75,6 +76,13 @@ def upgrade() -> None:
         sa.Column("since", sa.Double(), nullable=False),
         sa.Column("repeats", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("account", "action", "code", name=op.f("pk_denials")),
+    )
+    op.create_table(
+        "failures",
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("since", sa.Double(), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account", name=op.f("pk_failures")),
     )
     op.create_table(
         "kept",
@@ -168,3 +176,4 @@ def upgrade() -> None:
         sa.Column("block", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("campaign", "version", name=op.f("pk_versions")),
     )
+    op.create_index(op.f("ix_versions_key"), "versions", ["key"], unique=False)

@@ -1,0 +1,80 @@
+"""Admissions that fail are limited, and no key admits twice, whoever edits the database."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from capsule.errors import AuditLogError, CapsuleRefusedError, CapsuleUnavailableError
+from capsule.sandbox import Limits, Sandbox
+from capsule.state import tables as t
+from sonar.units import CampaignId
+
+
+def refused(code: str, action: Callable[[], Any]) -> str:
+    with pytest.raises(CapsuleRefusedError) as caught:
+        action()
+    assert caught.value.code == code, caught.value
+    return str(caught.value)
+
+
+def test_admissions_that_fail_are_counted_and_then_refused_also_after_a_restart(world: Any, scientist: Any) -> None:
+    world.policy = dataclasses.replace(world.policy, failed_admissions_per_hour=2)
+    world.restart()
+    draft = scientist.draft()
+    garbage = dataclasses.replace(draft, model=world.store.put(b"no model"))
+    refused("bad_model", lambda: scientist.admit(garbage))
+    nonsense = dataclasses.replace(draft, spec=world.store.put(b"no spec"))
+    refused("bad_spec", lambda: scientist.admit(nonsense))
+    for _ in range(2):
+        assert "2 admissions" in refused("too_many_failures", lambda: scientist.admit(draft))
+        world.restart()
+    assert world.capsule.state.key(draft.key.key_id).use == "issued"
+    now = time.time() + 3601
+    object.__setattr__(world.capsule, "clock", lambda: now)
+    world.service.admit(scientist.address, spec=draft.spec, model=draft.model, validation=draft.validation)
+
+
+def test_the_failures_of_one_account_are_not_anothers(world: Any, scientist: Any) -> None:
+    object.__setattr__(world.capsule, "policy", dataclasses.replace(world.policy, failed_admissions_per_hour=1))
+    draft = scientist.draft()
+    refused("bad_model", lambda: scientist.admit(dataclasses.replace(draft, model=world.store.put(b"no model"))))
+    other = type(scientist)(world)
+    assert other.admit(other.draft()).signature
+
+
+def test_what_the_capsule_lacks_is_nobodys_failure(world: Any, scientist: Any) -> None:
+    draft = scientist.draft()
+    with Sandbox(Limits(processes=1), allow_insecure_small_key=True) as stopped:
+        pass
+    world.use(stopped)
+    with pytest.raises(CapsuleUnavailableError, match="stopped"):
+        world.service.admit(scientist.address, spec=draft.spec, model=draft.model, validation=draft.validation)
+    assert world.capsule.state.failures(scientist.address, world.capsule.clock()) == 0
+
+
+@pytest.mark.parametrize("how", ["used", "admitted", "round"])
+def test_a_key_that_somebody_made_an_issued_one_again_in_the_database_admits_nothing(
+    world: Any, scientist: Any, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    draft = scientist.draft()
+    if how == "round":
+        public = world.capsule.keys.claim("round", campaign=CampaignId(b"c" * 32)).public
+        draft = scientist.draft(key=public)
+    elif how == "used":
+        assert world.capsule.state.use_up_key(draft.key.key_id, scientist.address)
+    else:
+        scientist.admit(draft)
+    again = scientist.draft(key=draft.key)
+    with world.capsule.state.transaction() as db:
+        its = t.keys.c.id == draft.key.key_id
+        db.execute(update(t.keys).where(its).values(use="issued", owner=scientist.address, campaign=None))
+    refused("key_used", lambda: scientist.admit(again))
+    assert "audit verify" in caplog.text
+    if how == "admitted":  # and without the log
+        assert not world.capsule.state.use_up_key(draft.key.key_id, scientist.address)
+    with pytest.raises(AuditLogError, match=draft.key.key_id.hex()):
+        world.capsule.state.verify_audit()
