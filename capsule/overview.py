@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from capsule.notes import noted_problems
 from capsule.state import State
-from sonar import canonical
 
 __all__ = ["campaign_rows"]
 
@@ -14,7 +14,7 @@ def campaign_rows(state: State) -> list[dict[str, Any]]:
     `round` is the last round that was signed, `unsettled` how many signed settlements are not final, `problem` what
     stopped the worker at the campaign when it last looked, and `since` when that began.
     """
-    problems = canonical.loads(state.setting("problems") or b"{}")
+    problems = noted_problems(state)
     waiting = [campaign for campaign, _ in state.unsettled()]
     rows = []
     for known in state.campaigns():

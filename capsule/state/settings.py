@@ -20,6 +20,13 @@ class Settings(Topic):
         with self._reading() as db:
             return db.execute(select(t.settings.c.value).where(t.settings.c.name == name)).scalar()
 
+    def settings(self, prefix: str) -> dict[str, bytes]:
+        """The settings whose names begin so, in the order of their names."""
+        its = t.settings.c.name.startswith(prefix, autoescape=True)
+        with self._reading() as db:
+            rows = db.execute(select(t.settings).where(its).order_by(t.settings.c.name)).all()
+        return {row.name: row.value for row in rows}
+
     def set(self, **values: bytes) -> None:
         """Sets settings."""
         with self._writing() as db:

@@ -17,6 +17,7 @@ from typing import Any
 from capsule.custody.retention import Retention
 from capsule.errors import CapsuleError
 from capsule.logs import fields
+from capsule.notes import Notes, Problems
 from capsule.parts import Capsule
 from capsule.state import Claim
 from capsule.worker.crew import Crew
@@ -25,7 +26,6 @@ from capsule.worker.patience import Patience
 from capsule.worker.relaying import Relayer
 from capsule.worker.serving import Server
 from capsule.worker.tally import Tally
-from sonar import canonical
 from sonar.chain.lookups import Block
 from sonar.errors import SonarError
 from sonar.storage import StoreTimeoutError, StoreUnavailableError
@@ -61,8 +61,8 @@ class Worker:
         self._without_store: set[str] = set()
         self._served: dict[CampaignId, float] = {}
         self._relay: Claim | None = None
-        self._problems: dict[str, tuple[str, float]] = {}
-        self._noted = b""
+        self._problems: Problems = {}
+        self._notes = Notes(capsule.state)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -93,6 +93,7 @@ class Worker:
     def close(self) -> None:
         """Leaves what this worker has claimed to the others."""
         self._server.close()
+        self._notes.close()
         if self._relay is not None:
             self._relay.release()
             self._relay = None
@@ -236,10 +237,8 @@ class Worker:
         """Stores what is not well, for who asks the database instead of this process."""
         self._guarded(_AUDIT, self._capsule.state.audit.look_after)
         with self._lock:
-            found = {what: [problem, since] for what, (problem, since) in self._problems.items()}
-        data = canonical.dumps(found)
-        if data != self._noted and self._guarded(_NOTING, lambda: self._capsule.state.set(problems=data)):
-            self._noted = data
+            found = dict(self._problems)
+        self._guarded(_NOTING, partial(self._notes.note, found))
 
     def _trouble(self, what: str, problem: str) -> None:
         with self._lock:
