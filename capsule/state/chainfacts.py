@@ -1,5 +1,6 @@
 """What the chain told, with the blocks in which it did, so that a history that changed can be forgotten."""
 
+import json
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, select, update
@@ -108,13 +109,22 @@ class ChainFacts(Topic):
         return [_submission(row) for row in rows]
 
     def repeated(self, campaign: CampaignId, gradient: Digest, before: int, mine: Address) -> bool:
-        """Whether another account posted this gradient in an earlier round."""
-        same = and_(
-            t.submissions.c.campaign == campaign, t.submissions.c.gradient == gradient, t.submissions.c.round < before,
-            t.submissions.c.mine != mine,
-        )  # fmt: skip
+        """Whether another account posted this gradient in an earlier round.
+
+        One that was Invalid there, or never opened, does not count: a digest may be anybody's until its gradient is
+        seen, and whoever made it must not be called a copy of somebody who named it first.
+        """
+        its, settled = t.submissions.c, t.rounds.c
+        same = and_(its.campaign == campaign, its.gradient == gradient, its.round < before, its.mine != mine)
+        final = and_(settled.campaign == its.campaign, settled.round == its.round, settled.state == "final")
+        earlier = select(its.place, settled.settlement).select_from(t.submissions.outerjoin(t.rounds, final))
         with self._reading() as db:
-            return db.execute(select(t.submissions.c.place).where(same).limit(1)).one_or_none() is not None
+            return any(_was_judged(row.settlement, row.place) for row in db.execute(earlier.where(same)))
+
+
+def _was_judged(settlement: str | None, place: int) -> bool:
+    """Whether the gradient at this place was opened, as far as is known: of an expired round nothing is."""
+    return settlement is None or json.loads(settlement)["outcomes"][place]["verdict"] in {"kept", "left_out"}
 
 
 def _position(db: Connection) -> Position | None:

@@ -1,7 +1,9 @@
 """What the chain told: facts and the place to read on change together, and a history that changed is forgotten."""
 
 import dataclasses
+import json
 
+import pytest
 from stored import CAMPAIGN, MINE, OWNER, admission, at_once, digest, signed, submission, version
 
 from capsule.state import (
@@ -96,3 +98,14 @@ def test_a_gradient_that_another_account_posted_in_an_earlier_round_is_a_repetit
     assert not state.repeated(CAMPAIGN, digest("gradient"), before=0, mine=OWNER)
     assert not state.repeated(CAMPAIGN, digest("gradient"), before=1, mine=MINE)
     assert not state.repeated(CAMPAIGN, digest("another"), before=1, mine=OWNER)
+
+
+@pytest.mark.parametrize("verdict", ["kept", "left_out", "invalid", "unavailable", "copy"])
+def test_only_a_gradient_that_was_judged_makes_a_later_one_its_copy(state: State, verdict: str) -> None:
+    settlement = json.dumps({"score": 1, "key": "0x", "outcomes": [{"verdict": "kept"}, {"verdict": verdict}]})
+    state.add_round(CAMPAIGN, dataclasses.replace(signed(), settlement=settlement), {})
+    posted = ((CAMPAIGN, submission(0, 0, 5, "first")), (CAMPAIGN, submission(0, 1, 6)))
+    state.follow(Told(10, submitted=posted, settled=(Final(CAMPAIGN, 0, b"h" * 32, 7, None),)), since=None)
+    judged = verdict in {"kept", "left_out"}
+    assert state.repeated(CAMPAIGN, digest("gradient"), before=1, mine=OWNER) is judged
+    assert state.repeated(CAMPAIGN, digest("first"), before=1, mine=OWNER)
