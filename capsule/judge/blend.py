@@ -1,9 +1,13 @@
-"""The mean of some of a round's gradients: unions weigh as one, and what is longer than most is shortened.
+"""The mean of a round's gradients, or of some: unions weigh as one, and what is longer than most is shortened.
 
 A coalition is a bit mask of gradients. Its mean is that of the branches of the likeness tree which have members in
 it, each the mean of its own branches, so replicas together weigh no more than one. A gradient that is longer than the
 median of its round counts as if it were as long (clipping, as robust federated averaging does it: Sun and others, "Can
 You Really Backdoor Federated Learning?", 2019); or else posting one's work twice as large would earn more.
+
+The model takes the mean of those that are kept. Credit takes a coalition's parts of the mean of all: averaged by
+itself a coalition makes a smaller step with a gradient of zeros than without, and where steps overshoot that is worth
+something. Two mines of six would earn 1.5% of the pay for zeros (digits), and 2% for a trace of noise.
 """
 
 from collections.abc import Sequence
@@ -53,6 +57,11 @@ class Blend:
             present = [branch for branch in branches if branch[0] & coalition]
             stack += [(branch, divisor * len(present)) for branch in present]
         return found
+
+    def parts(self, coalition: int, whole: int) -> list[int]:
+        """The part of `whole` that every gradient of the coalition has in the mean of all; 0 for who is not in it."""
+        everybody = self.multipliers(self.everybody, whole)
+        return [part if coalition >> leaf & 1 else 0 for leaf, part in enumerate(everybody)]
 
 
 def limits(squares: Sequence[int], median: int) -> tuple[int, ...]:

@@ -2,9 +2,10 @@
 
 Without likeness these are Shapley values ("A Value for n-Person Games", 1953), with it Winter's: the mean of what a
 gradient adds, over all orders in which every union comes in one piece. Together a union's members get what it is worth
-as one player. Up to `EXACT` gradients every order counts. Above, orders are drawn from a public seed, each also run
-backwards (antithetic), and left where the rest adds nothing that counts (truncated Monte Carlo: Ghorbani and Zou, "Data
-Shapley", 2019; sampling: Castro, Gomez and Tejada, 2009); the error of that is measured and stated.
+as one player, and who changes nothing gets nothing. Up to `EXACT` gradients every order counts. Above, orders are drawn
+from a public seed, each also run backwards (antithetic), and left where the rest adds nothing that counts (truncated
+Monte Carlo: Ghorbani and Zou, "Data Shapley", 2019; sampling: Castro, Gomez and Tejada, 2009); the error of that is
+measured and stated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -77,7 +78,7 @@ def _exact(game: Game, blend: Blend) -> Credit:
     factors = np.zeros((count, len(places)))
     for row, column in enumerate(columns):
         factors[row, list(column)] = list(column.values())
-    rows = [blend.multipliers(coalition, 1 << STEP_BITS) for coalition in places]
+    rows = [blend.parts(coalition, 1 << STEP_BITS) for coalition in places]
     worth = np.zeros(count, dtype=object)
     influences: Floats = np.zeros((count, game.records))
     at = 0
@@ -127,7 +128,7 @@ def _sampled(game: Game, blend: Blend, seed: bytes) -> Credit:
     fitting = MOST_SCORES // (count * game.size)
     pairs = max(LEAST_ORDERS, min(ORDERS, fitting)) // 2
     whole = 1 << STEP_BITS
-    ends = game.measure([[0] * count, blend.multipliers(blend.everybody, whole)])
+    ends = game.measure([[0] * count, blend.parts(blend.everybody, whole)])
     start, everybody = (int(value) for value in ends.values)
     noise = Estimate.of(Fraction(), ends.influences[1]).variance * Fraction(1, _NEGLIGIBLE**2) * (1 << 2 * VALUE_BITS)
     sums, squares = [0] * count, [0] * count
@@ -137,7 +138,7 @@ def _sampled(game: Game, blend: Blend, seed: bytes) -> Credit:
         pair = [0] * count
         for members in (order, order[::-1]):
             coalitions = accumulate((1 << leaf for leaf in members), or_)
-            rows = [blend.multipliers(coalition, whole) for coalition in coalitions]
+            rows = [blend.parts(coalition, whole) for coalition in coalitions]
             for leaf, gained, added in _gains(game, rows, members, start, ends.influences[0], everybody, noise):
                 pair[leaf] += gained
                 influences[leaf] += added

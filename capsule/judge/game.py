@@ -1,4 +1,4 @@
-"""A round as a cooperative game: what the model is worth after the mean of some gradients is added to it.
+"""A round as a cooperative game: what the model is worth after some gradients' parts of a mean are added to it.
 
 Gradients are taken at what they do to the validation set's class scores, their pushes. A coalition is a row of
 integer multipliers that sum to at most 2^16, the steps of a settlement in finer units. All numbers are integers in
@@ -41,6 +41,10 @@ class Estimate:
     def above(self, noise: float) -> bool:
         """Whether the value is positive and more than `noise` standard errors, decided without rounding."""
         return self.value > 0 and self.value**2 > Fraction(noise) ** 2 * self.variance
+
+    def reaches_above(self, noise: float) -> bool:
+        """Whether the value and `noise` standard errors together are above 0: it may be harmless for all one knows."""
+        return self.value > 0 or self.value**2 < Fraction(noise) ** 2 * self.variance
 
 
 class Game:

@@ -30,6 +30,7 @@ _NOTHING = Ppm(0)
 
 # Whoever sees a reason sees the shares too, and learns no figure of the validation set from it.
 _KEPT = "kept"
+_UNPAID = "kept without pay: its value is not above the noise of the validation set"
 _COPY = "copy: the same direction as an earlier gradient of this round"
 _BOUND = "left out: it would push the model beyond the spec's weight bound"
 _FAR = f"left out: more than {NORM_FACTOR} times as long as the median of its round"
@@ -49,7 +50,7 @@ class Judged:
 
     @property
     def kept(self) -> bool:
-        """Whether the gradient is in the next model, and paid."""
+        """Whether the gradient is in the next model; paid is who has a share."""
         return self.verdict is Verdict.KEPT
 
 
@@ -74,13 +75,15 @@ def judge_round(
     """The verdict on a round's valid gradients, each (features + 1, outputs) at the spec's gradient scale.
 
     Whoever repeats the direction of an earlier gradient is a copy; what would leave the weight bound, and what is far
-    longer than the others, is left out; none of them takes further part. Candidates are gradients whose value is above
-    the noise. All sets of at least `min_mines` candidates are tried at all steps, of more than ten the most valuable
-    ones. Those that raise the score by `min_gain`, and are not worse than the best of them by more than the noise of
-    the paired difference, are equally good; of these the largest is kept, then the one with the best score, then with
-    the largest step. (The best alone would be picked by noise, and leave out honest mines: their smallest share of a
-    round falls from 17% to 13% on digits.) The rise is split by the values of the kept. `seed` decides the orders of
-    large rounds. Raises nothing for gradients within the spec's gradient bound.
+    longer than the others, is left out; none of them takes further part. Credit is due to a gradient whose value is
+    above the noise. Candidates are these and, if there are any, those whose value is within it. All sets of at least
+    `min_mines` candidates with somebody to credit are tried at all steps, of more than ten the most valuable ones.
+    Those that raise the score by `min_gain`, and are not worse than the best of them by more than the noise of the
+    paired difference, are equally good; of these one with the most to credit is kept: that with the best score, then
+    the smallest, then with the largest step. (The best alone would be picked by noise, and leave out honest mines:
+    their smallest share of a round falls from 17% to 13% on digits.) The rise is split by the values of those kept
+    that are above the noise; the others are kept without pay. `seed` decides the orders of large rounds. Raises
+    nothing for gradients within the spec's gradient bound.
     """
     with one_thread():
         round_ = _Round(spec, validation, weights, gradients)
@@ -94,11 +97,12 @@ def judge_round(
     option, new_score, new_weights = chosen
     exponent = spec.encoding.step_bits
     values = search.credit.values
-    shares = split([values[place].value for place in option.kept])
+    paid = search.paid(option)
+    shares = split([values[place].value for place in paid])
     factors = search.multipliers(option, 1 << exponent)
     results = round_.results(
         {players[place]: factors[place] for place in option.kept},
-        dict(zip((players[place] for place in option.kept), shares, strict=True)),
+        dict(zip((players[place] for place in paid), shares, strict=True)),
         found,
         _WORSE,
     )
@@ -156,8 +160,10 @@ class _Round:
         blend = Blend(unions(self.pushes, centred=self.validation.metric.centred), self.limits)
         found = credit(game, blend, seed)
         rules = self.spec.rounds
-        candidates = tuple(place for place, value in enumerate(found.values) if value.above(rules.noise))
-        return Search(rules, 1 << self.spec.encoding.step_bits, current, game, blend, found, candidates)
+        credited = frozenset(place for place, value in enumerate(found.values) if value.above(rules.noise))
+        harmless = (place for place, value in enumerate(found.values) if value.reaches_above(rules.noise))
+        candidates = tuple(harmless) if credited else ()
+        return Search(rules, 1 << self.spec.encoding.step_bits, current, game, blend, found, candidates, credited)
 
     def first_valid(self, search: Search, current: Ppm) -> tuple[Option, Ppm, Ints] | None:
         """The first option whose model, rounded as it will be, advances the round; with its score and weights."""
@@ -180,7 +186,8 @@ class _Round:
 
         def judged(index: int) -> Judged:
             if index in factors:
-                return Judged(Verdict.KEPT, factors[index], shares[index], _KEPT)
+                share = shares.get(index, _NOTHING)
+                return Judged(Verdict.KEPT, factors[index], share, _KEPT if share else _UNPAID)
             if index in self.copies:
                 return Judged(Verdict.COPY, 0, _NOTHING, _COPY)
             if index in place and found is not None:

@@ -31,7 +31,10 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What may be kept of a round: sets of `candidates`, the gradients of the game with credit above the noise."""
+    """What may be kept of a round: sets of `candidates`, the gradients of the game that do no harm above the noise.
+
+    Somebody in a set must be `credited`, with a value above the noise: whoever else is kept is kept without pay.
+    """
 
     rules: Rounds
     whole: int
@@ -40,19 +43,27 @@ class Search:
     blend: Blend
     credit: Credit
     candidates: tuple[int, ...]
+    credited: frozenset[int]
 
     def multipliers(self, option: Option, whole: int) -> list[int]:
         """Every gradient's part of `whole` (0 unless kept)."""
         return self.blend.multipliers(sum(1 << place for place in option.kept), whole // option.step)
 
+    def paid(self, option: Option) -> tuple[int, ...]:
+        """Who of the kept earns."""
+        return tuple(place for place in option.kept if place in self.credited)
+
     def ranked(self) -> Iterator[Option]:
-        """What may advance the round: first all that is as good as the best but for noise, the largest set first."""
+        """What may advance the round: first all that is as good as the best but for noise, those that pay most first.
+
+        Who is not paid is kept for the score alone. If size counted, harm below the noise would always be kept.
+        """
         options = [option for option in self._options() if option.worth >= self._least()]
         if not options:
             return
         best = min(options, key=lambda o: (-o.worth, -len(o.kept), o.step, o.kept))
         at_best = self._measured([best])
-        options.sort(key=lambda o: (-len(o.kept), -o.worth, o.step, o.kept))
+        options.sort(key=lambda o: (-len(self.paid(o)), -o.worth, len(o.kept), o.step, o.kept))
         worse: list[Option] = []
         for start in range(0, len(options), _COMPARED):
             some = options[start : start + _COMPARED]
@@ -69,7 +80,7 @@ class Search:
         return ((self.current + self.rules.min_gain << VALUE_BITS) - 1) // PPM - 2
 
     def _options(self) -> Iterator[Option]:
-        sets = [kept for kept in self._sets() if len(kept) >= self.rules.min_mines]
+        sets = [kept for kept in self._sets() if len(kept) >= self.rules.min_mines and self.credited.intersection(kept)]
         choices = [Option(kept, step, 0) for kept in sets for step in STEPS]
         rows = [self.multipliers(option, 1 << STEP_BITS) for option in choices]
         # A step so small that an integer weight a_i, which is the same rounded down, would be zero is no step.
@@ -80,13 +91,16 @@ class Search:
             yield replace(option, worth=worth)
 
     def _sets(self) -> Iterator[tuple[int, ...]]:
-        """The sets that are tried: all of them, or where they are too many the most valuable 1, 2, ... candidates."""
+        """The sets that are tried: all of them, or where they are too many the first 1, 2, ... candidates.
+
+        First come those that earn, then the others, each the most valuable first.
+        """
         count = len(self.candidates)
         if count <= EXACT and self.game.size << count <= MOST_SCORES:
             for size in range(1, len(self.candidates) + 1):
                 yield from combinations(self.candidates, size)
             return
-        by_value = sorted(self.candidates, key=lambda i: (-self.credit.values[i].value, i))
+        by_value = sorted(self.candidates, key=lambda i: (i not in self.credited, -self.credit.values[i].value, i))
         for size in range(1, len(by_value) + 1):
             yield tuple(sorted(by_value[:size]))
 

@@ -55,6 +55,12 @@ class Digits:
         )
         return np.rint((trained - now) * 2.0**encoding.gradient_scale).astype(np.int64).astype(object)
 
+    def advanced(self) -> Any:
+        """The model after a first round of honest mines."""
+        weights = self.judge([self.gradient(i, self.start) for i in range(4)]).weights
+        assert weights is not None
+        return weights
+
     def judge(self, gradients: list[Any], weights: Any = None, current: int | None = None) -> Judgement:
         weights = self.start if weights is None else weights
         now = score(self.validation, weights) if current is None else Ppm(current)
@@ -175,6 +181,33 @@ def test_gradients_that_change_nothing_or_far_too_much_are_left_out(digits: Digi
     judged = digits.judge(gradients)
     assert [result.kept for result in judged.results] == [False, True, False, True]
     assert "weight bound" in judged.results[2].reason
+
+
+def test_what_is_within_the_noise_is_kept_without_pay_where_the_score_is_better_with_it(digits: Digits) -> None:
+    weights = digits.advanced()
+    strong = [digits.gradient(i, weights, epochs=50) for i in range(2)]
+    nothing = np.zeros((65, 10), dtype=object)
+    weak = digits.gradient(3, weights)
+    judged = digits.judge([*strong, weak, nothing], weights)
+    first, second, unpaid, zeros = judged.results
+    assert first.share + second.share == PPM
+    assert (unpaid.verdict, unpaid.share) == (Verdict.KEPT, 0)
+    assert unpaid.weight > 0
+    assert "without pay" in unpaid.reason
+    assert not zeros.kept
+    without = next_weights(digits.spec, weights, strong, [first.weight, second.weight], judged.exponent)
+    assert without is not None
+    assert score(digits.validation, without) < judged.score
+
+
+def test_without_a_value_above_the_noise_a_round_stays_whatever_all_together_are_worth(digits: Digits) -> None:
+    weights = digits.advanced()
+    strong = [digits.gradient(i, weights, epochs=50) for i in range(2)]
+    assert digits.judge(strong, weights).weights is not None
+    spec = digits.spec.model_copy(update={"rounds": Rounds(noise=10.0)})
+    judged = judge_round(spec, digits.validation, weights, score(digits.validation, weights), strong, b"")
+    assert judged.weights is None
+    assert {one.verdict for one in judged.results} == {Verdict.LEFT_OUT}
 
 
 def test_a_good_gradient_that_would_leave_the_weight_bound_stops_nobody(digits: Digits) -> None:

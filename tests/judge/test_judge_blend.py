@@ -38,6 +38,16 @@ def test_weights_sum_to_the_whole_and_a_branch_weighs_the_same_however_many_it_h
             assert sum(found[i] for i in branch) == pytest.approx((1 << 16) / len(present), abs=13 * size)
 
 
+@given(trees(), st.data())
+def test_what_a_coalition_has_of_the_mean_of_all_is_the_same_whoever_else_is_in_it(drawn: Any, data: Any) -> None:
+    size, tree = drawn
+    blend = Blend(tree, (1 << LIMIT_BITS,) * size)
+    members = data.draw(st.frozensets(st.integers(0, size - 1)))
+    everybody = blend.multipliers(blend.everybody, 1 << 16)
+    found = blend.parts(sum(1 << i for i in members), 1 << 16)
+    assert found == [part if i in members else 0 for i, part in enumerate(everybody)]
+
+
 def test_nobody_is_no_step() -> None:
     assert Blend((0, 1), (1024, 1024)).multipliers(0, 1 << 16) == [0, 0]
 

@@ -22,13 +22,14 @@ from sonar.units import PPM
 RECORDS = 60
 
 
-def game_of(count: int, seed: int, records: int = RECORDS, hint: float = 0.5) -> Game:
+def game_of(count: int, seed: int, records: int = RECORDS, hint: float = 0.5, alike: float = 0.0) -> Game:
+    """Random class scores, and random pushes with a hint of the labels; `alike` says how much they have in common."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, records)
     validation = ValidationSet(np.zeros((records, 1), dtype=np.int64), Accuracy(labels, 3), 30)
     base, *pushes = np.rint(rng.normal(size=(count + 1, 3, records)) * 2.0**30).astype(np.int64)
-    hints = (hint * np.eye(3)[:, labels] * 2.0**30).astype(np.int64)
-    return Game(validation, base, [push + hints for push in pushes])
+    common = np.rint((hint * np.eye(3)[:, labels] + alike * rng.normal(size=(3, records))) * 2.0**30).astype(np.int64)
+    return Game(validation, base, [push + common for push in pushes])
 
 
 def blended(tree: Tree) -> Blend:
@@ -41,7 +42,7 @@ def credit(game: Game, tree: Tree, seed: bytes) -> Credit:
 
 
 def worth(game: Game, tree: Tree, members: Any, count: int) -> tuple[Fraction, Any]:
-    found = game.measure([blended(tree).multipliers(sum(1 << i for i in members), 1 << STEP_BITS)])
+    found = game.measure([blended(tree).parts(sum(1 << i for i in members), 1 << STEP_BITS)])
     return Fraction(int(found.values[0]), 1 << VALUE_BITS), found.influences[0]
 
 
@@ -125,6 +126,26 @@ def test_a_union_earns_what_it_is_worth_as_one_player() -> None:
     assert flat[2].value != found[2].value
 
 
+@pytest.mark.parametrize("count", [4, EXACT + 2])
+def test_a_gradient_that_changes_no_class_is_worth_exactly_nothing_where_others_go_too_far(count: int) -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 3, RECORDS)
+    validation = ValidationSet(np.zeros((RECORDS, 1), dtype=np.int64), Accuracy(labels, 3), 30)
+    truth = np.eye(3, dtype=np.int64)[:, labels] << 30
+    away = [np.rint(rng.normal(scale=8, size=(3, RECORDS)) * 2.0**30).astype(np.int64) for _ in range(count - 2)]
+    shifts = [np.zeros_like(truth), np.full_like(truth, 1 << 30)]
+    game = Game(validation, truth, [*away, *shifts])
+    tree = tuple(range(count))
+    # Their own mean goes half as far with a gradient of zeros, and is right more often: that must earn it nothing.
+    near, far = blended(tree).multipliers(0b11 | 1 << count - 1, 1 << 16), blended(tree).multipliers(0b11, 1 << 16)
+    assert game.values([near])[0] > game.values([far])[0]
+    found = credit(game, tree, b"head").values
+    assert any(value.value < 0 for value in found[:-2])
+    for value in found[-2:]:
+        assert value == Estimate(Fraction(), Fraction())
+        assert not value.reaches_above(2.0)
+
+
 @pytest.mark.parametrize("tree", [(*range(8),), ((0, 1, 2), (3, 4), 5, 6, 7)], ids=str)
 def test_sampled_values_depend_on_nothing_but_the_seed_and_their_error_is_what_they_state(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
@@ -148,7 +169,8 @@ def test_sampled_values_depend_on_nothing_but_the_seed_and_their_error_is_what_t
 
 def test_leaving_an_order_early_changes_values_by_less_than_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     count = EXACT + 6
-    game, tree = game_of(count, 4, records=2000, hint=1.5), tuple(range(count))
+    # Where all teach the same, the first few of an order bring all of the rise.
+    game, tree = game_of(count, 4, records=2000, hint=50, alike=100), tuple(range(count))
     truncated = credit(game, tree, b"head").values
     monkeypatch.setattr("capsule.judge.credit._NEGLIGIBLE", 10**9)
     whole = credit(game, tree, b"head").values
@@ -176,6 +198,7 @@ def test_noise_is_compared_without_rounding() -> None:
         error = row.std() / 2**INFLUENCE_BITS / math.sqrt(len(row))
         assert math.sqrt(found.variance) == pytest.approx(error)
         assert found.above(2.0) == (mean > 2 * error)
+        assert found.reaches_above(2.0) == (mean + 2 * error > 0)
     assert not Estimate.of(Fraction(), np.zeros(30, dtype=np.int64)).above(0)
 
 

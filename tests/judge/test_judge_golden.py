@@ -28,12 +28,12 @@ def drawn(name: str, *shape: int) -> Any:
     return np.frombuffer(shake_256(name.encode()).digest(2 * count), dtype="<i2").astype(np.int64).reshape(shape)
 
 
-def judgement(metric: str, count: int) -> dict[str, Any]:
+def judgement(metric: str, count: int, noise: float = 1.0) -> dict[str, Any]:
     """A round of `count` gradients: honest ones of several qualities, a copy, a near replica, noise, and a far one."""
     outputs = {"classes": ("a", "b", "c")} if metric != "r2" else {"targets": ({"name": "t"}, {"name": "u"})}
     spec = Spec.build(
         name="golden", metric=metric, features=tuple(Feature(name=f"x{i}") for i in range(5)), **outputs,
-        payout=Payout(target=999_999), rounds=Rounds(round_size=64, noise=1.0),
+        payout=Payout(target=999_999), rounds=Rounds(round_size=64, noise=noise),
     )  # fmt: skip
     k = spec.shape[1]
     truth, X = drawn("truth", 6, k), drawn(f"{metric} records", 200, 5)
@@ -51,16 +51,16 @@ def judgement(metric: str, count: int) -> dict[str, Any]:
     found = judge_round(spec, validation, start, score(validation, start), rows, b"golden seed")
     weights = None if found.weights is None else sha256(found.weights.astype("<i8").tobytes()).hexdigest()
     return {
-        "metric": metric, "gradients": count, "start": score(validation, start), "score": found.score,
+        "metric": metric, "gradients": count, "noise": noise, "start": score(validation, start), "score": found.score,
         "exponent": found.exponent, "weights": weights, "sampling_error": found.sampling_error,
         "results": [[one.verdict.name, one.weight, one.share, one.reason] for one in found.results],
     }  # fmt: skip
 
 
-ROUNDS = [(metric, 8) for metric in METRICS] + [("accuracy", 14)]
+ROUNDS = [*((metric, 8, 1.0) for metric in METRICS), ("accuracy", 14, 1.0), ("macro_f1", 8, 4.0)]
 
 
-@pytest.mark.parametrize("at", range(len(ROUNDS)), ids=[f"{metric}-{count}" for metric, count in ROUNDS])
+@pytest.mark.parametrize("at", range(len(ROUNDS)), ids=["-".join(map(str, one)) for one in ROUNDS])
 def test_a_golden_round_is_judged_as_it_is_written(at: int) -> None:
     assert judgement(*ROUNDS[at]) == json.loads(GOLDEN.read_text())[at]
 
@@ -70,9 +70,10 @@ def test_golden_rounds_have_every_kind_of_result() -> None:
     reasons = {result[3] for one in rounds for result in one["results"]}
     assert {reason.partition(" ")[0] for reason in reasons} == {"kept", "left", "copy:"}
     assert any("times as long" in reason for reason in reasons)
-    assert any("not above the noise" in reason for reason in reasons)
+    assert any(reason.startswith("left out") and "not above the noise" in reason for reason in reasons)
+    assert any("without pay" in reason for reason in reasons)
     assert all(one["score"] > one["start"] for one in rounds)
-    assert [one["sampling_error"] > 0 for one in rounds] == [False] * 5 + [True]
+    assert [one["sampling_error"] > 0 for one in rounds] == [False] * 5 + [True, False]
     assert {result[0] for one in rounds for result in one["results"]} == {"KEPT", "LEFT_OUT", "COPY"}
 
 
