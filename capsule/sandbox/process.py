@@ -5,6 +5,7 @@ What it answers is as hostile as the artifact that it was given last.
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -55,6 +56,8 @@ class Process:
         os.set_blocking(self._sink, False)
         os.set_blocking(self._source, False)
         self._memory = limits.memory
+        # Its own highest count begins at what this process, from which it was forked, holds.
+        self._inherited = _most_held(resource.getrusage(resource.RUSAGE_SELF))
         self._reaping = threading.Lock()
         self.jobs_done = 0
         self._greet()
@@ -169,7 +172,7 @@ class Process:
         if not self.alive:
             return Loss.CRASH, "it was ended"
         status, usage = self._reap()
-        if usage * 4 > self._memory * 3:
+        if usage > self._inherited and usage * 4 > self._memory * 3:
             return (
                 Loss.MEMORY,
                 f"it ended holding {usage >> 20} MiB, and may have {self._memory >> 20} of address space",
@@ -187,7 +190,12 @@ class Process:
         for stream in (self._popen.stdin, self._popen.stdout):
             assert stream is not None
             stream.close()
-        return status, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return status, _most_held(usage)
+
+
+def _most_held(usage: resource.struct_rusage) -> int:
+    """The most memory that a process held, in bytes."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _environment(limits: Limits) -> dict[str, str]:

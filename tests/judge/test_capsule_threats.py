@@ -3,6 +3,7 @@
 The contract's part is in tests/contracts; what the service and the judge refuse one by one is in the files beside.
 """
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable
@@ -290,22 +291,25 @@ def test_a_campaigns_ciphertexts_are_not_decrypted_as_a_start_model(
 
 def test_the_model_is_not_given_away_before_the_chain_has_confirmed_the_end(world: Any, scientist: Any) -> None:
     """A short reorganisation could take the last settlement back, and the mines' pay with it, but not the model."""
-    object.__setattr__(world.capsule, "policy", dataclasses.replace(world.policy, confirmations=3))
-    campaign = scientist.campaign(seconds=100)
+    depth = 20  # blocks: the chain adds one a second by itself
+    object.__setattr__(world.capsule, "policy", dataclasses.replace(world.policy, confirmations=depth))
+    campaign = scientist.campaign(seconds=1000)
     public = SealingKeyPair.generate().public
-    for _ in range(6):
-        refused("not_over", lambda: scientist.client.deliver(campaign.id, public))
+    refused("not_over", lambda: scientist.client.deliver(campaign.id, public))
+    running = world.chain.block_number()
+    world.advance_time(1000)
+    with pytest.raises(CapsuleUnavailableError, match=f"not for {depth} blocks yet"):
+        scientist.client.deliver(campaign.id, public)
+    box = None
+    while box is None:
         world.advance_time(1)
-    world.advance_time(100)
-    for _ in range(3):
-        with pytest.raises(CapsuleUnavailableError, match="not for 3 blocks yet"):
-            scientist.client.deliver(campaign.id, public)
-        world.advance_time(1)
-    assert scientist.client.deliver(campaign.id, public)
+        with contextlib.suppress(CapsuleUnavailableError):
+            box = scientist.client.deliver(campaign.id, public)
+        assert box is None or world.chain.block_number() > running + depth
     heir = world.new_account()
     world.chain_for(scientist.account).transact(transfer_campaign(campaign.id, Address(heir.address)))
     world.chain_for(heir).transact(accept_campaign(campaign.id))
-    with pytest.raises(CapsuleUnavailableError, match="not for 3 blocks yet"):
+    with pytest.raises(CapsuleUnavailableError, match=f"not for {depth} blocks yet"):
         world.client(heir).deliver(campaign.id, public)
     refused("not_owner", lambda: scientist.client.deliver(campaign.id, public))
 
