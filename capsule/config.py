@@ -89,7 +89,7 @@ class Settings(BaseModel):
     require_funds: bool = True
     """Whether an account must hold native coin to get a key."""
     spare_keys: Annotated[int, Field(ge=1, le=1000)] = 4
-    """How many keys are kept ready."""
+    """How many keys are kept ready; half of them are for rounds, which wait for no request."""
     admission_seconds: Annotated[int, Field(ge=60, le=30 * _DAY)] = 3600
     """How long an admission can be used to create its campaign."""
     fetch_seconds: Seconds = 60.0

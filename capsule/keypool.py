@@ -1,22 +1,16 @@
-"""Paillier keys, made ahead of need in a process of their own, so that nobody waits for primes.
-
-`python -m capsule.keypool BITS` makes one key and writes its secret in hex to stdout, which is a pipe to the Capsule.
-"""
+"""Paillier keys, made ahead of need, so that nobody waits for primes."""
 
 import logging
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 
 from capsule.errors import CapsuleError, CapsuleUnavailableError
-from capsule.secret import CapsuleSecretError, Record, SecretKey, Vault, generate_key, harden
+from capsule.secret import CapsuleSecretError, Record, SecretKey, Vault
 from capsule.state import State, StoredKey
 from sonar.units import Address, CampaignId, KeyId
 
-__all__ = ["KeyPool", "KeyProcess"]
+__all__ = ["KeyPool"]
 
 _log = logging.getLogger("capsule.keys")
 _RETRY_SECONDS = 5.0
@@ -27,8 +21,9 @@ _LOOK_SECONDS = 1.0
 class KeyPool:
     """The Capsule's Paillier keys: spare ones kept ready, used ones found by their fingerprint.
 
-    `make` makes a key, `cancel` ends that early. `start` has a thread make keys until `size` spare ones are stored;
-    without it they are made when they are asked for. `allow_insecure_small_key` is for tests.
+    `make` makes a key, `cancel` ends that early, and `rest` is called when no more are wanted for now. `start` has a
+    thread make keys until `size` spare ones are stored; without it they are made when they are asked for. Half of the
+    spare ones are only for rounds. `allow_insecure_small_key` is for tests.
     """
 
     def __init__(
@@ -38,12 +33,13 @@ class KeyPool:
         make: Callable[[], SecretKey],
         *,
         cancel: Callable[[], None] = lambda: None,
+        rest: Callable[[], None] = lambda: None,
         size: int = 4,
         allow_insecure_small_key: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._state, self._vault, self._make = state, vault, make
-        self._cancel, self._size, self._clock = cancel, size, clock
+        self._cancel, self._rest, self._size, self._clock = cancel, rest, size, clock
         self._allow = allow_insecure_small_key
         self._changed = threading.Condition()
         self._stopping = False
@@ -62,6 +58,7 @@ class KeyPool:
         self._cancel()
         if self._thread is not None:
             self._thread.join()
+        self._rest()
 
     def claim(
         self,
@@ -80,7 +77,9 @@ class KeyPool:
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
-                row = self._state.claim_key(use, owner, self._clock(), campaign=campaign, at_most=at_most)
+                row = self._state.claim_key(
+                    use, owner, self._clock(), campaign=campaign, at_most=at_most, leaving=self._leaving(use)
+                )
                 self._changed.notify_all()
                 if row is not None:
                     return self._open(row)
@@ -102,6 +101,10 @@ class KeyPool:
             raise CapsuleError(f"the secret of key {key_id.hex()} was deleted: its campaign is long over")
         return self._open(row)
 
+    def _leaving(self, use: str) -> int:
+        """How many spare keys this use must leave: half of them are for rounds, however many ask for keys."""
+        return self._size // 2 if use == "issued" and self._thread is not None else 0
+
     def _open(self, row: StoredKey) -> SecretKey:
         secret = self._vault.open(row.secret, Record.PAILLIER_KEY, row.id)
         return SecretKey.from_bytes(secret, allow_insecure_small_key=self._allow)
@@ -116,6 +119,7 @@ class KeyPool:
             try:
                 spare = self._state.spare_keys()
                 if spare >= self._size:
+                    self._rest()
                     self._wait(_LOOK_SECONDS)
                     continue
                 began = time.monotonic()
@@ -135,48 +139,3 @@ class KeyPool:
         with self._changed:
             if not self._stopping:
                 self._changed.wait(seconds)
-
-
-class KeyProcess:
-    """Makes keys, each in another process at low priority, so that this one keeps answering."""
-
-    def __init__(self, bits: int, *, allow_insecure_small_key: bool = False) -> None:
-        self._bits, self._allow = bits, allow_insecure_small_key
-        self._lock = threading.Lock()
-        self._cancelled = False
-        self._child: subprocess.Popen[bytes] | None = None
-
-    def make(self) -> SecretKey:
-        """A fresh key; raises CapsuleError where the process fails or was cancelled."""
-        command = [sys.executable, "-m", "capsule.keypool", str(self._bits)]
-        if self._allow:
-            command.append("--allow-insecure-small-key")
-        with self._lock:
-            if self._cancelled:
-                raise CapsuleError("no more keys are made: the Capsule is stopping")
-            pipe = subprocess.PIPE
-            self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)  # noqa: S603
-        secret, words = self._child.communicate()
-        if self._child.returncode != 0:
-            last = words.decode(errors="replace").strip().rpartition("\n")[2] or "no reason given"
-            raise CapsuleError(f"the key process ended with {self._child.returncode}: {last}")
-        return SecretKey.from_bytes(bytes.fromhex(secret.decode()), allow_insecure_small_key=self._allow)
-
-    def cancel(self) -> None:
-        """Ends the process that makes a key now, and makes no more."""
-        with self._lock:
-            self._cancelled = True
-            if self._child is not None and self._child.poll() is None:
-                self._child.terminate()
-
-
-def _main(arguments: list[str]) -> None:
-    harden()
-    if hasattr(os, "nice"):
-        os.nice(10)
-    key = generate_key(int(arguments[0]), allow_insecure_small_key="--allow-insecure-small-key" in arguments)
-    sys.stdout.write(key.to_bytes().hex())
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1:])

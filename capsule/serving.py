@@ -20,7 +20,8 @@ from capsule.home import OpenHome, locked, open_home
 from capsule.http.app import Limits, create_app
 from capsule.http.impatience import ImpatientProtocol
 from capsule.http.metrics import CapsuleNumbers, Requests, serving_metrics
-from capsule.keypool import KeyPool, KeyProcess
+from capsule.keypool import KeyPool
+from capsule.keyprocess import KeyProcess
 from capsule.logs import configure
 from capsule.parts import Capsule
 from capsule.policy import Policy
@@ -109,6 +110,7 @@ def _assemble(home: OpenHome, network: Network, store: ContentStore, policy: Pol
         home.vault,
         maker.make,
         cancel=maker.cancel,
+        rest=maker.rest,
         size=policy.spare_keys,
         allow_insecure_small_key=home.allow_insecure_small_key,
     )

@@ -13,6 +13,8 @@ from sonar.units import Address, CampaignId, Digest, KeyId
 
 __all__ = ["Keys"]
 
+_SPARE = select(func.count()).where(t.keys.c.use == "spare")
+
 
 class Keys(Topic):
     """A key is handed out once, however many threads and processes ask."""
@@ -33,7 +35,7 @@ class Keys(Topic):
     def spare_keys(self) -> int:
         """How many keys wait for use."""
         with self._reading() as db:
-            return db.execute(select(func.count()).where(t.keys.c.use == "spare")).scalar_one()
+            return db.execute(_SPARE).scalar_one()
 
     def claim_key(
         self,
@@ -43,8 +45,9 @@ class Keys(Topic):
         *,
         campaign: CampaignId | None = None,
         at_most: tuple[int, float] | None = None,
+        leaving: int = 0,
     ) -> StoredKey | None:
-        """Takes the oldest spare key for a use; None if there is none.
+        """Takes the oldest spare key for a use; None if there is none beyond those to be left for other uses.
 
         `at_most` is how many keys the owner may be given since a time; raises CapsuleRefusedError for one more, also
         where several ask at once.
@@ -62,7 +65,8 @@ class Keys(Topic):
                 given = select(func.count()).where(_issued_since(owner, since))
                 if db.execute(given).scalar_one() >= most:
                     raise CapsuleRefusedError("too_many_keys", f"{owner} got {most} keys lately: use them, or wait")
-            row = db.execute(claim).one_or_none()
+            scarce = leaving > 0 and db.execute(_SPARE).scalar_one() <= leaving
+            row = None if scarce else db.execute(claim).one_or_none()
             if row is None:
                 return None
             record("key", key=row.id, use=use, account=owner, campaign=campaign)

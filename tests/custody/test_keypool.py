@@ -140,3 +140,37 @@ def test_a_key_that_cannot_be_made_is_tried_again(
         assert recovering.claim("round", timeout=60)
     finally:
         recovering.stop()
+
+
+def test_requests_for_keys_leave_half_of_them_to_rounds(states: list[State], vault: Vault) -> None:
+    stop = threading.Event()
+    left = iter([small_key() for _ in range(4)])
+
+    def make() -> SecretKey:
+        if (key := next(left, None)) is not None:
+            return key
+        stop.wait(60)
+        raise CapsuleUnavailableError("it makes no more")
+
+    keys = pool(states[0], vault, make, size=4, cancel=stop.set)
+    keys.start()
+    try:
+        for _ in range(2):
+            keys.claim("issued", OWNER, timeout=60)
+        with pytest.raises(CapsuleUnavailableError, match="try again"):
+            keys.claim("issued", OWNER, timeout=0.1)
+        assert keys.claim("round", timeout=60)
+        assert keys.claim("round", timeout=60)
+    finally:
+        keys.stop()
+
+
+def test_the_maker_rests_while_the_pool_is_full(states: list[State], vault: Vault) -> None:
+    rested = threading.Event()
+    filled = pool(states[0], vault, size=2, rest=rested.set)
+    filled.start()
+    try:
+        assert rested.wait(60)
+        assert states[0].spare_keys() == 2
+    finally:
+        filled.stop()

@@ -18,7 +18,8 @@ from eth_account.signers.local import LocalAccount
 from capsule.client import CapsuleClient
 from capsule.errors import CapsuleError, CapsuleUnavailableError
 from capsule.home import create_home, open_home
-from capsule.keypool import KeyPool, KeyProcess
+from capsule.keypool import KeyPool
+from capsule.keyprocess import KeyProcess
 from capsule.secret import Vault, generate_key
 from capsule.secret.stretching import INTERACTIVE
 from capsule.state import State
@@ -291,6 +292,10 @@ def test_an_empty_pool_says_that_it_may_work_later(state: State) -> None:
 def test_keys_come_from_another_process_which_can_be_cancelled() -> None:
     maker = KeyProcess(512, allow_insecure_small_key=True)
     assert maker.make().public.bits == 512
+    assert maker.make().public.n != maker.make().public.n
+    maker.rest()
+    assert maker.make().public.bits == 512
+    maker.rest()
     with pytest.raises(CapsuleError, match="key process"):
         KeyProcess(512).make()
     slow = KeyProcess(8192)
