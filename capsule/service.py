@@ -14,7 +14,7 @@ from capsule.readiness import Readiness
 from capsule.secret import Record
 from capsule.wire import RoundReply
 from capsule.worker.following import confirmations_for
-from sonar.chain.errors import ContractRevertError
+from sonar.chain.errors import ContractRevertError, WrongChainError
 from sonar.chain.lookups import find_block
 from sonar.chain.records import CampaignRecord, Status
 from sonar.protocol.errors import SignatureError
@@ -192,8 +192,8 @@ class CapsuleService:
         block = capsule.chain.block_number() - depth
         try:
             before = self._campaign(record.id, block=block) if block >= 0 else None
-        except CapsuleRefusedError:
-            before = None  # it was not yet there
+        except (CapsuleRefusedError, WrongChainError):
+            before = None  # it was not yet there, or not even the contract
         known = before is not None and (before.owner, before.version) == (record.owner, record.version)
         if before is None or not known or not self._is_over(before, block=block):
             raise CapsuleUnavailableError(

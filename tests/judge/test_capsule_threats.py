@@ -317,6 +317,17 @@ def test_the_model_is_not_given_away_before_the_chain_has_confirmed_the_end(worl
 # ---- whoever watches
 
 
+def test_a_model_is_not_given_away_either_where_the_contract_is_newer_than_the_confirmations(
+    world: Any, scientist: Any
+) -> None:
+    campaign = scientist.campaign(seconds=1000)
+    world.advance_time(1000)
+    depth = world.chain.block_number()
+    object.__setattr__(world.capsule, "policy", dataclasses.replace(world.policy, confirmations=depth))
+    with pytest.raises(CapsuleUnavailableError, match=f"not for {depth} blocks yet"):
+        scientist.client.deliver(campaign.id, SealingKeyPair.generate().public)
+
+
 def test_neither_the_store_nor_the_answers_hold_weights_gradients_or_data(world: Any, scientist: Any) -> None:
     features, labels = world.data.draw(200)
     draft = scientist.draft(validation=encode_validation(features, labels))
