@@ -121,6 +121,8 @@ class Outcome:
     test: float
     rounds: int
     largest_share: float
+    smallest_share: float
+    """Of the honest."""
     poisoned_share: float
     sampling_error: int
     kept_poison: int
@@ -148,6 +150,7 @@ def run(data: Split, mines: list[Mine], seed: int, rounds: int = 20) -> Outcome:
         mine.paid /= whole
     return Outcome(
         now / PPM, score(data.test, weights) / PPM, done, max(mine.paid for mine in mines),
+        min(mine.paid for mine in mines if not mine.poisons),
         sum(mine.paid for mine in mines if mine.poisons), error, kept_poison,
     )  # fmt: skip
 
@@ -192,6 +195,13 @@ def nonsense(vector: Weights, rng: np.random.Generator) -> Weights:
     return whole(drawn * np.linalg.norm(vector.astype(float)) / np.linalg.norm(drawn))
 
 
+def unseen(vector: Weights, rng: np.random.Generator) -> Weights:  # noqa: ARG001
+    """As long as the honest gradient, and all on the first pixel, which no record of digits uses."""
+    found = np.zeros(vector.shape)
+    found[0, 0] = np.linalg.norm(vector.astype(float))
+    return whole(found)
+
+
 def whole(floats: np.ndarray) -> Weights:
     """Python integers."""
     return np.array([int(value) for value in np.rint(floats).ravel()], dtype=object).reshape(floats.shape)
@@ -201,6 +211,11 @@ POISONS: dict[str, Callable[[Mine, np.random.Generator], Mine]] = {
     "shuffled labels": lambda m, rng: Mine(m.X, rng.permutation(m.y), poisons=True),
     "flipped labels": lambda m, _: Mine(m.X, m.y.max() - m.y, poisons=True),
     "random gradients": lambda m, _: Mine(m.X, m.y, nonsense, poisons=True),
+    "random gradients, x 0.01": lambda m, _: Mine(
+        m.X, m.y, lambda v, rng: scaled(0.01)(nonsense(v, rng), rng), poisons=True
+    ),
+    "gradients of zeros": lambda m, _: Mine(m.X, m.y, scaled(0), poisons=True),
+    "gradients on an unused feature": lambda m, _: Mine(m.X, m.y, unseen, poisons=True),
     "scaled gradients, x 10": lambda m, _: Mine(m.X, m.y, scaled(10), poisons=True),
     "scaled gradients, x 3": lambda m, _: Mine(m.X, m.y, scaled(3), poisons=True),
     "scaled gradients, x -1": lambda m, _: Mine(m.X, m.y, scaled(-1), poisons=True),

@@ -58,7 +58,8 @@ def rounds(sizes: Sizes) -> Table:
     """Honest mines alone."""
     table = Table(
         "rounds", "Four honest mines with unlike shares",
-        ["table", "local training", "validation", "test", "central test", "rounds", "largest mine's share of the pay"],
+        ["table", "local training", "validation", "test", "central test", "rounds", "largest mine's share of the pay",
+         "smallest mine's"],
     )  # fmt: skip
     cases = [
         ("digits", sim.SHORT), ("digits", {"epochs": 20, "batch_size": 16}), ("digits", LONG),
@@ -70,7 +71,8 @@ def rounds(sizes: Sizes) -> Table:
         for seed in range(sizes.seeds):
             data = sim.split(name, seed, 4, training=training)
             end = sim.run(data, sim.honest(data), seed)
-            found.append([end.validation, end.test, sim.central(data, data.shares), end.rounds, end.largest_share])
+            shares = end.largest_share, end.smallest_share
+            found.append([end.validation, end.test, sim.central(data, data.shares), end.rounds, *shares])
         table.rows.append([name, describe(training), *means(found)])
     return table
 
@@ -80,7 +82,7 @@ def poison(sizes: Sizes) -> Table:
     table = Table(
         "poison", "Digits, two of six mines poison",
         ["poison", "local training", "validation", "test", "central test of the honest", "poisoners' share of the pay",
-         "worst seed", "poisoned gradients kept a campaign"],
+         "worst seed", "rounds", "poisoned gradients kept a campaign"],
     )  # fmt: skip
     for training in (sim.SHORT, LONG, {"epochs": 5}):
         for kind, make in sim.POISONS.items():
@@ -92,9 +94,9 @@ def poison(sizes: Sizes) -> Table:
                 mines[4:] = [make(mine, rng) for mine in mines[4:]]
                 end = sim.run(data, mines, seed)
                 central = sim.central(data, data.shares[:4])
-                found.append([end.validation, end.test, central, end.poisoned_share, end.kept_poison])
-            *first, share, kept = means(found)
-            table.rows.append([kind, describe(training), *first, share, max(row[3] for row in found), kept])
+                found.append([end.validation, end.test, central, end.poisoned_share, end.rounds, end.kept_poison])
+            *first, share, done, kept = means(found)
+            table.rows.append([kind, describe(training), *first, share, max(row[3] for row in found), done, kept])
     return table
 
 
@@ -152,7 +154,7 @@ def likeness(sizes: Sizes) -> Table:
         "likeness", "Honest mines that draw from one source: are they taken for copies?",
         ["source", "records each", "pairs", "taken for copies", "closest pair: 1 - cosine"],
         ["four mines a seed; tables are drawn from with replacement, blobs are three Gaussians in 10 dimensions",
-         "a copy is closer than 1e-6; a copy with noise of a thousandth of its length is 5e-7 away"],
+         "a copy is closer than 1e-8; a copy with noise of a ten-thousandth of its length is 5e-9 away"],
     )  # fmt: skip
     for source in (*sim.TABLES, "blobs"):
         for records in sizes.records:

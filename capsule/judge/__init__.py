@@ -7,7 +7,8 @@ search       the set to keep, and the step
 game         what any mean of gradients is worth
 blend        that mean: unions weigh as one, and length is limited
 validation   exact class scores
-metrics      the spec's metric, and its noise
+metrics      the spec's metric: of classes; determination: R2
+measure      what a metric tells: values, and their noise
 _exact       integers in float64
 """
 

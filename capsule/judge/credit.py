@@ -22,7 +22,7 @@ from capsule.judge._exact import Floats, Ints
 from capsule.judge.blend import Blend
 from capsule.judge.game import STEP_BITS, Estimate, Game
 from capsule.judge.likeness import Tree, leaves
-from capsule.judge.metrics import VALUE_BITS
+from capsule.judge.measure import VALUE_BITS
 from sonar.units import PPM, Ppm
 
 __all__ = ["EXACT", "Credit", "credit", "split"]

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from capsule.judge._exact import Floats, Ints, excess_bits, rounded_shift, sum_of_squares
-from capsule.judge.metrics import INFLUENCE_BITS, VALUE_BITS, Measured
+from capsule.judge.measure import INFLUENCE_BITS, VALUE_BITS, Measured
 from capsule.judge.validation import ValidationSet
 
 __all__ = ["STEP_BITS", "Estimate", "Game"]

@@ -2,74 +2,27 @@
 
 scikit-learn defines the metrics and the tests compare with it. It is not used here: the judge needs thousands of values
 a round, every one the same on every machine, and sums of floats depend on their order.
-
-The noise of a metric is that of its records. A mean of records has it from their spread; other metrics are linearised:
-`influence` is what a record adds to the metric, to the first order (Hampel, "The Influence Curve and Its Role in Robust
-Estimation", 1974; the infinitesimal jackknife of Jaeckel, 1972). For the area under the curve that gives the structural
-components of DeLong, DeLong and Clarke-Pearson (1988), for ratios such as F1 and R2 the delta method.
 """
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from abc import abstractmethod
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
 from capsule.judge._exact import Floats, Ints, times_ratio
+from capsule.judge.determination import TARGET_BITS, Determination
+from capsule.judge.measure import INFLUENCE_BITS, VALUE_BITS, Measured, Metric, Scores, clipped
 from sonar.protocol.payloads import scaled_targets
 from sonar.protocol.spec import MetricName, Spec
 
-__all__ = ["INFLUENCE_BITS", "VALUE_BITS", "Measured", "Metric", "metric_of"]
-
-VALUE_BITS = 36
-"""The fractional bits of a measured value: a part of the score, 2^36 being a score of 1."""
-INFLUENCE_BITS = 14
-_LARGEST_INFLUENCE = 1 << 26
-"""4,096 scores. Only where a class has less than one record in thousands is a record's influence cut off."""
-
-Scores = Floats | Ints
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Values (models,) at 2^VALUE_BITS, and influences (models, records) at 2^INFLUENCE_BITS, rounded down both.
-
-    A value differs from what it would be on all records in the world by about the mean of its row of influences.
-    """
-
-    values: Ints
-    influences: Ints
-
-
-class Metric(ABC):
-    """A metric on one validation set, for class scores or predictions of integers at 2^bits, (outputs, records)."""
-
-    centred = False
-    """Whether adding one number to all of a record's scores changes nothing."""
-
-    @property
-    @abstractmethod
-    def records(self) -> int:
-        """How many records there are."""
-
-    @abstractmethod
-    def exact(self, scores: Ints, bits: int) -> Fraction:
-        """The metric of one model, 0 to 1."""
-
-    @abstractmethod
-    def measure(self, scores: Scores, bits: int) -> Measured:
-        """The same of many models (models, outputs, records), with what each record adds; scores are integers."""
-
-    def values(self, scores: Scores, bits: int) -> Ints:
-        """The measured values alone."""
-        return self.measure(scores, bits).values
+__all__ = ["metric_of"]
 
 
 def metric_of(spec: Spec, labels: npt.NDArray[np.int64] | Floats) -> Metric:
     """The spec's metric for labels as `decode_validation` gives them."""
     if spec.metric == "r2":
-        return Determination(np.rint(scaled_targets(spec, labels.astype(np.float64)) * 2.0**_TARGET_BITS))
+        return Determination(np.rint(scaled_targets(spec, labels.astype(np.float64)) * 2.0**TARGET_BITS))
     classes = len(spec.classes)
     if spec.metric == "auc":
         return AreaUnderCurve(labels.astype(np.int64), classes)
@@ -106,7 +59,7 @@ class _OfConfusion(Metric):
         found = np.where(hit, per_hit[:, self.labels], 0) - per_true[:, self.labels]
         if per_predicted is not None:
             found -= np.take_along_axis(per_predicted, predicted, axis=1)
-        return Measured(values, _clipped(found))
+        return Measured(values, clipped(found))
 
     def _values(self, right: Ints, predicted: Ints) -> Ints:
         numerators, denominators = self._terms(right, predicted)
@@ -205,7 +158,7 @@ class AreaUnderCurve(Metric):
             for k in self._ranked:
                 area = self._add_area(one, k, influences[model])
                 values[model] += area
-        return Measured(values, _clipped(influences))
+        return Measured(values, clipped(influences))
 
     def _add_area(self, scores: Scores, k: int, influences: Ints) -> int:
         """The class's part of the value; adds its part of the influences."""
@@ -232,67 +185,6 @@ class AreaUnderCurve(Metric):
         return len(self._positive[k]) * len(self._negative[k])
 
 
-_TARGET_BITS = 16
-_LARGEST_ERROR = 1 << 31
-"""An error of 2^15 scales. One such leaves at most 2^22 targets within 16 scales no R2 above 0, so no score changes."""
-_ERROR_LIMIT = 1 << 34
-
-
-class Determination(Metric):
-    """R2, the part of the targets' variance that is predicted: the mean over targets, and 0 where that is negative."""
-
-    def __init__(self, targets: Floats) -> None:
-        """`targets` (records, targets) are integers at 2^16, at most 2^20 in magnitude, none of them constant."""
-        self._targets = np.ascontiguousarray(targets.T.astype(np.int64))
-        count = targets.shape[0]
-        self._spread = [Fraction(count * int((t * t).sum()) - int(t.sum()) ** 2, count) for t in self._targets]
-        means = [int(t.sum()) // count for t in self._targets]
-        deviations = self._targets - np.array(means)[:, None]
-        self._deviations = deviations * deviations >> _TARGET_BITS
-
-    @property
-    def records(self) -> int:
-        return int(self._targets.shape[1])
-
-    def exact(self, scores: Ints, bits: int) -> Fraction:
-        missed = [_sum_of_parts(e * e) for e in self._errors(scores, bits)]
-        return self._determined(missed)
-
-    def measure(self, scores: Scores, bits: int) -> Measured:
-        values = np.zeros(len(scores), dtype=np.int64)
-        influences = np.zeros((len(scores), self.records), dtype=np.int64)
-        for model, one in enumerate(scores):
-            squares = [e * e for e in self._errors(one, bits)]
-            missed = [_sum_of_parts(row) for row in squares]
-            found = self._determined(missed)
-            values[model] = (found.numerator << VALUE_BITS) // found.denominator
-            if found:
-                influences[model] = self._influence(squares, missed)
-        return Measured(values, _clipped(influences))
-
-    def _errors(self, scores: Scores, bits: int) -> Ints:
-        shift = bits - _TARGET_BITS
-        rounded = (scores.astype(np.int64) + ((1 << shift) >> 1)) >> shift
-        errors: Ints = np.clip(rounded - self._targets, 1 - _LARGEST_ERROR, _LARGEST_ERROR - 1)
-        return errors
-
-    def _determined(self, missed: list[int]) -> Fraction:
-        parts = [1 - Fraction(m) / spread for m, spread in zip(missed, self._spread, strict=True)]
-        return max(Fraction(), sum(parts, Fraction()) / len(parts))
-
-    def _influence(self, squares: list[Ints], missed: list[int]) -> Ints:
-        """-n / spread * (error^2 - missed / spread * deviation^2), the mean over targets."""
-        total = np.zeros(self.records, dtype=np.int64)
-        for row, part, spread, deviations in zip(squares, missed, self._spread, self._deviations, strict=True):
-            ratio = Fraction(part) / spread
-            fair = np.minimum(times_ratio(deviations, ratio.numerator, ratio.denominator), _ERROR_LIMIT)
-            excess = np.minimum(row >> _TARGET_BITS, _ERROR_LIMIT) - fair
-            # Squares have 2 * 16 fractional bits, of which 16 are left here; the spread has all.
-            scale = Fraction(self.records << INFLUENCE_BITS + _TARGET_BITS) / (spread * len(squares))
-            total -= times_ratio(excess, scale.numerator, scale.denominator)
-        return total
-
-
 _OF_CONFUSION: dict[MetricName, type[_OfConfusion]] = {
     "accuracy": Accuracy, "balanced_accuracy": BalancedAccuracy, "macro_f1": MacroF1,
 }  # fmt: skip
@@ -306,13 +198,3 @@ def _predicted(scores: Scores) -> Ints:
         found[scores[:, k] > best] = k
         np.maximum(best, scores[:, k], out=best)
     return found
-
-
-def _clipped(influences: Ints) -> Ints:
-    clipped: Ints = np.clip(influences, -_LARGEST_INFLUENCE, _LARGEST_INFLUENCE)
-    return clipped
-
-
-def _sum_of_parts(numbers: Ints) -> int:
-    """The sum of at most 2^31 numbers, each not negative and below 2^63."""
-    return (int((numbers >> 31).sum()) << 31) + int((numbers & ((1 << 31) - 1)).sum())

@@ -7,7 +7,7 @@ from itertools import combinations
 from capsule.judge.blend import Blend
 from capsule.judge.credit import EXACT, Credit
 from capsule.judge.game import STEP_BITS, Game
-from capsule.judge.metrics import VALUE_BITS, Measured
+from capsule.judge.measure import VALUE_BITS, Measured
 from sonar.protocol.spec import Rounds
 from sonar.units import PPM, Ppm
 

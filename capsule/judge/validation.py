@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from capsule.judge._exact import Floats, Ints
-from capsule.judge.metrics import Metric, metric_of
+from capsule.judge.measure import Metric
+from capsule.judge.metrics import metric_of
 from sonar.protocol.payloads import design_matrix
 from sonar.protocol.spec import Spec
 from sonar.units import PPM, Ppm

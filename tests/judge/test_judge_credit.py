@@ -16,7 +16,8 @@ from capsule.judge.credit import EXACT, Credit, split
 from capsule.judge.credit import credit as credit_of
 from capsule.judge.game import STEP_BITS, Estimate, Game
 from capsule.judge.likeness import Tree, leaves
-from capsule.judge.metrics import INFLUENCE_BITS, VALUE_BITS, Accuracy
+from capsule.judge.measure import INFLUENCE_BITS, VALUE_BITS
+from capsule.judge.metrics import Accuracy
 from sonar.units import PPM
 
 RECORDS = 60

@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from capsule.judge._exact import gram, sum_of_squares, times_ratio
+from capsule.judge.determination import Determination
 from capsule.judge.game import Estimate
-from capsule.judge.metrics import (
-    INFLUENCE_BITS,
-    VALUE_BITS,
-    Accuracy,
-    AreaUnderCurve,
-    BalancedAccuracy,
-    Determination,
-    MacroF1,
-    Metric,
-)
+from capsule.judge.measure import INFLUENCE_BITS, VALUE_BITS, Metric
+from capsule.judge.metrics import Accuracy, AreaUnderCurve, BalancedAccuracy, MacroF1
 from capsule.judge.validation import ValidationSet, score
 from sonar.protocol.spec import Feature, Payout, Spec
 
