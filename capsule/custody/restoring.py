@@ -12,8 +12,9 @@ None of this is needed where the Capsule was stopped before the backup and never
 
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -87,12 +88,39 @@ def _empty_database(target: Path | str) -> Iterator[State]:
             yield state
         finally:
             state.close()
+        _complete(part)
         os.link(part, path)  # unlike a rename it overwrites nothing
+        _keep(path.parent)
     except OSError as error:
         raise CapsuleHomeError(f"{path} cannot be made: {error.strerror}") from error
     finally:
         for suffix in ("", "-wal", "-shm"):
             part.with_name(part.name + suffix).unlink(missing_ok=True)
+
+
+def _complete(part: Path) -> None:
+    """Has all of a SQLite database in its one file, on disk; raises CapsuleHomeError where it cannot be.
+
+    A commit is in the write-ahead log at first, and SQLite says nothing if it cannot carry it over as it closes.
+    """
+    try:
+        with closing(sqlite3.connect(part, isolation_level=None)) as db:
+            (mode,) = db.execute("PRAGMA journal_mode=DELETE").fetchone()
+            (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.Error as error:
+        raise CapsuleHomeError(f"the restored database cannot be written out ({error}): is the disk full?") from error
+    if mode != "delete" or found != "ok":
+        raise CapsuleHomeError(f"the restored database is not whole ({found}): restore it on another disk")
+    _keep(part)
+
+
+def _keep(path: Path) -> None:
+    """Has a file or a directory on disk before anybody is told of it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _check_empty(state: State, db: Connection) -> None:

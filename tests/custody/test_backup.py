@@ -28,6 +28,7 @@ from custody import (
 from eth_account import Account
 from sqlalchemy import select, update
 
+from capsule.custody import restoring
 from capsule.custody.backup import back_up
 from capsule.custody.quarantine import Quarantine
 from capsule.custody.restoring import restore
@@ -277,6 +278,24 @@ def test_a_backup_of_a_log_that_was_edited_is_not_restored(home: OpenHome, tmp_p
         db.execute(update(t.audit).where(t.audit.c.sequence == 3).values(kind="nothing"))
     back_up(home.state, tmp_path / "backup", BACKUP_PASSPHRASE, cost=CHEAP)
     refused(tmp_path / "backup", tmp_path, AuditLogError, "entry 3")
+
+
+def test_a_restored_database_is_whole_without_its_write_ahead_log(backup: tuple[Path, Filled], tmp_path: Path) -> None:
+    restore(backup[0], BACKUP_PASSPHRASE, PASSPHRASE, tmp_path / "new.db")
+    assert [path.name for path in tmp_path.glob("*new.db*")] == ["new.db"]
+    header = (tmp_path / "new.db").read_bytes()[18:20]
+    assert header == b"\1\1", "a file in WAL mode may lack what is in its log"
+
+
+def test_a_database_that_could_not_be_written_out_is_never_given_its_name(
+    backup: tuple[Path, Filled], tmp_path: Path
+) -> None:
+    """As on a full disk: the commit is in the write-ahead log, and does not get into the file."""
+    restore(backup[0], BACKUP_PASSPHRASE, PASSPHRASE, tmp_path / "whole.db")
+    torn = tmp_path / "torn.db"
+    torn.write_bytes((tmp_path / "whole.db").read_bytes()[:8192])
+    with pytest.raises(CapsuleHomeError, match="restored database"):
+        restoring._complete(torn)
 
 
 def test_a_database_without_a_capsule_is_not_backed_up(tmp_path: Path) -> None:
