@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, and_, case, func, insert, select, update
+from sqlalchemy import Row, and_, case, func, insert, or_, select, update
 
 from capsule.errors import CapsuleRefusedError
 from capsule.state import tables as t
@@ -112,11 +112,18 @@ class Keys(Topic):
             return done
 
     def issued_once(self, key_id: KeyId, owner: Address) -> bool:
-        """Whether all that the audit log tells of the key is that it was issued to this account."""
-        its = and_(t.audit.c.kind == "key", t.audit.c.body.contains(key_id.hex(), autoescape=True))
-        issued = {"key": key_id.hex(), "use": "issued", "account": owner, "campaign": None}
+        """Whether all that the audit log tells of the key is that it was issued to this account.
+
+        A backup's keys may have been used after it was made, so none is that was issued before it was restored.
+        """
+        told = t.audit.c
+        its = and_(told.kind == "key", told.body.contains(key_id.hex(), autoescape=True))
+        restored = and_(told.kind == "restore", told.body.contains('"moved":false', autoescape=True))
         with self._reading() as db:
-            return db.execute(select(t.audit.c.body).where(its)).scalars().all() == [canonical.dumps(issued).decode()]
+            entries = db.execute(select(told.kind, told.body).where(or_(its, restored)).order_by(told.sequence)).all()
+        issued = canonical.dumps({"key": key_id.hex(), "use": "issued", "account": owner, "campaign": None}).decode()
+        uses = [entry.body for entry in entries if entry.kind == "key"]
+        return uses == [issued] and entries[-1].kind == "key"
 
     def delete_key(self, key_id: KeyId, now: float) -> bool:
         """Deletes a key's secret for ever and keeps its row; False where there is none left."""

@@ -334,3 +334,15 @@ def test_a_key_that_was_made_spare_and_taken_again_is_found(taken: State, intrud
     with pytest.raises(AuditLogError, match=f"taken before, in entry {FRESH[1]}") as caught:
         taken.verify_audit()
     assert caught.value.sequence == FRESH[-1] + 1
+
+
+def test_a_key_is_issued_once_until_it_is_used_or_a_backup_is_restored(taken: State) -> None:
+    owner = Address(OWNER)
+    assert [taken.issued_once(key, owner) for key in KEYS] == [False, True, False, False]
+    assert not taken.issued_once(KEYS[1], Address("0x00000000000000000000000000000000000000bB"))
+    for moved, still in ((True, True), (False, False)):
+        with taken.transaction() as db:
+            taken.audit.append(db, "restore", {"made": 1, "length": 1, "head": "00", "moved": moved})
+        assert taken.issued_once(KEYS[1], owner) is still
+    assert taken.claim_key("issued", owner, 5.0) is not None
+    assert taken.issued_once(KEYS[3], owner), "issued by the restored Capsule"
