@@ -20,7 +20,11 @@ class Crew:
             if name in self._names or len(self._names) >= self._size:
                 return False
             self._names.add(name)
-        threading.Thread(target=self._run, args=(name, job), name=f"worker {name[:16]}", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(name, job), name=f"worker {name[:16]}", daemon=True).start()
+        except BaseException:
+            self._give_back(name)  # the system has no thread for it now, and may have one later
+            raise
         return True
 
     def wait(self, busy: int = 0, timeout: float | None = None) -> bool:
@@ -32,6 +36,9 @@ class Crew:
         try:
             job()
         finally:
-            with self._changed:
-                self._names.discard(name)
-                self._changed.notify_all()
+            self._give_back(name)
+
+    def _give_back(self, name: str) -> None:
+        with self._changed:
+            self._names.discard(name)
+            self._changed.notify_all()

@@ -134,7 +134,11 @@ class Background(Generic[Answer]):
         if not self._free.acquire(blocking=False):
             return None
         future: Future[Answer] = Future()
-        threading.Thread(target=self._run, args=(job, future), name="fetch", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(job, future), name="fetch", daemon=True).start()
+        except BaseException:
+            self._free.release()
+            raise
         return future
 
     def _run(self, job: Callable[[], Answer], future: Future[Answer]) -> None:

@@ -3,10 +3,12 @@
 import threading
 from typing import Any
 
+import pytest
 from nodes import until
 from worker_checks import signatures, steps
 
 from capsule.worker.crew import Crew
+from capsule.worker.opening import Background
 from capsule.worker.patience import Patience
 from sonar.chain.cursor import campaign_events
 from sonar.chain.events import GradientSubmitted
@@ -29,6 +31,24 @@ def test_a_crew_runs_so_many_jobs_at_once_and_each_name_once() -> None:
     assert sorted(ran) == ["a", "b"]
     assert crew.start("a", lambda: job("a once more"))
     assert crew.wait(timeout=30)
+
+
+def test_a_place_is_given_back_where_the_system_has_no_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew, background = Crew(1), Background[int](limit=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _no_thread)
+        with pytest.raises(RuntimeError, match="new thread"):
+            crew.start("a", lambda: None)
+        with pytest.raises(RuntimeError, match="new thread"):
+            background.start(lambda: 1)
+    assert crew.start("a", lambda: None)
+    assert crew.wait(timeout=30)
+    assert (later := background.start(lambda: 7)) is not None
+    assert later.result(30) == 7
+
+
+def _no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_crew_gets_its_thread_back_from_a_job_that_raises() -> None:
