@@ -124,10 +124,15 @@ class KeyPool:
                     continue
                 began = time.monotonic()
                 self._add(self._make())
-            except (CapsuleError, CapsuleSecretError) as error:
+            except (CapsuleError, CapsuleSecretError, OSError) as error:
                 if self._stopping:
                     return
                 _log.error("no key could be made: %s", error)
+                self._wait(_RETRY_SECONDS)
+                continue
+            except Exception:  # noqa: BLE001
+                # Nobody else fills the pool: without keys nothing is admitted and no round advances.
+                _log.exception("no key could be made")
                 self._wait(_RETRY_SECONDS)
                 continue
             _log.info("made a key in %.1f s: %d of %d are ready", time.monotonic() - began, spare + 1, self._size)

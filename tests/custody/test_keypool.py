@@ -125,13 +125,15 @@ def test_a_key_that_cannot_be_made_is_tried_again(
     states: list[State], vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("capsule.keypool._RETRY_SECONDS", 0.01)
-    failures = 3
+    failures = [
+        CapsuleUnavailableError("the database cannot be used now"),
+        OSError(24, "Too many open files"),
+        ValueError("a mistake of ours"),
+    ]
 
     def make() -> SecretKey:
-        nonlocal failures
-        failures -= 1
-        if failures >= 0:
-            raise CapsuleUnavailableError("the database cannot be used now")
+        if failures:
+            raise failures.pop()
         return small_key()
 
     recovering = pool(states[0], vault, make, size=1)
