@@ -6,10 +6,10 @@ import numpy as np
 
 from capsule.judge._exact import Floats, Ints, times_ratio
 from capsule.judge.measure import INFLUENCE_BITS, VALUE_BITS, Measured, Metric, Scores, clipped
+from sonar.protocol.payloads import TARGET_BITS
 
-__all__ = ["TARGET_BITS", "Determination"]
+__all__ = ["Determination"]
 
-TARGET_BITS = 16
 _LARGEST_ERROR = 1 << 31
 """An error of 2^15 scales. One such leaves at most 2^22 targets within 16 scales no R2 above 0, so no score changes."""
 _ERROR_LIMIT = 1 << 34

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from capsule.judge._exact import Floats, Ints, times_ratio
-from capsule.judge.determination import TARGET_BITS, Determination
+from capsule.judge.determination import Determination
 from capsule.judge.measure import INFLUENCE_BITS, VALUE_BITS, Measured, Metric, Scores, clipped
-from sonar.protocol.payloads import scaled_targets
+from sonar.protocol.payloads import TARGET_BITS, scaled_targets
 from sonar.protocol.spec import MetricName, Spec
 
 __all__ = ["metric_of"]

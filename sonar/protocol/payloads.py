@@ -15,8 +15,8 @@ from sonar.protocol.spec import MetricName, Spec
 from sonar.syft.features import CLIP
 
 __all__ = [
-    "CLIP", "MAX_VALIDATION_BYTES", "check_labels", "check_validation_size", "decode_validation", "decode_weights",
-    "design_matrix", "encode_validation", "encode_weights", "scaled_targets",
+    "CLIP", "MAX_VALIDATION_BYTES", "TARGET_BITS", "check_labels", "check_validation_size", "decode_validation",
+    "decode_weights", "design_matrix", "encode_validation", "encode_weights", "scaled_targets",
 ]  # fmt: skip
 
 MAX_VALIDATION_BYTES = 256 << 20
@@ -27,6 +27,8 @@ MAX_ROUND_SCORES = 1 << 24
 MAX_AUC_SCORES = 1 << 16
 """The same for the area under the curve, which sorts the scores of every model that the judge tries."""
 _MAX_HEADER = 1024
+TARGET_BITS = 16
+"""The fractional bits of scaled targets, as the judge compares them."""
 _BLOCK = 4096
 """Records that are mapped at once."""
 
@@ -108,6 +110,13 @@ def decode_validation(data: bytes, spec: Spec) -> tuple[Floats, Labels]:
     if not np.isfinite(features).all():
         raise ProtocolError("the validation set has features that are not finite: remove or fill them")
     check_labels(labels, spec.metric, spec.classes)
+    if spec.targets:
+        scaled = np.rint(scaled_targets(spec, labels) * (1 << TARGET_BITS))
+        if (scaled == scaled[0]).all(axis=0).any():
+            raise ProtocolError(
+                f"a target is the same in every validation record once it is scaled and clipped to +-{CLIP:g}: choose "
+                "its offset and scale in the spec so that it is spread over a few units"
+            )
     return features, labels
 
 

@@ -71,6 +71,8 @@ def test_targets_survive_their_own_bytes_and_are_scaled_and_clipped():
         (np.repeat(NUMBERS, 2, axis=1), r"needs \(records, 2\) and \(records, 1\)"),
         (np.array([[1.0], [np.inf], [2.0]]), "targets that are not finite"),
         (np.array([[2.0], [2.0], [2.0]]), "a target is the same in every validation record, so R2 has no value"),
+        (np.array([[9e3, 1.0], [9e4, 2.0], [9e5, 3.0]])[:, :1], r"once it is scaled and clipped to \+-16"),
+        (np.array([[0.0], [1e-7], [0.0]]), r"once it is scaled and clipped to \+-16"),
         (np.array([0, 1, 2]), "in their types"),
     ],
 )
