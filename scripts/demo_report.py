@@ -83,8 +83,8 @@ def failures(outcome: Outcome, honest: list[str], poisoner: str, thief: str) -> 
         own = [event for event in outcome.gradients if event.mine == mine]
         if together and not own:
             problems.append(f"honest mine {number} never had a gradient judged")
-        if any(event.verdict is Verdict.KEPT for event in own) and outcome.paid_to(mine) == 0:
-            problems.append(f"honest mine {number} was kept but not paid")
+        if any(event.share for event in own) and outcome.paid_to(mine) == 0:
+            problems.append(f"honest mine {number} has a share but was not paid")
     if together and len(outcome.rounds) > first_paid_round(outcome):
         for name, adversary in (("thief", thief), ("poisoner", poisoner)):
             if not any(event.mine == adversary for event in outcome.gradients):

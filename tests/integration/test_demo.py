@@ -26,14 +26,15 @@ def run_demo(tmp_path: Path, *arguments: str) -> dict:
 
 
 def check_money(report: dict) -> None:
-    """Every wei of the bounty is accounted for, and nobody but kept gradients was paid."""
+    """Every wei of the bounty is accounted for, and nobody but kept gradients with a share was paid."""
     paid = sum(payout["wei"] for payout in report["payouts"])
     assert paid + report["refund_wei"] == report["campaign"]["bounty_wei"]
     assert (
         paid == sum(row["payout_wei"] for row in report["rounds"]) == sum(g["payout_wei"] for g in report["gradients"])
     )
     for gradient in report["gradients"]:
-        assert (gradient["payout_wei"] > 0) == (gradient["verdict"] == "kept"), gradient
+        assert (gradient["payout_wei"] > 0) == (gradient["share_ppm"] > 0), gradient
+        assert gradient["verdict"] == "kept" or not gradient["share_ppm"], gradient
     campaign = report["campaign"]
     rise = min(campaign["final_score_ppm"], campaign["target_score_ppm"]) - campaign["start_score_ppm"]
     assert paid == campaign["bounty_wei"] * rise // campaign["base_ppm"]
