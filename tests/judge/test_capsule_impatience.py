@@ -119,6 +119,7 @@ def test_admissions_that_pile_up_are_turned_away_and_not_left_waiting(
 ) -> None:
     service, go, begun = world.service, threading.Event(), threading.Semaphore(0)
     artifact = Artifact(Cid("b"), Digest(bytes(32)))
+    scientist.key()  # who has none is refused before he takes a place
 
     def ask() -> None:
         begun.release()

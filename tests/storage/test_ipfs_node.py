@@ -22,7 +22,7 @@ from sonar.storage.embedded import _configure
 from sonar.storage.kubo import KuboStore
 from sonar.units import digest_of
 
-SECONDS = 20
+SECONDS = 60
 Node = Any  # of conftest, which cannot be imported
 StartNode = Callable[..., Node]
 RefusedStart = Callable[..., tuple[int, bytes, bytes]]
