@@ -31,8 +31,8 @@ import httpx
 import numpy as np
 import psutil
 from bench_capsule_market import Market
+from capsule_market import fund
 from eth_account import Account
-from kill_capsule_market import fund
 from prometheus_client.parser import text_string_to_metric_families
 from web3 import Web3
 
@@ -222,7 +222,7 @@ def _run(chosen: argparse.Namespace, directory: Path, stack: ExitStack) -> Repor
     home, deployer = directory / "capsule", Account.create()
     attester = _init(home, chosen.key_bits)
     for account in (deployer, attester):
-        fund(web3, account)
+        fund(web3, account.address)
     contract = deploy(web3, deployer)
     network = Network(
         rpc_url=rpc_url, chain_id=web3.eth.chain_id, contract=contract.address, start_block=contract.block,

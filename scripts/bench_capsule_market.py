@@ -7,9 +7,9 @@ present model without reading it.
 from dataclasses import dataclass, field
 
 import numpy as np
+from capsule_market import fund
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from kill_capsule_market import fund
 from sklearn.datasets import load_digits
 from web3 import Web3
 
@@ -77,7 +77,7 @@ class Market:
     campaigns: list[Campaign] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        fund(self.web3, self.owner)
+        fund(self.web3, self.owner.address)
         self.chain = SonarClient.from_network(self.network, self.owner)
         self.spec = Spec(
             name="digits",
@@ -92,7 +92,7 @@ class Market:
         self._mines: list[tuple[SonarClient, AffineMap]] = []
         for share in np.array_split(np.arange(_RECORDS), self.size):
             account = Account.create()
-            fund(self.web3, account)
+            fund(self.web3, account.address)
             self._mines.append((SonarClient.from_network(self.network, account), self._map(share)))
 
     def open(self, capsule: CapsuleClient) -> None:

@@ -12,7 +12,6 @@ in the audit log, the same one on chain, the audit log intact, and the key of ev
 import argparse
 import dataclasses
 import json
-import os
 import random
 import signal
 import subprocess
@@ -22,19 +21,13 @@ import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from eth_account import Account
+from capsule_market import Stage, environment, set_stage
 from kill_capsule_checks import check_market, survivors
-from kill_capsule_market import Campaign, fund, in_background, open_campaign
-from web3 import Web3
+from kill_capsule_market import Campaign, in_background, start_campaign
 
-from capsule.home import open_home, open_state
+from capsule.home import open_state
 from capsule.state import State
 from sonar.chain.client import SonarClient
-from sonar.chain.deploy import deploy
-from sonar.config import Network
-from sonar.devnet_services import START_SECONDS, start_chain
-from sonar.processes import wait_until
-from sonar.storage import open_store
 
 _PASSPHRASE = "kill me"  # noqa: S105  (guards nothing)
 _GONE_SECONDS = 5.0
@@ -47,12 +40,12 @@ _WATCH_SECONDS = 10.0
 class Served:
     """One `capsule serve` in a session of its own, so that what it starts can be told from all else."""
 
-    def __init__(self, home: Path, network: Path, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "capsule", "serve", "--home", str(home), "--network", str(network),
-                   "--port", "0", "--poll", "0.1"]  # fmt: skip
-        self._log = (home.parent / "serve.log").open("ab")
+    def __init__(self, stage: Stage, names: dict[str, str]) -> None:
+        command = [sys.executable, "-m", "capsule", "serve", "--home", str(stage.home),
+                   "--network", str(stage.network_file), "--port", "0", "--poll", "0.1"]  # fmt: skip
+        self._log = (stage.home.parent / "serve.log").open("ab")
         self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True
+            command, env=names, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True
         )
 
         self._url: str | None = None
@@ -81,6 +74,7 @@ class Served:
 class Watch:
     """What happens on the chain and in the database, so that a kill can come right after it."""
 
+    stage: Stage
     chain: SonarClient
     state: State
     campaigns: list[Campaign]
@@ -91,11 +85,15 @@ class Watch:
             "anything": lambda: 0,
             "round is full": self._full,
             "settlement is stored": lambda: sum(len(self.state.rounds(campaign.id)) for campaign in self.campaigns),
-            "settlement is on chain": self.chain.used_nonce,
+            "settlement is on chain": self.transactions,
         }
         deadline, before = time.monotonic() + _WATCH_SECONDS, looks[what]()
         while what != "anything" and looks[what]() <= before and time.monotonic() < deadline:
             time.sleep(0.002)
+
+    def transactions(self) -> int:
+        """How many of the Capsule's are mined."""
+        return self.stage.web3.eth.get_transaction_count(self.stage.attester)
 
     def _full(self) -> int:
         rounds = [self.chain.round(campaign.id) for campaign in self.campaigns]
@@ -132,37 +130,21 @@ def main() -> None:
 
 def _run(chosen: argparse.Namespace, directory: Path, stack: ExitStack) -> dict[str, object]:
     begun = time.monotonic()
-    _, rpc_url = start_chain(chosen.chain, 0, directory, stack)
-    web3 = Web3(Web3.HTTPProvider(rpc_url))
-    wait_until(web3.is_connected, timeout=START_SECONDS, what="the chain")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SONAR_CAPSULE")}
-    environment |= {"SONAR_CAPSULE_PASSPHRASE": _PASSPHRASE}
-    environment |= {} if chosen.database is None else {"SONAR_CAPSULE_DATABASE": chosen.database}
-    home, deployer = directory / "capsule", Account.create()
-    attester = _init(home, environment)
-    for account in (deployer, attester):
-        fund(web3, account)
-    contract = deploy(web3, deployer)
-    network = Network(
-        rpc_url=rpc_url, chain_id=web3.eth.chain_id, contract=contract.address, start_block=contract.block,
-        store=f"directory:{directory / 'store'}",
-    )  # fmt: skip
-    file = network.save(directory / "network.json")
-    store = stack.enter_context(open_store(network.store))
-
-    served = [Served(home, file, environment) for _ in range(chosen.workers)]
+    names = environment(_PASSPHRASE, {} if chosen.database is None else {"DATABASE": chosen.database})
+    stage = set_stage(chosen.chain, directory, stack, names, key_bits=512)
+    served = [Served(stage, names) for _ in range(chosen.workers)]
     stack.callback(lambda: [one.process.kill() for one in served])
     urls = [one.listening() for one in served]
     campaigns = [
-        open_campaign(network, store, web3, urls[index % len(urls)], attester.address, mines=chosen.mines, seed=index)
+        start_campaign(stage, urls[index % len(urls)], mines=chosen.mines, seed=index)
         for index in range(chosen.campaigns)
     ]
     kills_left = [chosen.kills]
     threads = in_background(campaigns, lambda number: number < chosen.rounds or kills_left[0] > 0)
 
     starting = unsettled = under_way = 0
-    state = stack.enter_context(closing(open_state(home, chosen.database, migrate=False)))
-    watch = Watch(SonarClient.from_network(network, attester), state, campaigns)
+    state = stack.enter_context(closing(open_state(stage.home, chosen.database, migrate=False)))
+    watch = Watch(stage, SonarClient.from_network(stage.network), state, campaigns)
     rng, problems = random.Random(chosen.seed), []  # noqa: S311  (instants, no secrets)
     while kills_left[0] > 0:
         victim = rng.randrange(len(served))
@@ -180,7 +162,7 @@ def _run(chosen: argparse.Namespace, directory: Path, stack: ExitStack) -> dict[
             problems.append(f"the killed Capsule left the processes {left} behind")
         unsettled += bool(watch.state.counts()["unsettled"])
         under_way += bool(watch.state.open_relays())
-        served[victim] = Served(home, file, environment)
+        served[victim] = Served(stage, names)
         kills_left[0] -= 1
         if not chosen.json and kills_left[0] % 10 == 0:
             print(f"{chosen.kills - kills_left[0]} kills", file=sys.stderr)
@@ -189,30 +171,22 @@ def _run(chosen: argparse.Namespace, directory: Path, stack: ExitStack) -> dict[
         thread.join(max(0, deadline - time.monotonic()))
     problems += [campaign.problem for campaign in campaigns if campaign.problem]
     problems += ["mines still wait for a settlement"] * any(thread.is_alive() for thread in threads)
-    _wait_until_final(home, chosen.database, deadline)
+    _wait_until_final(stage.home, chosen.database, deadline)
     for one in served:
         one.listening()
         session = one.end(signal.SIGTERM)
         if left := _left_behind(session):
             problems.append(f"the stopped Capsule left the processes {left} behind")
-    found = check_market(home, _PASSPHRASE, chosen.database, network, store, [campaign.id for campaign in campaigns])
+    found = check_market(
+        stage.home, _PASSPHRASE, chosen.database, stage.network, stage.store, [campaign.id for campaign in campaigns]
+    )
     counts = dataclasses.asdict(found)
     counts["problems"] = problems + found.problems
-    client = SonarClient.from_network(network, attester)
     return {
         "seed": chosen.seed, "kills": chosen.kills, "while_starting": starting, "while_unsettled": unsettled,
         "while_sending": under_way, "workers": chosen.workers,
-        "transactions": client.used_nonce(), "seconds": round(time.monotonic() - begun, 1), **counts,
+        "transactions": watch.transactions(), "seconds": round(time.monotonic() - begun, 1), **counts,
     }  # fmt: skip
-
-
-def _init(home: Path, environment: dict[str, str]) -> Account:
-    command = [sys.executable, "-m", "capsule", "init", "--home", str(home), "--json", "--key-bits", "512",
-               "--allow-insecure-small-key"]  # fmt: skip
-    subprocess.run(command, env=environment, check=True, capture_output=True, stdin=subprocess.DEVNULL)
-    opened = open_home(home, _PASSPHRASE, database=environment.get("SONAR_CAPSULE_DATABASE"))
-    opened.state.close()
-    return opened.attester
 
 
 def _left_behind(session: int) -> list[int]:

@@ -1,47 +1,30 @@
 """A market of simulated players for `kill_capsule.py`: data scientists and their mines, on a chain and a Capsule.
 
-Everything that they post is real: encrypted models, sealed gradients of a regression, signed transactions; only the
-keys are too short for anything but a test. The features are of very different sizes, so that training gets a little
-further in each of many rounds, and most of them make a new version under a new key.
+The features of the regression are of very different sizes, so that training gets a little further in each of many
+rounds, and most of them make a new version under a new key.
 """
 
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from capsule_market import Opened, Stage, Versions, fund, open_campaign, submit, train
 from eth_account import Account
-from eth_account.signers.local import LocalAccount
-from web3 import Web3
 
 from capsule.client import CapsuleClient
-from sonar.chain.calls import create_campaign, submit_gradient
 from sonar.chain.client import SonarClient
 from sonar.chain.cursor import EventCursor
-from sonar.chain.events import CampaignCreated, RoundSettled
-from sonar.config import Network
-from sonar.protocol.messages import Domain, hash_admission
+from sonar.protocol.messages import Domain
 from sonar.protocol.payloads import design_matrix, encode_validation, scaled_targets
-from sonar.protocol.sealing import BoxContext, Purpose, seal
 from sonar.protocol.spec import Feature, Payout, Rounds, Spec, Target
-from sonar.storage import Artifact, ContentStore
-from sonar.syft import (
-    EncryptedTensor,
-    Obfuscator,
-    PublicKey,
-    Statistics,
-    apply_map,
-    dump_gradient,
-    dump_model,
-    encrypt,
-    load_model,
-    training_map,
-)
-from sonar.units import Address, CampaignId, digest_of, ether
+from sonar.storage import ContentStore
+from sonar.syft import EncryptedTensor, Obfuscator, Statistics, training_map
+from sonar.units import CampaignId
 
-__all__ = ["Campaign", "open_campaign"]
+__all__ = ["Campaign", "in_background", "start_campaign"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -68,12 +51,6 @@ def _draw(rng: np.random.Generator, records: int) -> tuple[Floats, Floats]:
     return features, features @ _SLOPES + rng.normal(scale=0.5, size=(records, 1))
 
 
-def fund(web3: Web3, account: LocalAccount) -> None:
-    """A hundred ether from the development chain."""
-    sent = web3.eth.send_transaction({"from": web3.eth.accounts[0], "to": account.address, "value": ether(100)})
-    web3.eth.wait_for_transaction_receipt(sent)
-
-
 @dataclass
 class _Mine:
     client: SonarClient
@@ -88,12 +65,7 @@ class _Mine:
             wanted = scaled_targets(spec, self.heights)
             statistics = statistics.add_batch(design_matrix(spec, self.features), wanted) or statistics
             affine = training_map(statistics, epochs=1, rate=0.05, l2=1e-3)
-            encoding = spec.encoding
-            trained = apply_map(
-                affine, model, map_bits=encoding.map_bits, factor_bits=encoding.factor_bits,
-                gradient_bound=encoding.gradient_bound, obfuscator=Obfuscator(model.key),
-            )  # fmt: skip
-            self.trained = (version, dump_gradient(trained))
+            self.trained = (version, train(affine, model, spec, Obfuscator(model.key)))
         return self.trained[1]
 
 
@@ -101,18 +73,18 @@ class _Mine:
 class Campaign:
     """A campaign on chain and its mines, which submit to every round until `wanted` says that there are enough."""
 
-    id: CampaignId
+    opened: Opened
     spec: Spec
     store: ContentStore
-    network: Network
-    sealing_key: bytes
+    versions: Versions
     mines: list[_Mine]
     look_seconds: float = _LOOK_SECONDS
     problem: str = ""
-    _models: dict[int, Artifact] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._cursor = EventCursor(self.mines[0].client, self.network.start_block, campaign=self.id)
+    @property
+    def id(self) -> CampaignId:
+        """The campaign's id."""
+        return self.opened.id
 
     def play(self, wanted: Callable[[int], bool]) -> None:
         """Submits to round after round while `wanted(number)`; what went wrong is in `problem`."""
@@ -132,57 +104,28 @@ class Campaign:
                 time.sleep(self.look_seconds)
                 continue
             version = client.campaign(self.id).version
-            model = self._model(version)
+            self.versions.read()
+            model = self.versions.load(self.store, version)
             for mine in self.mines[present.count :]:
-                self._submit(mine, present.number, version, model)
-
-    def _model(self, version: int) -> EncryptedTensor:
-        for event in self._cursor.read():
-            if isinstance(event, CampaignCreated):
-                self._models[0] = Artifact(event.model_cid, event.admission.model)
-            elif isinstance(event, RoundSettled) and event.advances:
-                self._models[len(self._models)] = Artifact(event.model_cid, event.model)
-        return load_model(self.store.get(self._models[version], max_bytes=10**6), allow_insecure_small_key=True)
-
-    def _submit(self, mine: _Mine, number: int, version: int, model: EncryptedTensor) -> None:
-        account, client = Address(mine.client.signer.address), mine.client
-        data = mine.gradient(self.spec, version, model)
-        context = BoxContext(Purpose.GRADIENT, client.chain_id, client.address, account, self.id.hex(), number)
-        box = self.store.put(seal(data, context, self.sealing_key))
-        bond = self.spec.payout.bond
-        client.transact(submit_gradient(self.id, number, box.digest, digest_of(data), box.cid, bond))
+                data = mine.gradient(self.spec, version, model)
+                submit(mine.client, self.store, self.opened, self.spec, present.number, data)
 
 
-def open_campaign(
-    network: Network, store: ContentStore, web3: Web3, url: str, attester: Address, *, mines: int, seed: int
-) -> Campaign:
+def start_campaign(stage: Stage, url: str, *, mines: int, seed: int) -> Campaign:
     """Has a campaign admitted by the Capsule at `url`, creates it, and gathers its mines."""
-    rng = np.random.default_rng(seed)
-    owner = Account.create()
-    fund(web3, owner)
-    spec, chain = make_spec(mines), SonarClient.from_network(network, owner)
+    rng, owner, spec = np.random.default_rng(seed), Account.create(), make_spec(mines)
+    fund(stage.web3, owner.address)
+    chain = SonarClient.from_network(stage.network, owner)
     domain = Domain(chain.chain_id, chain.address)
-    with CapsuleClient(url, domain, owner, attester=attester) as capsule:
-        key = PublicKey(capsule.new_key().n, allow_insecure_small_key=True)
-        sealing_key, encoding = capsule.info().sealing_key, spec.encoding
-        model = encrypt(
-            np.zeros(spec.shape, dtype=np.int64), key, Obfuscator(key), slot_width=encoding.slot_width,
-            scale=encoding.weight_bits, bound=encoding.weight_bound, stride=encoding.stride(key, spec.shape[1]),
-        )  # fmt: skip
-        context = BoxContext(
-            Purpose.VALIDATION, domain.chain_id, domain.contract, Address(owner.address), key.key_id.hex()
-        )
-        placed = [store.put(spec.to_bytes()), store.put(dump_model(model))]
-        validation = store.put(seal(encode_validation(*_draw(rng, 2000)), context, sealing_key))
-        given = capsule.admit(spec=placed[0], model=placed[1], validation=validation)
-    terms = spec.terms(bounty=ether(1), deadline=chain.now() + 30 * 86_400)
-    chain.transact(create_campaign(terms, given.admission, given.signature, placed[0].cid, placed[1].cid))
+    with CapsuleClient(url, domain, owner, attester=stage.attester) as capsule:
+        opened = open_campaign(chain, stage.store, capsule, spec, encode_validation(*_draw(rng, 2000)))
     made = []
     for _ in range(mines):
         account = Account.create()
-        fund(web3, account)
-        made.append(_Mine(SonarClient.from_network(network, account), *_draw(rng, 40)))
-    return Campaign(hash_admission(domain, given.admission), spec, store, network, sealing_key, made)
+        fund(stage.web3, account.address)
+        made.append(_Mine(SonarClient.from_network(stage.network, account), *_draw(rng, 40)))
+    cursor = EventCursor(made[0].client, stage.network.start_block, campaign=opened.id)
+    return Campaign(opened, spec, stage.store, Versions(cursor, [opened.model]), made)
 
 
 def in_background(campaigns: list[Campaign], wanted: Callable[[int], bool]) -> list[threading.Thread]:
