@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version as package_version
 from typing import Any
 
@@ -71,9 +72,13 @@ def create_app(
 
     app.openapi = described  # type: ignore[method-assign]
 
+    @cache
+    def written() -> bytes:
+        return bytes(JSONResponse(app.openapi()).body)
+
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        return JSONResponse(app.openapi())
+        return Response(written(), media_type="application/json")
 
     return app
 
