@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+__all__ = ["Limits", "cores"]
 
 _CIPHERTEXT_SECONDS = 0.25
 """For one ciphertext at 3072 bits: forty times what the slowest engine takes on a slow core."""

@@ -17,12 +17,15 @@ from typing import Final, TypeVar
 
 from capsule.sandbox.errors import FrameError, JobLostError, Loss, SandboxError
 from capsule.sandbox.frames import Frame, encode, read
-from capsule.sandbox.limits import Limits
+from capsule.sandbox.limits import Limits, cores
+from capsule.sandbox.meter import read_spent
 
 __all__ = ["Process"]
 
 _START_SECONDS: Final = 60.0
 _PIECE: Final = 1 << 20
+_CLOCK_SECONDS: Final = 1.0
+"""How far clocks of time and of processor time may disagree."""
 _INHERITED: Final = (
     "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
     "SYSTEMROOT", "SONAR_ENGINE",
@@ -82,13 +85,16 @@ class Process:
         """
         pieces = encode(request)
         self.jobs_done += 1
-        deadline = time.monotonic() + seconds
+        started = time.monotonic()
+        deadline = started + seconds
         try:
             # One that ended while it was being told may have said why.
             with contextlib.suppress(BrokenPipeError):
                 self._send(pieces, deadline)
-            answer, spent = self._opened(read(lambda count: self._take(count, deadline), most))
-            return understand(answer), spent
+            told = self._opened(read(lambda count: self._take(count, deadline), most))
+            answer = Frame(told.body["done"], told.blobs)
+            most_spent = (time.monotonic() - started) * cores() + _CLOCK_SECONDS
+            return understand(answer), read_spent(told.body["spent"], most_spent)
         except FrameError as error:
             raise self._lost(Loss.LIE, f"its answer makes no sense: {error}") from error
         except TimeoutError as error:
@@ -125,17 +131,14 @@ class Process:
             self.end()
             raise SandboxError(f"a judge process does not start: {hello.body['problem']!s:.500}")
 
-    def _opened(self, answer: Frame) -> tuple[Frame, dict[str, int]]:
+    def _opened(self, answer: Frame) -> Frame:
         body = answer.body
         if body.keys() == {"lost", "where"} and body["lost"] in ("memory", "failure"):
             where = "it needs more memory than it may have" if body["lost"] == "memory" else f"{body['where']!r:.500}"
             raise self._lost(Loss(body["lost"]), where)
-        spent = body.get("spent")
-        if body.keys() != {"done", "spent"} or not isinstance(body["done"], dict) or not isinstance(spent, dict):
+        if body.keys() != {"done", "spent"} or not isinstance(body["done"], dict):
             raise FrameError("it has neither an answer nor a reason")
-        if not all(type(time_) is int and time_ >= 0 for time_ in spent.values()):
-            raise FrameError("its times are no numbers")
-        return Frame(body["done"], answer.blobs), spent
+        return answer
 
     def _send(self, pieces: list[bytes], deadline: float) -> None:
         for piece in pieces:

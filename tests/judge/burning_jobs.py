@@ -9,6 +9,7 @@ from typing import Any
 
 from capsule.sandbox.frames import Frame
 from capsule.sandbox.jobs import Jobs
+from capsule.sandbox.meter import Meter
 
 SECRET = "the prime is 1299709"
 
@@ -46,6 +47,17 @@ class Hostile(Jobs):
             (place / f"held-{os.getpid()}").touch()
             while hold.exists():
                 time.sleep(0.01)
+
+
+class FalseMeter(Meter):
+    """Tells what it likes."""
+
+    def __init__(self, spent: Any) -> None:
+        super().__init__()
+        self.spent = spent
+
+    def microseconds(self) -> Any:
+        return self.spent
 
 
 class Burning(Jobs):
@@ -97,6 +109,10 @@ class Burning(Jobs):
 
     def job_unheard(self, _: Frame) -> Frame:
         return Frame({"anything": [1, 2]})
+
+    def job_spent(self, request: Frame) -> None:
+        """Tells of times as it was told to."""
+        self.meter = FalseMeter(request.body["spent"])
 
     def job_facts(self, _: Frame) -> Frame:
         import resource

@@ -115,6 +115,22 @@ def test_an_answer_larger_than_was_asked_for_is_not_read(pool: Pool) -> None:
     assert lost.value.loss is Loss.LIE
 
 
+@pytest.mark.parametrize(
+    "spent",
+    [
+        {"decrypting of 0x1234": 1}, {"total": -1}, {"total": True}, {"total": 1.5}, {"total": "1"}, {"total": None},
+        {"total": 2**80}, {"total": 10**9}, {f"part {i}": i for i in range(10_000)}, [1], None,
+    ],
+    ids=lambda spent: str(spent)[:20],
+)  # fmt: skip
+def test_times_that_no_job_takes_are_a_lie_and_are_not_kept(pool: Pool, spent: Any) -> None:
+    ask(pool, "spent", spent={"total": 1000, "judging": 999})
+    with pytest.raises(JobLostError, match="its times are") as lost:
+        ask(pool, "spent", spent=spent)
+    assert lost.value.loss is Loss.LIE
+    assert pool.spent == {"total": 1000, "judging": 999, "jobs": 1}
+
+
 def test_an_answer_that_no_such_job_gives_is_a_lie(pool: Pool) -> None:
     def understand(answer: Frame) -> None:
         raise FrameError(f"there is a word {answer.body} in it")
