@@ -65,13 +65,17 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class StoredRound:
-    """A signed settlement: as the API's JSON, with the sealed next weights; `state` is signed, final or expired."""
+    """A signed settlement: as the API's JSON, with the sealed next weights; `state` is signed, final or expired.
+
+    `base` is the key of the version that it was judged on.
+    """
 
     round: int
     head: bytes
     settlement: str
     weights: bytes | None
     state: str
+    base: KeyId
 
 
 @dataclass(frozen=True, slots=True)

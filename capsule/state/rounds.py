@@ -10,7 +10,7 @@ from capsule.state import tables as t
 from capsule.state._topic import Topic, insert_new
 from capsule.state.records import StoredRound
 from sonar.storage.base import Artifact
-from sonar.units import CampaignId, Cid, Digest, digest_of
+from sonar.units import CampaignId, Cid, Digest, KeyId, digest_of
 
 __all__ = ["Rounds"]
 
@@ -26,7 +26,7 @@ class Rounds(Topic):
         """
         row = {
             "campaign": campaign, "round": stored.round, "head": stored.head, "settlement": stored.settlement,
-            "weights": stored.weights, "state": stored.state, "time": self.audit.now(),
+            "weights": stored.weights, "state": stored.state, "base": stored.base, "time": self.audit.now(),
         }  # fmt: skip
         with self._recording() as (db, record):
             if not insert_new(db, t.rounds, row):
@@ -113,7 +113,7 @@ def _this(table: Table, campaign: CampaignId, stored: StoredRound) -> ColumnElem
 
 
 def _round(row: Row[Any]) -> StoredRound:
-    return StoredRound(row.round, row.head, row.settlement, row.weights, row.state)
+    return StoredRound(row.round, row.head, row.settlement, row.weights, row.state, KeyId(row.base))
 
 
 def _told(settlement: str) -> dict[str, Any]:

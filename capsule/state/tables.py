@@ -80,11 +80,13 @@ submissions = Table(
 )  # fmt: skip
 Index(None, submissions.c.campaign, submissions.c.gradient)
 # The head is in the key: a history that changed gives a round another one, and each is signed once and never again.
+# `base` is the key of the version that it was judged on, which a head does not tell.
 rounds = Table(
     "rounds", metadata,
     Column("campaign", LargeBinary, primary_key=True), _number("round", primary_key=True),
     Column("head", LargeBinary, primary_key=True), Column("settlement", Text, nullable=False),
     Column("weights", LargeBinary), Column("state", Text, nullable=False, index=True),
+    Column("base", LargeBinary, nullable=False),
     _number("block", nullable=True), Column("time", Double, nullable=False),
 )  # fmt: skip
 kept = Table(

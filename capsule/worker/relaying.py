@@ -28,6 +28,7 @@ from sonar.chain.errors import (
 )
 from sonar.chain.events import RoundSettled
 from sonar.chain.fees import Fees
+from sonar.chain.records import Settlement
 from sonar.units import CampaignId, Wei
 
 __all__ = ["Relayer"]
@@ -286,12 +287,16 @@ class Relayer:
         if entries_head(campaign, number, entries) != head:
             return None  # not read yet, or not any more
         settlement, signature = RoundReply.model_validate_json(stored.settlement).settlement()
-        if self._rewound() and not continues(self._capsule, settlement, self._capsule.chain.campaign(campaign).version):
+        if self._rewound() and not self._continues(stored, settlement):
             self._problems[campaign.hex()] = (
                 f"round {number} was signed on a version that the chain took back: it can only expire"
             )
             return None
         return settle_round(settlement, entries, signature)
+
+    def _continues(self, stored: StoredRound, settlement: Settlement) -> bool:
+        present = self._capsule.chain.campaign(settlement.campaign).version
+        return continues(self._capsule.state, stored, settlement, present)
 
     def _rewound(self) -> bool:
         """Whether the chain ever took something back: only then may a head stand on another version."""

@@ -173,9 +173,10 @@ class Settler:
         )
         weights = None if following is None else following.weights
         kept = {index: valid[index].data for index, result in judged.items() if result.kept}
-        capsule.state.add_round(
-            campaign, StoredRound(round_.number, round_.head, reply.model_dump_json(), weights, "signed"), kept
-        )
+        stored = StoredRound(
+            round_.number, round_.head, reply.model_dump_json(), weights, "signed", base=version.key
+        )  # fmt: skip
+        capsule.state.add_round(campaign, stored, kept)
         _log.info("judged round %d of %s: score %d, kept %d of %d", round_.number, campaign.hex()[:16],
                   judgement.score, len(kept), len(outcomes), extra={"round": round_.number})  # fmt: skip
 

@@ -186,3 +186,22 @@ def expire(world: Any, scientist: Any, campaign: Any, number: int) -> None:
         if isinstance(event, GradientSubmitted) and event.round == number
     ]
     world.chain_for(scientist.account).transact(expire_round(campaign.id, number, entries))
+
+
+def test_what_the_store_lost_keeps_no_settlement_from_the_chain_after_a_reorganisation(
+    world: Any, scientist: Any, remote: Remote
+) -> None:
+    lost, other = scientist.campaign(), scientist.campaign()
+    for campaign in (lost, other):
+        for _ in range(3):
+            campaign.submit()
+    before = remote.snapshot()
+    steps(world)
+    for campaign in (lost, other):
+        assert world.client().round(campaign.id, 0).settlement.advances
+    remote.revert(before)
+    product = world.client().round(lost.id, 0).settlement.product_cid
+    (world.home / "store" / product).unlink()
+    steps(world, 3)
+    check_settled_once(world, lost, 1)
+    check_settled_once(world, other, 1)

@@ -240,7 +240,9 @@ def signed(state: State) -> State:
 
 
 def settlement(score: int = 6) -> StoredRound:
-    return StoredRound(0, HEAD, json.dumps({"score": score, "key": "0x", "outcomes": []}), None, "signed")
+    return StoredRound(
+        0, HEAD, json.dumps({"score": score, "key": "0x", "outcomes": []}), None, "signed", KeyId(b"k" * 32)
+    )
 
 
 def test_what_was_signed_is_in_the_database_as_the_log_tells(signed: State) -> None:

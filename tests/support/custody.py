@@ -105,7 +105,9 @@ def _fill_campaign(home: OpenHome, campaign: CampaignId, keys: list[KeyId]) -> N
         settlement = json.dumps(
             {"score": 500_001 + number, "key": "0x" + keys[number + 1].hex(), "outcomes": [{"verdict": "kept"}]}
         )
-        stored = StoredRound(number, bytes([number] * 32), settlement, versions[number + 1].weights, "signed")
+        stored = StoredRound(
+            number, bytes([number] * 32), settlement, versions[number + 1].weights, "signed", keys[number]
+        )
         state.add_round(campaign, stored, {0: b"a kept gradient"})
     final = tuple(Final(campaign, number, bytes([number] * 32), 7, versions[number + 1]) for number in (0, 1))
     over = ((campaign, 8),) if campaign == OVER else ()

@@ -35,7 +35,7 @@ def admission(campaign: CampaignId = CAMPAIGN) -> StoredAdmission:
 
 def signed(number: int = 0, head: bytes = b"h" * 32, *, mark: str = "") -> StoredRound:
     value = {"score": 510_000, "key": "0x" + "ab" * 32, "outcomes": [{"verdict": "kept"}], "mark": mark}
-    return StoredRound(number, head, json.dumps(value), b"next weights", "signed")
+    return StoredRound(number, head, json.dumps(value), b"next weights", "signed", KeyId(digest("key 0")))
 
 
 def submission(number: int, index: int, block: int, gradient: str = "gradient") -> Submission:

@@ -140,6 +140,7 @@ def upgrade() -> None:
         sa.Column("settlement", sa.Text(), nullable=False),
         sa.Column("weights", sa.LargeBinary(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("base", sa.LargeBinary(), nullable=False),
         sa.Column("block", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("time", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("campaign", "round", "head", name=op.f("pk_rounds")),
