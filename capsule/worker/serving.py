@@ -45,17 +45,25 @@ class Server:
         self._seen: dict[CampaignId, tuple[bytes, CampaignRecord, RoundRecord]] = {}
         self._done: dict[CampaignId, bytes] = {}
         self._rewinds = 0
-        self._closed = False
+        self._leaving = False
         self._quarantine = Quarantine(capsule.state)
         self._lock = threading.Lock()
 
-    def close(self) -> None:
-        """Gives back what is claimed, so that another worker can go on; what is being served follows at its end."""
+    def leave(self) -> None:
+        """Gives back what is claimed, so that another worker can go on; what is being served follows at its end.
+
+        Nothing is kept until `stay`. Raises CapsuleDatabaseError where the database does not answer.
+        """
         with self._lock:
-            self._closed = True
+            self._leaving = True
             claims = [self._claims.pop(campaign) for campaign in set(self._claims) - self._busy]
         for claim in claims:
             claim.release()
+
+    def stay(self) -> None:
+        """Keeps again what is claimed for rounds that go on."""
+        with self._lock:
+            self._leaving = False
 
     def forget_all_but(self, running: set[CampaignId]) -> None:
         """Gives up what is held for campaigns that are over, and for all of them after the chain took something back.
@@ -104,7 +112,7 @@ class Server:
         with self._lock:
             self._busy.discard(campaign)
             self._claims.pop(campaign, None)
-            if kept is not None and not self._closed:
+            if kept is not None and not self._leaving:
                 self._claims[campaign] = kept
                 return
         if claim is not None:

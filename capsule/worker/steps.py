@@ -36,10 +36,14 @@ __all__ = ["Worker"]
 _log = logging.getLogger("capsule.worker")
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 """Seconds that a chain, a store or a database that does not answer is left alone."""
+_GIVE_UP = 3
+"""How often the chain, the store or the relaying must fail, one time after the other, until this worker leaves what it
+claimed to others whose node and store may answer."""
 _STOP_SECONDS = 10.0
 """How long what is being done may take when the worker stops."""
 _FOLLOWING, _CAMPAIGNS, _RELAYING, _PUBLISHING = "chain", "campaigns", "relaying", "publishing"
 _NOTING = "noting"
+_LEAVING = "claims"
 _DELETING = "deleting"
 _AUDIT = "audit log"
 
@@ -61,6 +65,7 @@ class Worker:
         self._without_store: set[str] = set()
         self._served: dict[CampaignId, float] = {}
         self._relay: Claim | None = None
+        self._relay_failures = 0
         self._problems: Problems = {}
         self._notes = Notes(capsule.state)
         self._lock = threading.Lock()
@@ -92,11 +97,8 @@ class Worker:
 
     def close(self) -> None:
         """Leaves what this worker has claimed to the others."""
-        self._server.close()
         self._notes.close()
-        if self._relay is not None:
-            self._relay.release()
-            self._relay = None
+        self._leave()
 
     def health(self) -> dict[str, Any]:
         """Whether everything went through last time, else what stopped it, and since when (seconds since 1970)."""
@@ -117,6 +119,8 @@ class Worker:
     def _pass(self, *, wait: bool) -> None:
         found: list[Block | None] = []
         if not self._guarded(_FOLLOWING, lambda: found.append(self._follow())):
+            if self._chain.failures >= _GIVE_UP:
+                self._guarded(_LEAVING, self._leave)
             return
         (tip,) = found
         if tip is None:
@@ -124,7 +128,11 @@ class Worker:
         store_answers = wait or self._store.is_over
         if store_answers:
             self._guarded(_CAMPAIGNS, partial(self._begin_campaigns, tip, wait=wait))
-        self._guarded(_RELAYING, self._bring_on_chain)
+        elif self._store.failures >= _GIVE_UP:
+            self._guarded(_LEAVING, self._server.leave)
+        self._relay_failures = 0 if self._guarded(_RELAYING, self._bring_on_chain) else self._relay_failures + 1
+        if self._relay_failures >= _GIVE_UP:
+            self._guarded(_LEAVING, self._leave_relaying)
         self._guarded(_DELETING, self._retention.step)
         if store_answers:
             self._publisher.start(_PUBLISHING, partial(self._guarded, _PUBLISHING, self._publish))
@@ -134,7 +142,7 @@ class Worker:
     def _follow(self) -> Block | None:
         try:
             tip = self._follower.follow()
-        except SonarError:
+        except Exception:
             if not self._chain.failures:
                 self.tally.outages.add()
             self._chain.fail()
@@ -142,10 +150,21 @@ class Worker:
         self._chain.succeed()
         return tip
 
+    def _leave(self) -> None:
+        """Gives back all claims: whoever gets nowhere must not keep others from the work."""
+        self._server.leave()
+        self._leave_relaying()
+
+    def _leave_relaying(self) -> None:
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.release()
+
     # ---- campaigns
 
     def _begin_campaigns(self, tip: Block, *, wait: bool) -> None:
         """Serves every running campaign, those first that waited longest."""
+        self._server.stay()
         running = dict(self._capsule.state.running())
         self._forget_all_but(set(running))
         for campaign in sorted(running, key=lambda one: self._served.get(one, 0.0)):
@@ -167,7 +186,15 @@ class Worker:
     def _forget_all_but(self, running: set[CampaignId]) -> None:
         self._server.forget_all_but(running)
         self._served = {campaign: since for campaign, since in self._served.items() if campaign in running}
-        kept = {_FOLLOWING, _PUBLISHING, _NOTING, _DELETING, _AUDIT, *(campaign.hex() for campaign in running)}
+        kept = {
+            _FOLLOWING,
+            _PUBLISHING,
+            _NOTING,
+            _DELETING,
+            _AUDIT,
+            _LEAVING,
+            *(campaign.hex() for campaign in running),
+        }
         with self._lock:
             self._problems = {
                 what: problem for what, problem in self._problems.items() if what in kept or what.startswith(_RELAYING)

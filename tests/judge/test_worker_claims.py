@@ -1,0 +1,131 @@
+"""Workers that get nowhere leave what they claimed to others of the same Capsule, whose node and store answer."""
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nodes import Line, line_to, running_node, until
+from worker_checks import check_settled_once, signatures, steps
+
+from capsule.worker import Worker
+from sonar.chain.client import SonarClient
+from sonar.chain.errors import RpcUnavailableError
+from sonar.storage.directory import DirectoryStore
+
+
+@pytest.fixture(scope="module")
+def chain_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_node("anvil", tmp_path_factory.mktemp("node")) as node:
+        yield node.url
+
+
+@pytest.fixture
+def line(chain_url: str) -> Iterator[Line]:
+    with line_to(chain_url) as made:
+        yield made
+
+
+@pytest.fixture
+def gateway(world: Any, tmp_path: Path) -> Path:
+    """The way to the store that the other worker takes."""
+    place = tmp_path / "gateway"
+    place.symlink_to(world.home / "store", target_is_directory=True)
+    return place
+
+
+@pytest.fixture
+def other(world: Any, line: Line, gateway: Path) -> Iterator[Worker]:
+    """A worker on the same database, with a node at the end of the line and a store at the end of the gateway."""
+    chain = SonarClient.connect(line.url, world.chain.address, world.attester, timeout=5)
+    worker = Worker(dataclasses.replace(world.capsule, chain=chain, store=DirectoryStore(gateway)))
+    yield worker
+    worker.close()
+
+
+def test_a_worker_whose_node_is_away_leaves_the_relaying_to_others(
+    world: Any, scientist: Any, line: Line, other: Worker
+) -> None:
+    campaign = scientist.campaign()
+    other.step()
+    assert world.capsule.state.claims.try_claim("relay") is None
+    line.cut = True
+    for _ in range(3):
+        campaign.submit()
+    for _ in range(3):
+        assert world.chain.round(campaign.id).number == 0
+        other.step()
+    assert "chain" in other.health()["problems"]
+    steps(world)
+    check_settled_once(world, campaign, 1)
+
+
+def test_a_worker_whose_node_is_away_leaves_its_campaigns_to_others_and_takes_them_again(
+    world: Any, scientist: Any, line: Line, other: Worker
+) -> None:
+    campaign = scientist.campaign()
+    for _ in range(2):
+        campaign.submit()
+    other.step()
+    assert world.capsule.state.claims.try_claim(f"campaign {campaign.id.hex()}") is None
+    line.cut = True
+    campaign.submit()
+    for _ in range(3):
+        world.worker.step()
+        assert signatures(world, campaign) == []
+        other.step()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+    world.worker.close()
+    line.cut = False
+    for _ in range(3):
+        campaign.submit()
+    for _ in range(2):
+        other.step()
+    assert other.health()["ok"]
+    check_settled_once(world, campaign, 2)
+
+
+def test_a_worker_that_cannot_relay_leaves_that_to_others(
+    world: Any, scientist: Any, other: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = scientist.campaign()
+    other.step()
+    for _ in range(3):
+        campaign.submit()
+
+    def refuse(*_: Any) -> None:
+        raise RpcUnavailableError("the node shows blocks, and takes no transactions")
+
+    monkeypatch.setattr(other._capsule.chain, "send", refuse)
+    for _ in range(3):
+        assert world.chain.round(campaign.id).number == 0
+        other.step()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+
+
+def test_a_worker_whose_store_is_away_keeps_no_campaign_while_it_waits_for_it(
+    world: Any, scientist: Any, other: Worker, gateway: Path
+) -> None:
+    """Its store fails at one campaign; of another, it has everything that came so far."""
+    held, failing = scientist.campaign(), scientist.campaign()
+    for _ in range(2):
+        held.submit()
+    other.step()
+    name = f"campaign {held.id.hex()}"
+    assert world.capsule.state.claims.try_claim(name) is None
+    gateway.unlink()
+    gateway.symlink_to(gateway.parent / "nowhere")
+    failing.submit()
+    thread = threading.Thread(target=other.run, args=(0.05,))
+    thread.start()
+    try:
+        claim = until(lambda: world.capsule.state.claims.try_claim(name), "the claim is given back")
+        assert failing.id.hex() in other.health()["problems"]
+        claim.release()
+    finally:
+        other.stop()
+        thread.join(30)
