@@ -4,8 +4,10 @@ What was read is stored with the hashes of the blocks that it was read at. Befor
 compared with the chain's; where it differs, everything since the last block that both share is forgotten and read
 again, however long ago that was. Settlements that were signed stay signed.
 
-A node that lags behind another one is waited for. One that leaves out or invents events does no more than stop the
-campaigns that it lies about: a round is judged only if its gradients make the head that the contract computed.
+A head that is lower than what was read is no change: a node that lags behind another one, or gives an old answer now
+and then, is waited for. Blocks with other hashes are, and so is a chain that stays too short while nobody reads on,
+because a node may once have shown blocks that no other has. A node that leaves out or invents events does no more than
+stop the campaigns that it lies about: a round is judged only if its gradients make the head that the contract computed.
 """
 
 import logging
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from capsule.parts import Capsule
-from capsule.state import Final, Submission, Told, Version
+from capsule.state import Final, Position, Submission, Told, Version
 from capsule.wire import RoundReply
 from capsule.worker.tally import Tally
 from sonar.chain.client import entries_head
@@ -43,8 +45,9 @@ _DEVELOPMENT_CHAINS = frozenset({1337, 31337, 131277322940537})
 _CONFIRMATIONS = 12
 """Deeper than any reorganisation of Ethereum since its merge, and of its Beacon chain before (7 blocks, May 2022), and
 2.4 minutes, a small part of the shortest settlement window. Deeper ones cost work, not truth."""
-_BEHIND_SECONDS = 60.0
-"""How long a chain may be shorter than what was read of it, as behind a lagging node, until that counts as changed."""
+_GONE_SECONDS = 600.0
+"""How long a chain must have been shorter than what was read of it, while no worker read on, to count as changed. A
+worker whose node stalls must not take back, again and again, what the others read from theirs."""
 _CHECKPOINTS = 4096
 """How many blocks back checkpoints are kept; a history that changed before is read again from the contract's first."""
 
@@ -64,7 +67,7 @@ class Follower:
     ) -> None:
         self._capsule, self._start_block, self._tally, self._monotonic = capsule, start_block, tally, monotonic
         self._confirmations = confirmations_for(capsule.chain.chain_id, capsule.policy.confirmations)
-        self._behind_since: float | None = None
+        self._behind: tuple[Position, float] | None = None
 
     def follow(self) -> Block | None:
         """Reads on, and returns the block up to which everything is known; None before there is one.
@@ -107,7 +110,7 @@ class Follower:
     def _forget_what_was_taken_back(self, head: Block) -> None:
         """Rewinds to the last block that the chain shares with what was read.
 
-        Raises RpcUnavailableError while the chain is shorter than what was read, and nothing else contradicts.
+        Raises RpcUnavailableError while the chain is only shorter than what was read.
         """
         state = self._capsule.state
         position, newest = state.position(), state.checkpoints(limit=1)
@@ -115,15 +118,15 @@ class Follower:
             return
         ((number, known),) = newest
         if number <= head.number:
-            self._behind_since = None
+            self._behind = None
             if known == head.hash or self._is_on_chain(number, known):
                 return
         shared = self._last_shared(head)
         if number > head.number and shared == self._newest_up_to(head.number):
-            self._wait_for(head, number)
+            self._wait_for(head, number, position)
+        self._behind = None
         if state.rewind(shared + 1, position):
             self._tally.reorganisations.add()
-            self._behind_since = None
             _log.warning("the chain took back what was read up to block %d: reading on from %d", number, shared + 1)
 
     def _is_on_chain(self, number: int, known: bytes) -> bool:
@@ -143,12 +146,12 @@ class Follower:
         known = [found for found, _ in self._capsule.state.checkpoints(_CHECKPOINTS * 2) if found <= number]
         return max(known, default=self._start_block - 1)
 
-    def _wait_for(self, head: Block, number: int) -> None:
-        """Raises RpcUnavailableError until the chain has been too short for too long."""
+    def _wait_for(self, head: Block, number: int, position: Position) -> None:
+        """Raises RpcUnavailableError until the chain has been too short for too long, with nobody reading on."""
         now = self._monotonic()
-        if self._behind_since is None:
-            self._behind_since = now
-        if now - self._behind_since < _BEHIND_SECONDS:
+        if self._behind is None or self._behind[0] != position:
+            self._behind = (position, now)
+        if now - self._behind[1] < _GONE_SECONDS:
             raise RpcUnavailableError(
                 f"the node is at block {head.number}, but {number} was read already: does it lag behind another one?"
             )

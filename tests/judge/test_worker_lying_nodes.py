@@ -1,5 +1,6 @@
 """The worker on nodes that lag behind, leave out, make up, show another fork, or go away."""
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +9,11 @@ import pytest
 from nodes import Line, line_to, running_node, until
 from worker_checks import check_settled_once, signatures, steps
 
+from capsule.worker.following import Follower
+from capsule.worker.tally import Tally
 from sonar.chain._artifact import artifact, event_topic
 from sonar.chain.client import SonarClient
+from sonar.chain.errors import RpcUnavailableError
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,63 @@ def test_a_node_behind_the_one_before_is_waited_for(world: Any, scientist: Any, 
     assert "behind" in world.worker.health()["problems"]["chain"]
     assert world.capsule.state.position() == position
     line.answer = None
+    campaign.submit()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+
+
+def stalled(world: Any, line: Line) -> tuple[Follower, Tally, list[float]]:
+    """One that follows through a line whose node shows no block after the present one, its numbers and its clock."""
+    last = world.chain.block_number()
+    shown = hex(last)
+
+    def stall(request: dict[str, Any], result: Any) -> Any:
+        if request["method"] != "eth_getBlockByNumber":
+            return result
+        wanted = request["params"][0]
+        if wanted == "latest":
+            return world.chain.web3.provider.make_request("eth_getBlockByNumber", [shown, False])["result"]
+        return result if int(wanted, 16) <= last else None
+
+    line.answer = stall
+    chain = SonarClient.connect(line.url, world.chain.address, world.attester, timeout=5)
+    tally, clock = Tally(), [0.0]
+    return Follower(dataclasses.replace(world.capsule, chain=chain), 0, tally, lambda: clock[0]), tally, clock
+
+
+def test_a_stalled_node_takes_back_nothing_that_others_read(world: Any, scientist: Any, line: Line) -> None:
+    campaign = scientist.campaign()
+    steps(world)
+    follower, tally, clock = stalled(world, line)
+    for _ in range(3):
+        campaign.submit()
+        steps(world)
+        for _ in range(3):
+            clock[0] += 250
+            with pytest.raises(RpcUnavailableError, match="behind another one"):
+                follower.follow()
+            steps(world, 1)
+    assert tally.reorganisations.value == world.capsule.state.position().rewinds == 0
+    check_settled_once(world, campaign, 1)
+
+
+def test_blocks_that_no_node_has_any_more_are_forgotten_once(world: Any, scientist: Any, line: Line) -> None:
+    campaign = scientist.campaign()
+    campaign.submit()
+    steps(world)
+    follower, tally, clock = stalled(world, line)
+    campaign.submit()
+    steps(world)
+    assert len(world.capsule.state.submissions(campaign.id, 0)) == 2
+    for _ in range(3):
+        clock[0] += 199
+        with pytest.raises(RpcUnavailableError, match="behind another one"):
+            follower.follow()
+    for _ in range(3):
+        clock[0] += 1000
+        follower.follow()
+    assert tally.reorganisations.value == world.capsule.state.position().rewinds == 1
+    assert len(world.capsule.state.submissions(campaign.id, 0)) == 1
     campaign.submit()
     steps(world)
     check_settled_once(world, campaign, 1)
