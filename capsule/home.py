@@ -17,7 +17,7 @@ from eth_account.signers.local import LocalAccount
 
 from capsule.errors import CapsuleHomeError
 from capsule.secret import Record, Vault
-from capsule.secret.stretching import MODERATE
+from capsule.secret.stretching import LEAST, MODERATE
 from capsule.state import State
 from sonar.protocol.sealing import SealingKeyPair
 from sonar.syft import MIN_KEY_BITS
@@ -68,26 +68,29 @@ def create_home(
     key_bits: int,
     *,
     database: str | None = None,
-    cost: tuple[int, int] = MODERATE,
+    cost: tuple[int, int] | None = None,
     allow_insecure_small_key: bool = False,
 ) -> OpenHome:
     """Makes a Capsule's account, sealing key and database, by default a file in the directory, else the one at a URL.
 
-    `cost` is that of stretching the passphrase. Raises CapsuleHomeError where a Capsule is already.
+    `cost` is that of stretching the passphrase, by default half a second, and none for keys that anyone can factor.
+    Raises CapsuleHomeError where a Capsule is already.
     """
     if key_bits % 2 or (key_bits < MIN_KEY_BITS and not allow_insecure_small_key):
         raise CapsuleHomeError(
             f"keys of {key_bits} bits are not possible: give an even number of at least {MIN_KEY_BITS}, 3072 by default"
         )
     _check_free(directory)
-    vault = Vault.create(passphrase, cost=cost)
+    guards_nothing = key_bits < MIN_KEY_BITS
+    vault = Vault.create(passphrase, cost=cost or (LEAST if guards_nothing else MODERATE))
     _make(directory)
     state = State(database or directory / _DATABASE)
     try:
         _check_unused(state)
         sealing = SealingKeyPair.generate()
         attester: LocalAccount = Account.from_key(secrets.token_bytes(32))
-        text, audit = encrypt_keystore(attester, passphrase), secrets.token_bytes(32)
+        text = encrypt_keystore(attester, passphrase, insecure_fast=guards_nothing)
+        audit = secrets.token_bytes(32)
         state.audit.begin(audit)
         state.set(
             vault=vault.header,

@@ -6,7 +6,7 @@ import secrets
 import sys
 from getpass import getpass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -43,11 +43,15 @@ def create_keystore(path: Path | str, passphrase: str) -> LocalAccount:
     return account
 
 
-def encrypt_keystore(account: LocalAccount, passphrase: str) -> str:
-    """The account as the text of a keystore file; raises ConfigError for an empty passphrase."""
+def encrypt_keystore(account: LocalAccount, passphrase: str, *, insecure_fast: bool = False) -> str:
+    """The account as the text of a keystore file; raises ConfigError for an empty passphrase.
+
+    `insecure_fast` is for tests alone: whoever has the text can then try a million passphrases a second.
+    """
     if not passphrase:
         raise ConfigError(f"an empty passphrase does not protect {account.address}: give one")
-    return json.dumps(Account.encrypt(account.key, passphrase)) + "\n"
+    kdf: Literal["pbkdf2", "scrypt"] = "pbkdf2" if insecure_fast else "scrypt"
+    return json.dumps(Account.encrypt(account.key, passphrase, kdf, 2 if insecure_fast else None)) + "\n"
 
 
 def decrypt_keystore(text: str, passphrase: str, name: Path | str) -> LocalAccount:

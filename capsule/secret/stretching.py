@@ -19,12 +19,14 @@ from nacl import pwhash
 
 from capsule.secret.errors import CapsuleSecretError
 
-__all__ = ["ID_BYTES", "INTERACTIVE", "MODERATE", "Stretched"]
+__all__ = ["ID_BYTES", "INTERACTIVE", "LEAST", "MODERATE", "Stretched"]
 
 MODERATE: Final = (pwhash.argon2id.OPSLIMIT_MODERATE, pwhash.argon2id.MEMLIMIT_MODERATE)
 """3 passes over 256 MiB: about half a second, once per start."""
 INTERACTIVE: Final = (pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE)
 """2 passes over 64 MiB: for tests."""
+LEAST: Final = (pwhash.argon2id.OPSLIMIT_MIN, pwhash.argon2id.MEMLIMIT_MIN)
+"""No time at all: for Capsules whose Paillier keys anyone can factor."""
 
 ID_BYTES: Final = 16
 _KEY: Final = 32

@@ -7,17 +7,19 @@ that nobody can stop a reader with it.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eth_abi import abi as codec
 from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
-from web3.types import LogReceipt
 
 from sonar.chain._artifact import arguments_type, artifact, event_topic
 from sonar.chain.errors import RpcUnavailableError
 from sonar.chain.records import Admission, PayoutBase, Terms, Verdict
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei
+
+if TYPE_CHECKING:  # web3 takes half a second to import, and who reads a ledger needs none of it
+    from web3.types import LogReceipt
 
 __all__ = [
     "BountyRaised", "CampaignClosed", "CampaignCreated", "CampaignFinished", "CampaignTransferStarted",
@@ -175,7 +177,7 @@ Event = (
 )
 
 
-def decode_log(log: LogReceipt) -> Event | None:
+def decode_log(log: "LogReceipt") -> Event | None:
     """The event that a log of the contract stands for; None for a log that is none of Sonar's.
 
     Raises RpcUnavailableError for a log that the contract cannot have written.
@@ -193,7 +195,7 @@ def event_topics() -> list[bytes]:
     return list(_decoders())
 
 
-def _decode(log: LogReceipt) -> Event | None:
+def _decode(log: "LogReceipt") -> Event | None:
     topics = [bytes(topic) for topic in log["topics"]]
     found = _decoders().get(topics[0]) if topics else None
     if found is None:

@@ -199,3 +199,10 @@ def test_a_keystore_with_capital_names_opens(tmp_path):
     path = tmp_path / "capital"
     path.write_text(json.dumps(keystore))
     assert load_account(path, PASSPHRASE).key.hex() == KEY
+
+
+def test_a_keystore_is_stretched_unless_it_is_asked_not_to_be():
+    account = Account.create()
+    usual = json.loads(wallet.encrypt_keystore(account, "x"))["crypto"]["kdf"]
+    fast = json.loads(wallet.encrypt_keystore(account, "x", insecure_fast=True))["crypto"]["kdf"]
+    assert (usual, fast) == ("scrypt", "pbkdf2")

@@ -1,6 +1,7 @@
 """A Capsule's home: what several workers share through the database, and what a home heals or refuses."""
 
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from custody import PASSPHRASE, cheap_keystores, make_home
 from eth_account import Account
 
 from capsule.errors import CapsuleHomeError
-from capsule.home import locked, new_home, open_home, open_state
+from capsule.home import create_home, locked, new_home, open_home, open_state
+from capsule.secret.stretching import LEAST, MODERATE
 from capsule.state import State
+from sonar.syft import MIN_KEY_BITS
 from sonar.wallet import load_account
 
 
@@ -76,3 +79,12 @@ def test_a_directory_made_for_what_failed_goes_again_and_another_stays(tmp_path:
         with pytest.raises(RuntimeError), new_home(tmp_path / name):
             raise RuntimeError
         assert (tmp_path / name).exists() == stays
+
+
+def test_only_keys_that_anyone_can_factor_are_guarded_by_a_passphrase_that_is_quickly_tried(tmp_path: Path) -> None:
+    costs = {}
+    for bits in (512, MIN_KEY_BITS):
+        home = create_home(tmp_path / str(bits), PASSPHRASE, bits, allow_insecure_small_key=True)
+        costs[bits] = struct.unpack(">IQ", home.vault.header[-36:-24])
+        home.state.close()
+    assert costs == {512: LEAST, MIN_KEY_BITS: MODERATE}
