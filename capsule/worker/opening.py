@@ -14,12 +14,13 @@ from sonar.protocol.errors import SealedBoxError
 from sonar.protocol.sealing import OVERHEAD, BoxContext, Purpose, SealingKeyPair, open_box
 from sonar.storage import (
     Artifact,
-    ArtifactNotFoundError,
+    ArtifactTooLargeError,
     ContentStore,
+    DigestMismatchError,
     StorageError,
-    StoreTimeoutError,
     StoreUnavailableError,
 )
+from sonar.storage.base import check_artifact
 from sonar.syft import PublicKey, gradient_size_limit
 from sonar.units import digest_of
 
@@ -48,9 +49,10 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A gradient that cannot be fetched now, and may be later."""
+    """A gradient that cannot be fetched now, and may be later; `wrong` where the store gave other bytes for it."""
 
     reason: str
+    wrong: bool = False
 
 
 class Opener:
@@ -76,16 +78,23 @@ class Opener:
     def open(self, submission: Submission) -> Opened | Rejected | Missing:
         """The gradient, or what is wrong with it.
 
+        Whatever only the store says of it is no proof against its mine, whom a store that lies must not cost the bond.
         Raises StoreUnavailableError where the Capsule's store is down, SandboxError where no process can open it.
         """
+        artifact = Artifact(submission.cid, submission.entry.artifact)
         try:
-            box = self._store.get(Artifact(submission.cid, submission.entry.artifact), max_bytes=self._limit)
+            check_artifact(artifact)
+        except StorageError as error:  # what the mine posted contradicts itself, as everybody can see
+            return Rejected(Verdict.INVALID, f"invalid: {error}")
+        try:
+            box = self._store.get(artifact, max_bytes=self._limit)
         except StoreUnavailableError:
             raise
-        except (ArtifactNotFoundError, StoreTimeoutError) as error:
-            return Missing(str(error))
+        except (DigestMismatchError, ArtifactTooLargeError) as error:
+            _log.error("the gradient of %s in round %d: %s", submission.entry.mine, submission.round, error)
+            return Missing(str(error), wrong=True)
         except StorageError as error:
-            return Rejected(Verdict.INVALID, f"invalid: {error}")
+            return Missing(str(error))
         payload = self._unseal(submission, box)
         return payload if isinstance(payload, Rejected) else self._decrypt(submission, payload)
 

@@ -194,7 +194,7 @@ class Server:
         stored = self._capsule.state.admission(record.id)
         if stored is None:
             return None
-        settler = Settler(self._capsule, record.id, stored)
+        settler = Settler(self._capsule, record.id, stored, self._tally)
         try:
             check_campaign(settler.spec, record, self._capsule.address)
         except SpecError as error:

@@ -19,6 +19,8 @@ from capsule.state import StoredAdmission, StoredRound, Submission, Version
 from capsule.wire import RoundReply
 from capsule.worker.advancing import Advance, Advancer
 from capsule.worker.opening import Background, Missing, Opened, Opener, Rejected
+from capsule.worker.patience import Patience
+from capsule.worker.tally import Tally
 from sonar.chain.lookups import block_hash
 from sonar.chain.records import Entry, Outcome, RoundRecord, Settlement, Verdict
 from sonar.errors import SonarError
@@ -37,6 +39,9 @@ _PATIENCE_SECONDS = 2.0
 """How long a step waits for gradients that are being opened, before it serves other campaigns."""
 _PAUSE_SECONDS = (30.0, 3600.0)
 """How long a round that could not be judged waits to be tried again: twice as long each time, up to the second."""
+
+_AGAIN_SECONDS = (1.0, 15.0)
+"""How long a gradient that could not be fetched is left alone: twice as long each time, up to the second."""
 
 Result = Opened | Rejected
 _Place = tuple[int, Entry]
@@ -73,8 +78,8 @@ class _RoundKey:
 class Settler:
     """Judges one campaign's rounds. Gradients of the present round are opened as they come, and kept in memory."""
 
-    def __init__(self, capsule: Capsule, campaign: CampaignId, stored: StoredAdmission) -> None:
-        self._capsule, self._campaign, self._stored = capsule, campaign, stored
+    def __init__(self, capsule: Capsule, campaign: CampaignId, stored: StoredAdmission, tally: Tally) -> None:
+        self._capsule, self._campaign, self._stored, self._tally = capsule, campaign, stored, tally
         self.spec = Spec.parse(stored.spec)
         self._desk = capsule.sandbox.desk(campaign.hex(), self.spec, stored.spec)
         self._advancer = Advancer(capsule, campaign, self._desk)
@@ -82,6 +87,7 @@ class Settler:
         self._opening: dict[_Place, Future[Result | Missing]] = {}
         self._opened: dict[_Place, Result] = {}
         self._missing_since: dict[_Place, float] = {}
+        self._again: dict[_Place, Patience] = {}
         self._key: _RoundKey | None = None
         self._pause, self._not_before = _PAUSE_SECONDS[0], 0.0
         self._problem: JobLostError | None = None
@@ -90,8 +96,8 @@ class Settler:
         """The round's gradients, opened as far as they can be fetched.
 
         None while some are missing and may yet come: a gradient that stays missing for the policy's `fetch_seconds`
-        after the round was seen closed is unavailable. Raises StoreUnavailableError where the store is down, and
-        SandboxError where there are no judge processes.
+        after the round was seen closed is unavailable. Until then it is fetched again, less and less often. Raises
+        StoreUnavailableError where the store is down, and SandboxError where there are no judge processes.
         """
         key = self._round_key(version)
         opener = Opener(
@@ -99,7 +105,7 @@ class Settler:
         )  # fmt: skip
         places = [(submission.round, submission.entry) for submission in submissions]
         for place, submission in zip(places, submissions, strict=True):
-            if place not in self._opened and place not in self._opening:
+            if place not in self._opened and place not in self._opening and self._is_due(place):
                 self._start(opener, place, submission)
         wait([self._opening[place] for place in places if place in self._opening], timeout=_PATIENCE_SECONDS)
         problem: SonarError | None = None
@@ -120,10 +126,16 @@ class Settler:
         elif (future := self._background.start(lambda: opener.open(submission))) is not None:
             self._opening[place] = future
 
+    def _is_due(self, place: _Place) -> bool:
+        return place not in self._again or self._again[place].is_over
+
     def _take(self, place: _Place, result: Result | Missing, *, closed: bool) -> None:
         if not isinstance(result, Missing):
             self._opened[place] = result
-        elif closed and self._given_up(place):
+            return
+        self._tally.wrong_artifacts.add(result.wrong)
+        self._again.setdefault(place, Patience(*_AGAIN_SECONDS)).fail()
+        if closed and self._given_up(place):
             self._opened[place] = Rejected(Verdict.UNAVAILABLE, f"unavailable: {result.reason}")
 
     def settle(self, version: Version, round_: RoundRecord, opened: OpenedRound) -> None:
@@ -142,6 +154,7 @@ class Settler:
         self._pause, self._problem = _PAUSE_SECONDS[0], None
         self._opened = {place: result for place, result in self._opened.items() if place[0] > round_.number}
         self._missing_since.clear()
+        self._again.clear()
 
     def _settle(self, version: Version, round_: RoundRecord, opened: OpenedRound) -> None:
         capsule, campaign = self._capsule, self._campaign

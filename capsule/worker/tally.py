@@ -98,5 +98,7 @@ class Tally:
     """Transactions sent again at a higher fee."""
     reorganisations: Counter = field(default_factory=Counter)
     """How often the chain took back blocks that were read already."""
+    wrong_artifacts: Counter = field(default_factory=Counter)
+    """How often the store gave other bytes for a gradient than were committed to."""
     outages: Counter = field(default_factory=Counter)
     """How often the chain or the store stopped answering."""

@@ -14,8 +14,9 @@ from capsule.sandbox import Limits, Sandbox, SandboxError
 from capsule.secret import decrypt
 from capsule.state import Told
 from capsule.worker.opening import Background
-from sonar.chain.calls import close_campaign, create_campaign, expire_round, settle_round
+from sonar.chain.calls import close_campaign, create_campaign, expire_round, settle_round, submit_gradient
 from sonar.chain.cursor import campaign_events
+from sonar.chain.events import GradientSubmitted
 from sonar.chain.records import Entry, Status, Verdict
 from sonar.protocol.messages import hash_admission, verify_settlement
 from sonar.protocol.payloads import decode_weights
@@ -278,6 +279,43 @@ def test_an_unfetchable_gradient_is_waited_for(world: Any, scientist: Any) -> No
     world.store.put(box)
     steps(world)
     assert Verdict.UNAVAILABLE not in verdicts(world, campaign)
+
+
+def test_a_store_that_lies_about_a_gradient_is_asked_again_and_then_costs_its_mine_a_part_of_the_bond_at_most(
+    world: Any, scientist: Any
+) -> None:
+    object.__setattr__(world.capsule, "policy", dataclasses.replace(world.policy, fetch_seconds=3600))
+    campaign = scientist.campaign()
+    mines = [campaign.submit() for _ in range(3)]
+    found = campaign_events(world.chain, campaign.id, 0)
+    first, second = [world.home / "store" / event.cid for event in found if isinstance(event, GradientSubmitted)][:2]
+    honest = first.read_bytes()
+    for place in (first, second):
+        place.write_bytes(b"other bytes")
+    for _ in range(3):
+        world.worker.step()
+    assert world.chain.round(campaign.id).number == 0
+    assert world.worker.tally.wrong_artifacts.value >= 2
+    first.write_bytes(honest)
+    object.__setattr__(world.capsule, "policy", dataclasses.replace(world.policy, fetch_seconds=0))
+    steps(world)
+    assert verdicts(world, campaign) == [Verdict.KEPT, Verdict.UNAVAILABLE, Verdict.KEPT]
+    terms = world.chain.campaign(campaign.id).terms
+    assert 0 < terms.slash < PPM
+    lost = terms.bond * terms.slash // PPM
+    assert world.chain.credit(Address(mines[1].address)) == terms.bond - lost
+
+
+def test_what_contradicts_itself_on_chain_is_invalid_whatever_the_store_says(world: Any, scientist: Any) -> None:
+    campaign = scientist.campaign()
+    mine = world.new_account()
+    chain, other = world.chain_for(mine), world.store.put(b"something else")
+    terms = chain.campaign(campaign.id).terms
+    chain.transact(submit_gradient(campaign.id, 0, digest_of(b"a"), digest_of(b"b"), other.cid, terms.bond))
+    for _ in range(2):
+        campaign.submit()
+    steps(world)
+    assert verdicts(world, campaign) == [Verdict.INVALID, Verdict.KEPT, Verdict.KEPT]
 
 
 def test_nobody_is_punished_while_the_capsules_own_store_is_down(world: Any, scientist: Any) -> None:
