@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from capsule.errors import CapsuleError
 from capsule.judge import Judgement
@@ -28,12 +29,27 @@ class Advance:
     weights: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A next version as it goes to the store, and what it was made from."""
+
+    task: bytes
+    key: PublicKey
+    product: bytes
+    model: bytes
+
+
 class Advancer:
-    """Makes a campaign's next model versions."""
+    """Makes a campaign's next model versions.
+
+    A store that is down must not use up the pool of keys: what was made is kept, and stored again as it was. Only for
+    another model is another key taken, because nobody knows what such a store has given away already.
+    """
 
     def __init__(self, capsule: Capsule, campaign: CampaignId, desk: Desk) -> None:
         self._capsule, self._campaign, self._desk = capsule, campaign, desk
         self._claimed: PublicKey | None = None
+        self._made: _Made | None = None
 
     def advance(
         self, version: Version, current: PublicKey, judgement: Judgement, opened: Mapping[int, Opened]
@@ -44,21 +60,38 @@ class Advancer:
         """
         if judgement.weights is None:
             raise CapsuleError("a round that does not advance has no next model")
-        capsule, shape, encoding = self._capsule, self._desk.spec.shape, self._desk.spec.encoding
-        model = capsule.store.get(version.model, max_bytes=model_size_limit(*shape, slot_width=encoding.slot_width))
-        # Kept until a model under it is stored: a store that is down must not use up the pool.
-        self._claimed = self._claimed or capsule.keys.claim("round", campaign=self._campaign).public
-        key, weights = self._claimed, encode_weights(judgement.weights)
+        capsule, weights = self._capsule, encode_weights(judgement.weights)
         kept = [place for place, result in enumerate(judgement.results) if result.kept]
-        combined, following = self._desk.advance(
-            (current, key),
-            model,
-            [opened[place].data for place in kept],
-            [judgement.results[place].weight for place in kept],
-            judgement.exponent,
-            weights,
-        )
-        stored = capsule.store.put(combined)
+        gradients = [opened[place].data for place in kept]
+        factors = [judgement.results[place].weight for place in kept]
+        task = _task(version, weights, gradients, factors, judgement.exponent)
+        if self._made is None or self._made.task != task:
+            self._made = self._make(task, version, current, weights, gradients, factors, judgement.exponent)
+        made = self._made
+        product, model = capsule.store.put(made.product), capsule.store.put(made.model)
+        self._made = None
+        sealed = capsule.vault.seal(weights, Record.WEIGHTS, self._campaign + made.key.key_id)
+        return Advance(model, product, made.key.key_id, sealed)
+
+    def _make(
+        self,
+        task: bytes,
+        version: Version,
+        current: PublicKey,
+        weights: bytes,
+        gradients: list[bytes],
+        factors: list[int],
+        exponent: int,
+    ) -> _Made:
+        capsule, shape, encoding = self._capsule, self._desk.spec.shape, self._desk.spec.encoding
+        base = capsule.store.get(version.model, max_bytes=model_size_limit(*shape, slot_width=encoding.slot_width))
+        key = self._claimed = self._claimed or capsule.keys.claim("round", campaign=self._campaign).public
+        product, model = self._desk.advance((current, key), base, gradients, factors, exponent, weights)
         self._claimed = None
-        sealed = capsule.vault.seal(weights, Record.WEIGHTS, self._campaign + key.key_id)
-        return Advance(capsule.store.put(following), stored, key.key_id, sealed)
+        return _Made(task, key, product, model)
+
+
+def _task(version: Version, weights: bytes, gradients: list[bytes], factors: list[int], exponent: int) -> bytes:
+    """What decides the next version but for its key: the same for a round that is judged once more."""
+    parts = [version.model.digest, weights, *gradients, repr((version.number, factors, exponent)).encode()]
+    return sha256(b"".join(sha256(part).digest() for part in parts)).digest()

@@ -21,7 +21,7 @@ from sonar.chain.records import Entry, Status, Verdict
 from sonar.protocol.messages import hash_admission, verify_settlement
 from sonar.protocol.payloads import decode_weights
 from sonar.protocol.sealing import BoxContext, Purpose, SealingKeyPair, open_box_for, seal
-from sonar.storage import Artifact, open_store
+from sonar.storage import Artifact, StoreUnavailableError, open_store
 from sonar.syft import (
     Obfuscator,
     dump_gradient,
@@ -331,6 +331,31 @@ def test_nobody_is_punished_while_the_capsules_own_store_is_down(world: Any, sci
     object.__setattr__(world.capsule, "store", world.store)
     steps(world)
     assert verdicts(world, campaign) == [Verdict.KEPT] * 3
+
+
+def test_a_store_that_goes_down_between_product_and_model_uses_up_one_key(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = scientist.campaign()
+    for _ in range(3):
+        campaign.submit()
+    put, failing, sent = world.store.put, [False, True] * 3, []
+
+    def unsteady(data: bytes) -> Artifact:
+        sent.append(data)
+        if failing and failing.pop(0):
+            raise StoreUnavailableError("the store went away")
+        return put(data)
+
+    monkeypatch.setattr(world.store, "put", unsteady)
+    before = world.capsule.state.keys_by_use().get("round", 0)
+    for _ in range(3):
+        world.worker.step()
+        assert campaign.id.hex() in world.worker.health()["problems"]
+    steps(world)
+    assert verdicts(world, campaign) == [Verdict.KEPT] * 3
+    assert world.capsule.state.keys_by_use()["round"] == before + 1
+    assert sent[0:2] == sent[2:4] == sent[4:6] == sent[6:8]
 
 
 def test_a_history_that_changed_is_read_again(world: Any, scientist: Any) -> None:
