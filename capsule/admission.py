@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from capsule.answers import SignedAdmission
-from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError, refusing
+from capsule.errors import AuditLogError, CapsuleRefusedError, CapsuleUnavailableError, refusing
 from capsule.parts import Capsule
 from capsule.sandbox import JobLostError
-from capsule.secret import Record
+from capsule.secret import CapsuleSecretError, Record
 from capsule.state import StoredAdmission, Version
 from sonar.chain.records import Admission
 from sonar.protocol.errors import SealedBoxError, SpecError
@@ -81,7 +81,7 @@ class Admitter:
         box = self._fetch_box(account, key_id, validation)
 
         # From here on secrets are used, so the key is used up first: a second try would make this a decryption oracle.
-        if not capsule.state.use_up_key(key_id, account):
+        if not self._use_up(key_id, account):
             raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
         payload = self._open_validation(account, key_id, box)
         if not capsule.state.use_up_box(validation.digest):
@@ -120,12 +120,16 @@ class Admitter:
                 "unknown_key",
                 f"the model's key {key_id.hex()} was not issued to {account}: ask for one with this account",
             )
-        # The log as well, which nobody edits unnoticed: a used key made an issued one would decrypt what is under it.
-        as_told = self._capsule.state.issued_once(key_id, account)
+        with _as_told(key_id):
+            as_told = self._capsule.state.issued_once(row, account)
         if row.use == "issued" and not as_told:
             _log.error("key %s stands as issued, and not in the log: run capsule audit verify", key_id.hex())
         if row.use != "issued" or not as_told:
             raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
+
+    def _use_up(self, key_id: KeyId, account: Address) -> bool:
+        with _as_told(key_id):
+            return self._capsule.keys.use_up(key_id, account)
 
     def _open_validation(self, account: Address, key_id: KeyId, box: bytes) -> bytes:
         chain = self._capsule.chain
@@ -144,7 +148,7 @@ class Admitter:
             return self._fetch("validation set", validation, MAX_VALIDATION_BYTES + OVERHEAD)
         except CapsuleRefusedError as refusal:
             if isinstance(refusal.__cause__, ArtifactTooLargeError | DigestMismatchError):
-                self._capsule.state.use_up_key(key_id, account)
+                self._use_up(key_id, account)
             raise
 
     def _fetch(self, what: str, artifact: Artifact, max_bytes: int) -> bytes:
@@ -160,6 +164,18 @@ class Admitter:
             return self._capsule.store.put(data)
         except StorageError as error:
             raise CapsuleUnavailableError(f"the Capsule's content store does not answer: {error}") from error
+
+
+@contextmanager
+def _as_told(key_id: KeyId) -> Iterator[None]:
+    """Admits nothing where the database was edited: a used key made an issued one would decrypt what is under it."""
+    try:
+        yield
+    except (AuditLogError, CapsuleSecretError) as error:
+        _log.error("key %s cannot admit: run capsule audit verify: %s", key_id.hex(), error)
+        raise CapsuleUnavailableError(
+            f"what key {key_id.hex()} was taken for is not in order in the Capsule's database: tell its operator"
+        ) from error
 
 
 @contextmanager

@@ -4,18 +4,29 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-from capsule.errors import CapsuleError, CapsuleUnavailableError
+from capsule.errors import AuditLogError, CapsuleError, CapsuleUnavailableError
 from capsule.secret import CapsuleSecretError, Record, SecretKey, Vault
 from capsule.state import State, StoredKey
 from sonar.units import Address, CampaignId, KeyId
 
-__all__ = ["KeyPool"]
+__all__ = ["KeyPool", "key_subject"]
 
 _log = logging.getLogger("capsule.keys")
 _RETRY_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 """How often the pool looks whether another process took or made a key."""
+
+
+def key_subject(key: StoredKey) -> bytes:
+    """What a key's sealed record is bound to: the key, how long the log was before it, and what it is taken for.
+
+    Fingerprint (32 bytes), `born` (8, big-endian), use, a zero, and the account or campaign that it is taken for. What
+    is deleted once it was taken, or was never sealed for its present use (a key lost in a restore), does not open.
+    """
+    taken_for = key.campaign if key.owner is None else key.owner.encode()
+    return key.id + key.born.to_bytes(8, "big") + key.use.encode() + b"\0" + (taken_for or b"")
 
 
 class KeyPool:
@@ -77,20 +88,32 @@ class KeyPool:
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
-                row = self._state.claim_key(
-                    use, owner, self._clock(), campaign=campaign, at_most=at_most, leaving=self._leaving(use)
-                )
+                try:
+                    row = self._state.claim_key(
+                        use, owner, self._clock(), campaign=campaign, at_most=at_most, leaving=self._leaving(use),
+                        reseal=self._reseal,
+                    )  # fmt: skip
+                except (AuditLogError, CapsuleSecretError) as error:
+                    _log.error("a spare key is not what it was made: run capsule audit verify: %s", error)
+                    raise CapsuleUnavailableError("the Capsule's keys were tampered with: tell its operator") from error
                 self._changed.notify_all()
                 if row is not None:
                     return self._open(row)
                 left = deadline - time.monotonic()
                 if self._thread is None:
-                    self._add(self._make())
+                    self.add(self._make())
                 elif self._stopping or left <= 0:
                     raise CapsuleUnavailableError("no fresh key is ready: try again in a minute")
                 else:
                     # Another process on the same database may have made one, of which nobody here is told.
                     self._changed.wait(min(left, _LOOK_SECONDS))
+
+    def use_up(self, key_id: KeyId, owner: Address) -> bool:
+        """Uses an issued key up; False if it is not issued to this account, or was used before.
+
+        Raises AuditLogError where what the log tells of it was changed, and CapsuleSecretError where its row was.
+        """
+        return self._state.use_up_key(key_id, owner, self._clock(), reseal=self._reseal)
 
     def secret(self, key_id: KeyId) -> SecretKey:
         """The secret key with this fingerprint; raises CapsuleError if it is not this Capsule's, or deleted."""
@@ -106,13 +129,19 @@ class KeyPool:
         return self._size // 2 if use == "issued" and self._thread is not None else 0
 
     def _open(self, row: StoredKey) -> SecretKey:
-        secret = self._vault.open(row.secret, Record.PAILLIER_KEY, row.id)
+        secret = self._vault.open(row.secret, Record.PAILLIER_KEY, key_subject(row))
         return SecretKey.from_bytes(secret, allow_insecure_small_key=self._allow)
 
-    def _add(self, key: SecretKey) -> None:
-        public = key.public
-        sealed = self._vault.seal(key.to_bytes(), Record.PAILLIER_KEY, public.key_id)
-        self._state.add_key(public.key_id, public.modulus_bytes, sealed, self._clock())
+    def _reseal(self, before: StoredKey, after: StoredKey) -> bytes:
+        secret = self._vault.open(before.secret, Record.PAILLIER_KEY, key_subject(before))
+        return self._vault.seal(secret, Record.PAILLIER_KEY, key_subject(after))
+
+    def add(self, key: SecretKey) -> None:
+        """Stores a key as a spare one."""
+        public, born = key.public, self._state.audit_head().length
+        made = StoredKey(public.key_id, public.modulus_bytes, b"", "spare", None, time=self._clock(), born=born)
+        sealed = self._vault.seal(key.to_bytes(), Record.PAILLIER_KEY, key_subject(made))
+        self._state.add_key(replace(made, secret=sealed))
 
     def _fill(self) -> None:
         while not self._stopping:
@@ -123,7 +152,7 @@ class KeyPool:
                     self._wait(_LOOK_SECONDS)
                     continue
                 began = time.monotonic()
-                self._add(self._make())
+                self.add(self._make())
             except (CapsuleError, CapsuleSecretError, OSError) as error:
                 if self._stopping:
                     return

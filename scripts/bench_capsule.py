@@ -37,7 +37,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from web3 import Web3
 
 from capsule.home import open_home
-from capsule.secret import Record, generate_key
+from capsule.keypool import KeyPool
+from capsule.secret import generate_key
 from sonar.chain.deploy import deploy
 from sonar.config import Network
 from sonar.devnet_services import START_SECONDS, start_chain
@@ -404,12 +405,12 @@ class _Attester:
 def _make_keys(home: Path, count: int, bits: int) -> float:
     """Makes so many spare keys; the seconds of processor time that one took."""
     opened, spent = open_home(home, _PASSPHRASE), 0.0
+    pool = KeyPool(opened.state, opened.vault, lambda: generate_key(bits, allow_insecure_small_key=True))
     for _ in range(count):
         begun = time.process_time()
         key = generate_key(bits, allow_insecure_small_key=True)
         spent += time.process_time() - begun
-        sealed = opened.vault.seal(key.to_bytes(), Record.PAILLIER_KEY, key.public.key_id)
-        opened.state.add_key(key.public.key_id, key.public.modulus_bytes, sealed, time.time())
+        pool.add(key)
     opened.state.close()
     return spent / count
 

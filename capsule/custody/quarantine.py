@@ -2,17 +2,19 @@
 
 A backup knows nothing of what was signed after it. The next model of a settlement is under a fresh key, so judging the
 same round again gives another settlement, and anyone who has both could choose. So each campaign of a restored database
-is held until the chain was seen: a round that is closed then and not signed here may have been signed and is held back;
-one that is still open, or empty, cannot have been. A round is held until the chain goes on without it: because somebody
-relayed the former settlement, or let the round expire after its settlement window. The operator may release it sooner,
-who knows that no other settlement was published.
+is held until the chain was seen as it was after the restore, when the former Capsule had signed its last: a round that
+is closed then may have been signed and is held back; one that is still open, or empty, cannot have been. A chain that
+was seen as it was before, by a node that lags, tells nothing of that and frees nothing.
+
+A round is held until the chain goes on without it: because somebody relayed the former settlement, or let the round
+expire after its settlement window. The operator may release it sooner, who knows that no other settlement was
+published. What was found out is kept as long as the campaign's secrets are, for a node that forgets what it told.
 """
 
 import logging
 from collections.abc import Iterable
-from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from capsule.errors import CapsuleError
 from capsule.state import State
@@ -22,23 +24,21 @@ from sonar.units import CampaignId
 __all__ = ["Quarantine", "RoundHeldError", "hold"]
 
 _log = logging.getLogger("capsule.quarantine")
-_NAME: Final = "held "
-_UNSEEN: Final = b"unseen"
-_HELD: Final = t.settings.c.name.startswith(_NAME, autoescape=True)
 
 
 class RoundHeldError(CapsuleError):
     """A round is not judged, because it may have been before the database was restored."""
 
 
-def hold(db: Connection, campaigns: Iterable[CampaignId]) -> None:
-    """Holds campaigns until the chain was seen, within the transaction that restores them.
+def hold(db: Connection, campaigns: Iterable[CampaignId], since: float) -> None:
+    """Holds campaigns until the chain was seen after `since`, within the transaction that restores them then.
 
-    What an earlier restore held is not known to be settled either, so it is held anew.
+    `since` is in seconds since 1970. What an earlier restore held is not known to be settled either, so it is held
+    anew.
     """
-    db.execute(delete(t.settings).where(_HELD))
+    db.execute(delete(t.held))
     for campaign in campaigns:
-        db.execute(insert(t.settings).values(name=_name(campaign), value=_UNSEEN))
+        db.execute(insert(t.held).values(campaign=campaign, since=since, round=None, holding=1))
 
 
 class Quarantine:
@@ -46,63 +46,72 @@ class Quarantine:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._free: set[CampaignId] = set()
+        self._never_held: set[CampaignId] = set()
 
-    def check(self, campaign: CampaignId, number: int, *, unsigned: bool) -> None:
+    def check(self, campaign: CampaignId, number: int, *, closed: bool, signed: bool, seen: float) -> None:
         """Raises RoundHeldError while the campaign's present round must not be signed.
 
-        Called with each look at the chain; `unsigned` says that the round is closed, and not signed here.
+        Called with each look at the chain: `seen` is the time of the block that was looked at, which has its
+        confirmations; `closed` says that the round takes no more gradients, `signed` that it was signed here.
         """
-        if campaign in self._free:
+        if campaign in self._never_held:
             return
-        value = self._state.setting(_name(campaign))
-        if value is not None and (value == _UNSEEN and unsigned):
-            value = self._hold_round(campaign, number)
-        if value is not None and value != _UNSEEN and int(value) >= number:
+        row = self._row(campaign)
+        if row is None:
+            self._never_held.add(campaign)
+            return
+        since, last, was_holding = row
+        if last is None:
+            if seen <= since:
+                if closed and not signed:
+                    raise RoundHeldError(
+                        f"round {number} of campaign {campaign.hex()} may have been signed before this database was "
+                        "restored: it is held back, and the chain was not yet seen as it was after that"
+                    )
+                return
+            last = number if closed else number - 1
+        holding = closed and not signed and number <= last
+        if holding != was_holding or row[1] is None:
+            self._note(campaign, last, holding=holding)
+        if holding:
             raise RoundHeldError(
                 f"round {number} of campaign {campaign.hex()} may have been signed before this database was restored: "
                 "it is held back until it is settled or expired on chain; `capsule held` can release it"
             )
-        if value is not None:
-            self._drop(campaign)
-        self._free.add(campaign)
 
     def held(self) -> dict[CampaignId, int | None]:
-        """The campaigns that are held, with the round that is; None for one that the chain was not yet asked about."""
+        """The campaigns that are held, with the round that is; None for one of which the chain was not yet seen."""
+        over = select(t.campaigns.c.campaign).where(t.campaigns.c.state == "over")
+        holding = select(t.held).where(t.held.c.holding == 1, t.held.c.campaign.not_in(over))
         with self._state.snapshot() as db:
-            rows = db.execute(select(t.settings).where(_HELD).order_by(t.settings.c.name)).all()
-            over = set(db.execute(select(t.campaigns.c.campaign).where(t.campaigns.c.state == "over")).scalars())
-        found = {CampaignId(bytes.fromhex(row.name.removeprefix(_NAME))): row.value for row in rows}
-        return {
-            campaign: None if value == _UNSEEN else int(value)
-            for campaign, value in found.items()
-            if campaign not in over
-        }
+            rows = db.execute(holding.order_by(t.held.c.campaign)).all()
+        return {CampaignId(row.campaign): row.round for row in rows}
 
     def release(self, campaign: CampaignId) -> bool:
         """Lets the campaign's round be signed again, on the operator's word; False where it is not held."""
         with self._state.transaction() as db:
-            done = bool(db.execute(delete(t.settings).where(t.settings.c.name == _name(campaign))).rowcount)
+            its = delete(t.held).where(t.held.c.campaign == campaign, t.held.c.holding == 1)
+            done = bool(db.execute(its).rowcount)
             if done:
                 self._state.audit.append(db, "released", {"campaign": campaign})
         return done
 
-    def _hold_round(self, campaign: CampaignId, number: int) -> bytes | None:
-        """Notes the round; returns what holds the campaign now, where another worker was faster."""
-        name = _name(campaign)
+    def _row(self, campaign: CampaignId) -> tuple[float, int | None, bool] | None:
+        with self._state.snapshot() as db:
+            row = db.execute(select(t.held).where(t.held.c.campaign == campaign)).one_or_none()
+        return None if row is None else (row.since, row.round, bool(row.holding))
+
+    def _note(self, campaign: CampaignId, last: int, *, holding: bool) -> None:
+        """Stores what was found out, unless another worker was faster or the operator has released it."""
         with self._state.transaction() as db:
-            value = db.execute(select(t.settings.c.value).where(t.settings.c.name == name)).scalar()
-            if value != _UNSEEN:
-                return None if value is None else bytes(value)
-            db.execute(t.settings.update().where(t.settings.c.name == name).values(value=b"%d" % number))
-            self._state.audit.append(db, "held", {"campaign": campaign, "round": number})
-        _log.warning("round %d of %s is held back: it may have been signed before", number, campaign.hex()[:16])
-        return b"%d" % number
-
-    def _drop(self, campaign: CampaignId) -> None:
-        with self._state.transaction() as db:
-            db.execute(delete(t.settings).where(t.settings.c.name == _name(campaign)))
-
-
-def _name(campaign: CampaignId) -> str:
-    return _NAME + campaign.hex()
+            found = db.execute(select(t.held).where(t.held.c.campaign == campaign)).one_or_none()
+            if found is None or (found.round is not None and (found.round, bool(found.holding)) == (last, holding)):
+                return
+            if found.round is not None:
+                last = found.round
+            its = update(t.held).where(t.held.c.campaign == campaign)
+            db.execute(its.values(round=last, holding=int(holding)))
+            if holding:
+                self._state.audit.append(db, "held", {"campaign": campaign, "round": last})
+        if holding:
+            _log.warning("round %d of %s is held back: it may have been signed before", last, campaign.hex()[:16])

@@ -4,8 +4,8 @@ What happened after the backup is lost, but others saw it. So a restored Capsule
 
 - keys that were spare are lost: they may be under a model by now, and a key is used once;
 - keys that were issued cannot admit any more: a second admission under one would be a decryption oracle;
-- a round that was closed when the chain is first seen, and is not signed in the backup, is not signed again
-  (`capsule.custody.quarantine`).
+- a round that was closed at the restore, as the chain is seen to have been later, and is not signed in the backup, is
+  not signed again (`capsule.custody.quarantine`).
 
 None of this is needed where the Capsule was stopped before the backup and never started since: that is a move.
 """
@@ -161,9 +161,8 @@ def _check(state: State, db: Connection, manifest: Manifest, passphrase: str) ->
 
 
 def _hold_back(db: Connection, now: float) -> None:
-    spare = {"use": "lost", "secret": None, "deleted": now}
-    db.execute(update(t.keys).where(t.keys.c.use == "spare").values(spare))
-    db.execute(update(t.keys).where(t.keys.c.use == "issued").values(use="used"))
-    over = select(t.campaigns.c.campaign).where(t.campaigns.c.state == "over")
-    admitted = select(t.admissions.c.campaign).where(t.admissions.c.campaign.not_in(over))
-    hold(db, [CampaignId(campaign) for campaign in db.execute(admitted).scalars()])
+    gone = {"secret": None, "deleted": now}
+    db.execute(update(t.keys).where(t.keys.c.use == "spare").values(use="lost", **gone))
+    db.execute(update(t.keys).where(t.keys.c.use == "issued").values(use="used", used=now, **gone))
+    # Those that were over as well: the chain may take an end back.
+    hold(db, [CampaignId(campaign) for campaign in db.execute(select(t.admissions.c.campaign)).scalars()], now)

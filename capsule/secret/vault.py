@@ -43,7 +43,7 @@ class Record(StrEnum):
     """What a sealed record is, and what its subject is."""
 
     PAILLIER_KEY = "paillier-key"
-    """A secret key; the key's fingerprint."""
+    """A secret key; `capsule.keypool.key_subject`: its fingerprint, since when it is, and what it is taken for."""
     SEALING_KEY = "sealing-key"
     """The Capsule's X25519 secret; nothing, since there is one."""
     VALIDATION = "validation"

@@ -1,9 +1,10 @@
-"""Admissions, model versions, and what becomes of a campaign after its end: delivery and deletion."""
+"""Admissions, model versions, and deliveries."""
 
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, and_, insert, select, update
 
+from capsule.errors import CapsuleUnavailableError
 from capsule.state import tables as t
 from capsule.state._topic import Topic
 from capsule.state.records import StoredAdmission, Version
@@ -18,7 +19,10 @@ class Admissions(Topic):
     """What was admitted, and the versions that grew from it."""
 
     def add_admission(self, stored: StoredAdmission, start: Version) -> None:
-        """Stores a signed admission with its start model."""
+        """Stores a signed admission with its start model.
+
+        Raises CapsuleUnavailableError where the key's secret is not there any more: its campaign could not be judged.
+        """
         given = stored.admission
         row = {
             "campaign": stored.campaign, "spec": stored.spec, "spec_digest": given.spec, "model": given.model,
@@ -27,7 +31,13 @@ class Admissions(Topic):
             "valid_until": given.valid_until, "signature": stored.signature, "validation": stored.validation,
             "time": self.audit.now(),
         }  # fmt: skip
+        its = and_(t.keys.c.id == given.key, t.keys.c.owner == given.owner, t.keys.c.use == "used")
+        there = select(t.keys.c.id).where(its, t.keys.c.secret.is_not(None))
         with self._recording() as (db, record):
+            if db.execute(there).one_or_none() is None:
+                raise CapsuleUnavailableError(
+                    f"key {given.key.hex()} was deleted while its model was admitted: ask for a new one"
+                )
             db.execute(insert(t.admissions).values(row))
             db.execute(insert(t.versions).values(version_row(stored.campaign, start, block=None)))
             record(
@@ -66,17 +76,8 @@ class Admissions(Topic):
         """A version was handed to the campaign's owner."""
         now = self.audit.now()
         with self._recording() as (db, record):
-            db.execute(update(t.campaigns).where(t.campaigns.c.campaign == campaign).values(delivered=now))
+            db.execute(update(t.admissions).where(t.admissions.c.campaign == campaign).values(delivered=now))
             record("delivery", campaign=campaign, account=account, version=number)
-
-    def delete_secrets(self, campaign: CampaignId) -> None:
-        """Deletes the campaign's validation set, plaintext weights and unpublished gradients for ever."""
-        with self._recording() as (db, record):
-            db.execute(update(t.admissions).where(t.admissions.c.campaign == campaign).values(validation=None))
-            for table in (t.versions, t.rounds):
-                db.execute(update(table).where(table.c.campaign == campaign).values(weights=None))
-            db.execute(delete(t.kept).where(t.kept.c.campaign == campaign, t.kept.c.cid.is_(None)))
-            record("campaign deleted", campaign=campaign)
 
 
 def version_row(campaign: CampaignId, version: Version, *, block: int | None) -> dict[str, Any]:

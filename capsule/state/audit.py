@@ -112,6 +112,10 @@ class AuditLog:
         with reading(self._engine) as db:
             return self._head(db, lock=False)
 
+    def head_in(self, db: Connection) -> AuditHead:
+        """The head as a transaction sees it; raises as `head` does."""
+        return self._head(db, lock=False)
+
     def lock(self, db: Connection) -> None:
         """Locks the head until the transaction ends; all that append wait for one another, and for nothing else."""
         db.execute(select(t.audit_head.c.id).with_for_update())

@@ -12,7 +12,7 @@ from capsule.state.records import Final, Position, StoredCampaign, Submission, T
 from sonar.chain.records import Entry
 from sonar.units import Address, CampaignId, Cid, Digest
 
-__all__ = ["ChainFacts"]
+__all__ = ["ChainFacts", "position_in"]
 
 _CURSOR = "cursor"
 
@@ -23,7 +23,7 @@ class ChainFacts(Topic):
     def position(self) -> Position | None:
         """From where events are to be read; None before the first read."""
         with self._reading() as db:
-            return _position(db)
+            return position_in(db)
 
     def follow(self, told: Told, since: Position | None) -> bool:
         """Stores what one read of the chain told, together with where to read on.
@@ -32,7 +32,7 @@ class ChainFacts(Topic):
         on or rewound meanwhile.
         """
         with self._recording() as (db, record):
-            if _position(db) != since:
+            if position_in(db) != since:
                 return False
             for campaign, block in told.created:
                 row = {"campaign": campaign, "block": block, "state": "running", "over_block": None, "ended": None}
@@ -59,7 +59,7 @@ class ChainFacts(Topic):
         until the chain tells of them again. False as with `follow`.
         """
         with self._recording() as (db, record):
-            if _position(db) != since:
+            if position_in(db) != since:
                 return False
             for table in (t.submissions, t.versions, t.campaigns):
                 db.execute(delete(table).where(table.c.block >= block))
@@ -89,8 +89,10 @@ class ChainFacts(Topic):
 
     def campaigns(self) -> list[StoredCampaign]:
         """Every campaign on chain, the oldest first."""
+        its = t.admissions.c.campaign == t.campaigns.c.campaign
+        known = select(t.campaigns, t.admissions.c.delivered).outerjoin_from(t.campaigns, t.admissions, its)
         with self._reading() as db:
-            rows = db.execute(select(t.campaigns).order_by(t.campaigns.c.block, t.campaigns.c.campaign)).all()
+            rows = db.execute(known.order_by(t.campaigns.c.block, t.campaigns.c.campaign)).all()
         return [
             StoredCampaign(CampaignId(row.campaign), row.block, row.state, row.ended, row.delivered) for row in rows
         ]
@@ -98,7 +100,7 @@ class ChainFacts(Topic):
     def end(self, campaign: CampaignId) -> None:
         """The campaign takes no more rounds, as far as the chain was read."""
         with self._writing() as db:
-            position = _position(db)
+            position = position_in(db)
             _end(db, campaign, 0 if position is None else max(position.block - 1, 0), self.audit.now())
 
     def submissions(self, campaign: CampaignId, number: int) -> list[Submission]:
@@ -127,7 +129,8 @@ def _was_judged(settlement: str | None, place: int) -> bool:
     return settlement is None or json.loads(settlement)["outcomes"][place]["verdict"] in {"kept", "left_out"}
 
 
-def _position(db: Connection) -> Position | None:
+def position_in(db: Connection) -> Position | None:
+    """What `position` tells, as a transaction sees it."""
     value = db.execute(select(t.settings.c.value).where(t.settings.c.name == _CURSOR)).scalar()
     if value is None:
         return None

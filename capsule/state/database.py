@@ -82,10 +82,12 @@ class State(Settings, Keys, Failures, Admissions, ChainFacts, Rounds, Relays):
         """Reads the whole audit log; raises AuditLogError with the first entry that does not hold."""
         return verify(self._engine, self.audit, noted=noted)
 
-    def scrub(self) -> None:
-        """Sees to it that SQLite's log beside the file does not keep what was deleted from the file."""
-        if not self.shared:
-            scrub(self._engine)
+    def scrub(self, seconds: float) -> bool:
+        """Sees to it that SQLite's log beside the file does not keep what was deleted from the file.
+
+        False where somebody has read it for so long; those that would write wait as long.
+        """
+        return self.shared or scrub(self._engine, seconds)
 
     def audit_head(self) -> AuditHead:
         """How long the audit log is, and the hash of its last entry."""

@@ -108,10 +108,20 @@ def reason(error: Exception) -> str:
     return str(told).strip().partition("\n")[0]
 
 
-def scrub(engine: Engine) -> None:
-    """Writes SQLite's log into its file and empties it; one that is being read is emptied another time."""
+def scrub(engine: Engine, seconds: float) -> bool:
+    """Writes SQLite's log into its file and empties it; False where somebody still reads it after some seconds.
+
+    Who would write waits meanwhile.
+    """
     with answering(engine), closing(engine.raw_connection()) as db:
-        db.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        cursor = db.cursor()
+        try:
+            cursor.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy, _, _ = cursor.fetchone() or (1, 0, 0)
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+    return not busy
 
 
 def _parse(text: str) -> URL:

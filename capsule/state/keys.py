@@ -1,27 +1,44 @@
 """Paillier keys: spare ones, and what each of the others was taken for."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, and_, case, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, and_, case, func, insert, select, update
 
-from capsule.errors import CapsuleRefusedError
+from capsule.errors import AuditLogError, CapsuleRefusedError
 from capsule.state import tables as t
 from capsule.state._topic import Topic, insert_new
+from capsule.state.audit import AuditLog
+from capsule.state.keyhistory import KeyHistory
 from capsule.state.records import StoredKey
-from sonar import canonical
 from sonar.units import Address, CampaignId, Digest, KeyId
 
-__all__ = ["Keys"]
+__all__ = ["Keys", "Reseal"]
 
 _SPARE = select(func.count()).where(t.keys.c.use == "spare")
 
+Reseal = Callable[[StoredKey, StoredKey], bytes]
+"""The secret of a key as it was, sealed for what it becomes; called in the transaction that changes it."""
+
 
 class Keys(Topic):
-    """A key is handed out once, however many threads and processes ask."""
+    """A key is handed out once, however many threads and processes ask, and whoever edits the rows of its past.
 
-    def add_key(self, key_id: KeyId, modulus: bytes, secret: bytes, now: float) -> None:
-        """Adds a spare key."""
-        row = {"id": key_id, "modulus": modulus, "secret": secret, "use": "spare", "time": now}
+    Its secret is sealed for what the key is taken for, so that a changed row does not open, and what it was taken for
+    before is looked up in the audit log, so that a row put back as it was is not believed.
+    """
+
+    def __init__(self, engine: Engine, audit: AuditLog) -> None:
+        super().__init__(engine, audit)
+        self._history = KeyHistory(audit)
+
+    def add_key(self, key: StoredKey) -> None:
+        """Adds a spare key; `born` is at most the audit log's present length."""
+        row = {
+            "id": key.id, "modulus": key.modulus, "secret": key.secret, "use": "spare", "time": key.time,
+            "born": key.born,
+        }  # fmt: skip
         with self._recording() as (db, _):
             db.execute(insert(t.keys).values(row))
 
@@ -46,19 +63,14 @@ class Keys(Topic):
         campaign: CampaignId | None = None,
         at_most: tuple[int, float] | None = None,
         leaving: int = 0,
+        reseal: Reseal,
     ) -> StoredKey | None:
         """Takes the oldest spare key for a use; None if there is none beyond those to be left for other uses.
 
         `at_most` is how many keys the owner may be given since a time; raises CapsuleRefusedError for one more, also
-        where several ask at once.
+        where several ask at once, and AuditLogError for a key that was taken before.
         """
-        # Of PostgreSQL's workers each passes over the rows that others hold; SQLite's transactions do not overlap.
-        oldest = (
-            select(t.keys.c.id).where(t.keys.c.use == "spare").order_by(t.keys.c.time, t.keys.c.id).limit(1)
-            .with_for_update(skip_locked=True)
-        )  # fmt: skip
-        values = {"use": use, "owner": owner, "campaign": campaign, "time": now}
-        claim = update(t.keys).where(t.keys.c.id == oldest.scalar_subquery()).values(values).returning(t.keys)
+        oldest = select(t.keys).where(t.keys.c.use == "spare").order_by(t.keys.c.time, t.keys.c.id).limit(1)
         with self._recording() as (db, record):
             if at_most is not None and owner is not None:
                 most, since = at_most
@@ -66,11 +78,17 @@ class Keys(Topic):
                 if db.execute(given).scalar_one() >= most:
                     raise CapsuleRefusedError("too_many_keys", f"{owner} got {most} keys lately: use them, or wait")
             scarce = leaving > 0 and db.execute(_SPARE).scalar_one() <= leaving
-            row = None if scarce else db.execute(claim).one_or_none()
+            # Of PostgreSQL's workers each passes over the rows that others hold; SQLite's transactions do not overlap.
+            row = None if scarce else db.execute(oldest.with_for_update(skip_locked=True)).one_or_none()
             if row is None:
                 return None
-            record("key", key=row.id, use=use, account=owner, campaign=campaign)
-            return _key(row)
+            spare = _key(row)
+            if not self._history.is_untouched(db, spare.id, spare.born):
+                raise AuditLogError(spare.born + 1, f"key {spare.id.hex()} stands as spare and was taken before")
+            taken = replace(spare, use=use, owner=owner, campaign=campaign, time=now)
+            taken = _change(db, spare, taken, reseal)
+            record("key", key=taken.id, use=use, account=owner, campaign=campaign)
+            return taken
 
     def key(self, key_id: KeyId) -> StoredKey | None:
         """A key by its fingerprint."""
@@ -95,10 +113,10 @@ class Keys(Topic):
         with self._reading() as db:
             return frozenset(db.execute(select(t.keys.c.use).where(t.keys.c.owner == owner).distinct()).scalars())
 
-    def use_up_key(self, key_id: KeyId, owner: Address) -> bool:
+    def use_up_key(self, key_id: KeyId, owner: Address, now: float, *, reseal: Reseal) -> bool:
         """Marks an issued key as used; False if it is not issued to this account, or was used before.
 
-        So that whoever edits this table cannot have a key serve twice, a model under it counts as well.
+        A model under it counts as well. Raises AuditLogError where the log does not hold.
         """
         free = and_(
             t.keys.c.id == key_id, t.keys.c.owner == owner, t.keys.c.use == "issued",
@@ -106,33 +124,22 @@ class Keys(Topic):
             ~select(t.versions.c.key).where(t.versions.c.key == key_id).exists(),
         )  # fmt: skip
         with self._recording() as (db, record):
-            done = bool(db.execute(update(t.keys).where(free).values(use="used")).rowcount)
-            if done:
-                record("key", key=key_id, use="used", account=owner, campaign=None)
-            return done
+            row = db.execute(select(t.keys).where(free, t.keys.c.secret.is_not(None))).one_or_none()
+            if row is None or not self._history.is_issued_to(db, key_id, row.born, owner):
+                return False
+            issued = _key(row)
+            _change(db, issued, replace(issued, use="used", used=now), reseal)
+            record("key", key=key_id, use="used", account=owner, campaign=None)
+            return True
 
-    def issued_once(self, key_id: KeyId, owner: Address) -> bool:
-        """Whether all that the audit log tells of the key is that it was issued to this account.
+    def issued_once(self, key: StoredKey, owner: Address) -> bool:
+        """Whether all that the audit log tells of the key is that it was issued to this account, and not yet used.
 
-        A backup's keys may have been used after it was made, so none is that was issued before it was restored.
+        A backup's keys may have been used after it was made, so none is that was issued before it was restored. Raises
+        AuditLogError where the log does not hold.
         """
-        told = t.audit.c
-        its = and_(told.kind == "key", told.body.contains(key_id.hex(), autoescape=True))
-        restored = and_(told.kind == "restore", told.body.contains('"moved":false', autoescape=True))
         with self._reading() as db:
-            entries = db.execute(select(told.kind, told.body).where(or_(its, restored)).order_by(told.sequence)).all()
-        issued = canonical.dumps({"key": key_id.hex(), "use": "issued", "account": owner, "campaign": None}).decode()
-        uses = [entry.body for entry in entries if entry.kind == "key"]
-        return uses == [issued] and entries[-1].kind == "key"
-
-    def delete_key(self, key_id: KeyId, now: float) -> bool:
-        """Deletes a key's secret for ever and keeps its row; False where there is none left."""
-        there = and_(t.keys.c.id == key_id, t.keys.c.secret.is_not(None))
-        with self._recording() as (db, record):
-            done = bool(db.execute(update(t.keys).where(there).values(secret=None, deleted=now)).rowcount)
-            if done:
-                record("key deleted", key=key_id)
-            return done
+            return self._history.is_issued_to(db, key.id, key.born, owner)
 
     def use_up_box(self, digest: Digest) -> bool:
         """Whether a validation box is new; it is not any more."""
@@ -141,6 +148,17 @@ class Keys(Topic):
             if new:
                 record("box", box=digest)
             return new
+
+
+def _change(db: Connection, before: StoredKey, after: StoredKey, reseal: Reseal) -> StoredKey:
+    """Makes a key what it becomes."""
+    after = replace(after, secret=reseal(before, after))
+    values = {
+        "secret": after.secret, "use": after.use, "owner": after.owner, "campaign": after.campaign, "time": after.time,
+        "used": after.used,
+    }  # fmt: skip
+    db.execute(update(t.keys).where(t.keys.c.id == after.id).values(values))
+    return after
 
 
 def _issued_since(owner: Address, time: float) -> Any:
@@ -156,5 +174,7 @@ def _key(row: Row[Any], *, secret: bytes | None = None) -> StoredKey:
         None if row.owner is None else Address(row.owner),
         None if row.campaign is None else CampaignId(row.campaign),
         row.time,
+        row.born,
+        row.used,
         row.deleted,
     )

@@ -14,9 +14,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A Paillier key: `use` is spare, issued (to `owner`), used (by an admission, also a failed one) or round.
+    """A Paillier key: `use` is spare, issued (to `owner`), used (by an admission, also a failed one), round or lost.
 
-    `time` is when it came to this use, `campaign` whose round key it is, `deleted` when its secret was deleted.
+    `born` is how many entries the audit log had before anything could be told of it. `time` is when it was made, issued
+    or taken for a round, `used` when an admission used it up, `campaign` whose round key it is, `deleted` when its
+    secret was deleted.
     """
 
     id: KeyId
@@ -26,6 +28,8 @@ class StoredKey:
     owner: Address | None
     campaign: CampaignId | None = None
     time: float = 0.0
+    born: int = 0
+    used: float | None = None
     deleted: float | None = None
 
 

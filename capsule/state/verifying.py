@@ -11,7 +11,7 @@ from capsule.state.audit import START, AuditEntry, AuditHead, AuditLog
 from capsule.state.engine import reading, reason
 from capsule.state.spending import check_spending
 
-__all__ = ["verify", "verify_view"]
+__all__ = ["check_entry", "verify", "verify_view"]
 
 _ENTRIES: Final = text("SELECT sequence, time, kind, body, previous, hash FROM audit ORDER BY sequence")
 _HEADS: Final = text("SELECT length, hash, mac FROM audit_head")
@@ -49,14 +49,15 @@ def _follow(db: Connection, noted: bytes | None) -> tuple[AuditHead, bool]:
         # As the driver gives them: whoever edited the file may have left values of any type.
         with db.execute(_ENTRIES, execution_options={"yield_per": 500}) as rows:
             for row in rows:
-                last = _check_entry(tuple(row), last)
+                last = check_entry(tuple(row), last)
                 found = found or last.hash == noted
     except DBAPIError as error:
         raise AuditLogError(last.length + 1, f"the entry cannot be read: {reason(error)}") from error
     return last, found
 
 
-def _check_entry(row: tuple[Any, ...], last: AuditHead) -> AuditHead:
+def check_entry(row: tuple[Any, ...], last: AuditHead) -> AuditHead:
+    """The head with the entry after `last`, which is given as the driver gives its row; raises AuditLogError."""
     expected = last.length + 1
     if row[0] != expected:
         raise AuditLogError(expected, f"the entry is missing: {row[0]!r} comes after {last.length}")

@@ -128,7 +128,7 @@ class Server:
         if record.status is not Status.RUNNING:
             return False, False  # its last events come with the next read
         if round_.count == 0:
-            self._quarantine.check(campaign, round_.number, unsigned=False)
+            self._quarantine.check(campaign, round_.number, closed=False, signed=False, seen=tip.time)
             if tip.time >= record.terms.deadline:
                 state.end(campaign)
             return False, False
@@ -141,7 +141,7 @@ class Server:
         self._contradicted.pop(campaign, None)
         signed = state.round(campaign, round_.number, round_.head) is not None
         closed = round_.count >= record.terms.round_size or tip.time >= round_.closes_at
-        self._quarantine.check(campaign, round_.number, unsigned=closed and not signed)
+        self._quarantine.check(campaign, round_.number, closed=closed, signed=signed, seen=tip.time)
         if signed:
             self._unqueue(campaign)
             return False, False

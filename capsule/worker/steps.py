@@ -133,7 +133,7 @@ class Worker:
         self._relay_failures = 0 if self._guarded(_RELAYING, self._bring_on_chain) else self._relay_failures + 1
         if self._relay_failures >= _GIVE_UP:
             self._guarded(_LEAVING, self._leave_relaying)
-        self._guarded(_DELETING, self._retention.step)
+        self._guarded(_DELETING, partial(self._retention.step, tip))
         if store_answers:
             self._publisher.start(_PUBLISHING, partial(self._guarded, _PUBLISHING, self._publish))
         if wait:

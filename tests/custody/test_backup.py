@@ -19,14 +19,14 @@ from custody import (
     WEIGHTS,
     Commands,
     Filled,
-    all_values,
     cheap_keystores,
     check_everything_opens,
     fill,
     make_home,
+    pool_of,
 )
 from eth_account import Account
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from capsule.custody import restoring
 from capsule.custody.backup import back_up
@@ -34,7 +34,7 @@ from capsule.custody.quarantine import Quarantine
 from capsule.custody.restoring import restore
 from capsule.errors import AuditLogError, CapsuleHomeError
 from capsule.home import OpenHome, open_home, unlock
-from capsule.secret import CapsuleSecretError, Record
+from capsule.secret import CapsuleSecretError
 from capsule.secret.stream import SealedReader, SealedWriter
 from capsule.state import SERVING, State
 from capsule.state import tables as t
@@ -322,12 +322,12 @@ def test_a_restored_capsule_never_uses_a_key_again_that_the_former_one_may_have_
             assert row is not None
             assert (row.use, row.secret) == ("lost", b"")
         for key_id in filled.keys["issued"]:
-            assert not state.use_up_key(key_id, OWNER)
+            assert not pool_of(home).use_up(key_id, OWNER)
+            assert state.key(key_id).secret == b""  # type: ignore[union-attr]
         assert state.key_uses(OWNER) == {"used"}
         assert state.spare_keys() == 0
-        assert state.claim_key("round", None, 0) is None
         for key_id in filled.keys["round"]:
-            assert home.vault.open(state.key(key_id).secret, Record.PAILLIER_KEY, key_id) == filled.secrets[key_id]
+            assert pool_of(home).secret(key_id).to_bytes() == filled.secrets[key_id]
         *_, entry = state.audit.entries()
         assert entry.kind == "restore"
         state.verify_audit()
@@ -341,13 +341,17 @@ def test_running_campaigns_are_held_until_the_chain_was_seen(backup: tuple[Path,
     state = State(tmp_path / "restored.db")
     unlock(tmp_path / "restored", state, PASSPHRASE)
     assert Quarantine(state).held() == {RUNNING: None}, "the other one is over"
+    with state.transaction() as db:
+        rows = db.execute(select(t.held.c.campaign, t.held.c.round)).all()
+    assert {tuple(row) for row in rows} == {(RUNNING, None), (OVER, None)}, "whose end may be taken back"
     state.close()
 
 
 def test_what_an_earlier_restore_held_is_held_anew_by_the_next(home: OpenHome, tmp_path: Path) -> None:
     """Between the two the former Capsule may have gone on and signed the next round."""
     fill(home)
-    home.state.set(**{f"held {RUNNING.hex()}": b"1"})
+    with home.state.transaction() as db:
+        db.execute(insert(t.held).values(campaign=RUNNING, since=1.0, round=1, holding=1))
     back_up(home.state, tmp_path / "backup", BACKUP_PASSPHRASE, cost=CHEAP)
     for moved, expected in ((False, {RUNNING: None}), (True, {RUNNING: 1})):
         target = tmp_path / f"restored {moved}.db"
@@ -466,7 +470,7 @@ def test_the_commands_take_a_capsule_to_another_home(run: Commands, home: OpenHo
     restored = open_home(Path(new), PASSPHRASE)
     assert restored.address == home.address
     assert restored.state.key(filled.keys["round"][0]).secret  # type: ignore[union-attr]
-    assert not [value for value in all_values(restored.state) if value == b"unseen"]
+    assert Quarantine(restored.state).held() == {}
     restored.state.close()
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from capsule.errors import AuditLogError, CapsuleRefusedError, CapsuleUnavailableError
 from capsule.sandbox import Limits, Sandbox
 from capsule.state import tables as t
-from sonar.units import CampaignId
+from sonar.protocol.messages import hash_admission
+from sonar.units import CampaignId, KeyId
 
 
 def refused(code: str, action: Callable[[], Any]) -> str:
@@ -65,7 +66,7 @@ def test_a_key_that_somebody_made_an_issued_one_again_in_the_database_admits_not
         public = world.capsule.keys.claim("round", campaign=CampaignId(b"c" * 32)).public
         draft = scientist.draft(key=public)
     elif how == "used":
-        assert world.capsule.state.use_up_key(draft.key.key_id, scientist.address)
+        assert world.capsule.keys.use_up(draft.key.key_id, scientist.address)
     else:
         scientist.admit(draft)
     again = scientist.draft(key=draft.key)
@@ -74,7 +75,55 @@ def test_a_key_that_somebody_made_an_issued_one_again_in_the_database_admits_not
         db.execute(update(t.keys).where(its).values(use="issued", owner=scientist.address, campaign=None))
     refused("key_used", lambda: scientist.admit(again))
     assert "audit verify" in caplog.text
-    if how == "admitted":  # and without the log
-        assert not world.capsule.state.use_up_key(draft.key.key_id, scientist.address)
+    assert not world.capsule.keys.use_up(draft.key.key_id, scientist.address)
     with pytest.raises(AuditLogError, match=draft.key.key_id.hex()):
         world.capsule.state.verify_audit()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("sealed", ["as it is", "as it was"])
+def test_a_key_admits_once_also_for_who_edits_key_log_and_admissions_together(
+    world: Any, scientist: Any, sealed: str, restarted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All that tells of the first admission is gone or changed, and the row is perhaps the very one of before."""
+    draft = scientist.draft()
+    key = draft.key.key_id
+    before = world.capsule.state.key(key)
+    given = scientist.admit(draft).admission
+    again = scientist.draft(key=draft.key)
+    with world.capsule.state.transaction() as db:
+        secret = before.secret if sealed == "as it was" else world.capsule.state.key(key).secret
+        row = {"use": "issued", "owner": scientist.address, "used": None, "secret": secret}
+        db.execute(update(t.keys).where(t.keys.c.id == key).values(row))
+        for table in (t.admissions, t.versions):
+            db.execute(delete(table))
+        used = t.audit.c.body.contains(key.hex()) & t.audit.c.body.not_like('%"issued"%')
+        db.execute(update(t.audit).where(used).values(kind="denied", body="{}"))
+    if restarted:
+        world.restart()
+    service = world.service
+    with pytest.raises((CapsuleUnavailableError, CapsuleRefusedError), match=r"operator|used already"):
+        service.admit(scientist.address, spec=again.spec, model=again.model, validation=again.validation)
+    assert "audit verify" in caplog.text
+    assert world.capsule.state.admission(hash_admission(world.domain, given)) is None
+    with pytest.raises(AuditLogError):
+        world.capsule.state.verify_audit()
+
+
+def test_a_secret_that_is_deleted_during_an_admission_leaves_nothing_half_admitted(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, state = scientist.draft(), world.capsule.state
+    secret_of = world.capsule.keys.secret
+
+    def deleted_after(key: KeyId) -> Any:
+        secret = secret_of(key)
+        with state.transaction() as db:
+            db.execute(update(t.keys).where(t.keys.c.id == key).values(secret=None))
+        return secret
+
+    monkeypatch.setattr(world.capsule.keys, "secret", deleted_after)
+    with pytest.raises(CapsuleUnavailableError, match="was deleted while"):
+        world.service.admit(scientist.address, spec=draft.spec, model=draft.model, validation=draft.validation)
+    assert state.counts()["admissions"] == 0
+    state.verify_audit()

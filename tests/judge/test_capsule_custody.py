@@ -10,7 +10,7 @@ import pytest
 from eth_account import Account
 
 from capsule.custody.backup import back_up
-from capsule.custody.quarantine import Quarantine, hold
+from capsule.custody.quarantine import Quarantine, RoundHeldError, hold
 from capsule.custody.restoring import restore
 from capsule.errors import CapsuleRefusedError
 from capsule.secret import Record
@@ -78,11 +78,43 @@ def test_a_running_campaign_goes_on_however_late_it_is(world: Any, scientist: An
         assert world.capsule.state.key(key.id).secret, "nothing of a running campaign is deleted"
 
 
-def restored(world: Any, campaign: Any) -> None:
-    """Marks the campaign as a restore does, and starts the worker anew."""
+def restored(world: Any, campaign: Any, *, since: float = 0.0) -> None:
+    """Marks the campaign as a restore does, by default one of long ago, and starts the worker anew."""
     with world.capsule.state.transaction() as db:
-        hold(db, [campaign.id])
+        hold(db, [campaign.id], since)
     world.restart()
+
+
+def test_a_chain_seen_as_it_was_before_the_restore_frees_no_round(world: Any, scientist: Any) -> None:
+    """A node that lags shows an empty round, after which the former Capsule may have signed."""
+    campaign = settled_campaign(world, scientist)
+    restored(world, campaign, since=world.now() + 100)
+    steps(world)
+    assert Quarantine(world.capsule.state).held() == {campaign.id: None}, "an empty round, seen too early"
+    for _ in range(3):
+        campaign.submit()
+    steps(world, 2)
+    assert world.capsule.state.round(campaign.id, 1) is None
+    (problem,) = world.worker.health()["problems"].values()
+    assert "not yet seen" in problem
+    world.advance_time(101)
+    scientist.campaign()  # a block
+    steps(world, 2)
+    assert Quarantine(world.capsule.state).held() == {campaign.id: 1}, "it was closed already"
+    assert world.capsule.state.round(campaign.id, 1) is None
+
+
+def test_what_a_restore_holds_back_stays_known_after_the_chain_was_seen(world: Any, scientist: Any) -> None:
+    campaign = settled_campaign(world, scientist)
+    restored(world, campaign)
+    steps(world)
+    assert Quarantine(world.capsule.state).held() == {}
+    quarantine, later = Quarantine(world.capsule.state), world.now() + 1
+    with pytest.raises(RoundHeldError, match="round 0"):  # a node that forgot the settlement of round 0
+        quarantine.check(campaign.id, 0, closed=True, signed=False, seen=later)
+    assert quarantine.held() == {campaign.id: 0}
+    quarantine.check(campaign.id, 1, closed=True, signed=False, seen=later)
+    assert quarantine.held() == {}
 
 
 def test_a_round_that_was_closed_when_the_database_was_restored_is_not_signed(world: Any, scientist: Any) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from capsule.client import CapsuleClient
+from capsule.custody.retention import delete_secrets
 from capsule.errors import CapsuleRefusedError, CapsuleReplyError, CapsuleUnavailableError
 from capsule.wire import ACCOUNT_HEADER, EXPIRY_HEADER, NONCE_HEADER, SIGNATURE_HEADER, hexadecimal
 from sonar.protocol.errors import SignatureError
@@ -336,7 +337,8 @@ def test_weights_whose_retention_is_over_are_told_to_be_deleted(world: Any, scie
     public = SealingKeyPair.generate().public
     assert scientist.client.deliver(campaign.id, public)
     assert scientist.client.deliver(campaign.id, public), "she may lose the answer"
-    world.capsule.state.delete_secrets(campaign.id)
+    with world.capsule.state.transaction() as db:
+        delete_secrets(world.capsule.state, db, campaign.id, time.time())
     assert "retention" in refused("deleted", lambda: scientist.client.deliver(campaign.id, public))
 
 

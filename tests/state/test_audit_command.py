@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import create_engine, update
+from stored import spare, unsealed
 
 from capsule.cli import main
 from capsule.home import create_home
@@ -23,8 +24,8 @@ CAMPAIGN = "c" * 64
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     made = create_home(tmp_path / "home", PASSPHRASE, 512, cost=INTERACTIVE, allow_insecure_small_key=True)
-    made.state.add_key(KEY, b"modulus", b"sealed", 1.0)
-    assert made.state.claim_key("issued", OWNER, 2.0) is not None
+    made.state.add_key(spare(KEY))
+    assert made.state.claim_key("issued", OWNER, 2.0, reseal=unsealed) is not None
     with made.state.transaction() as db:
         made.state.audit.append(db, "final", {"campaign": bytes.fromhex(CAMPAIGN), "round": 0})
         made.state.audit.append(db, "final", {"campaign": bytes.fromhex(CAMPAIGN), "round": 1})

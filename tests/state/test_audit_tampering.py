@@ -1,18 +1,20 @@
 """The audit log: nothing in it, or in what it tells of, can be edited, cut, reordered or added unnoticed."""
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, delete, insert, select, update
-from stored import AUDIT_KEY, CAMPAIGN, ENTRIES, OWNER, entries, fill
+from sqlalchemy import delete, event, insert, select, update
+from stored import AUDIT_KEY, CAMPAIGN, ENTRIES, OWNER, admit, entries, fill, spare, unsealed
 
 from capsule.errors import AuditLogError, CapsuleError
-from capsule.state import State, StoredAdmission, StoredRound, Version
+from capsule.state import State, StoredAdmission, StoredKey, StoredRound, Version
 from capsule.state import tables as t
 from capsule.state.audit import START, entry_hash
 from sonar.chain.records import Admission
@@ -199,26 +201,47 @@ def test_an_old_state_of_the_whole_log_shows_against_a_head_that_was_noted(
         state.verify_audit(noted=noted)
 
 
-def test_values_of_strange_types_in_the_file_are_detected(tmp_path: Path) -> None:
+def loosened(file: Path) -> None:
+    """Has SQLite take values of any type in every column, as who may write to the file can."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, 'STRICT', '') WHERE type = 'table'")
+
+
+STRANGE = (
+    "UPDATE audit SET body = CAST(body AS BLOB) WHERE sequence = 3",
+    "UPDATE audit SET body = CAST(X'FF' AS TEXT) WHERE sequence = 3",
+    "UPDATE audit SET time = 'now' WHERE sequence = 3",
+    "UPDATE audit SET hash = 'text' WHERE sequence = 3",
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
     opened = State(tmp_path / "capsule.db")
     opened.audit.begin(AUDIT_KEY)
     fill(opened)
-    engine = create_engine(f"sqlite:///{tmp_path / 'capsule.db'}")
-    for change in (
-        "UPDATE audit SET body = CAST(body AS BLOB) WHERE sequence = 3",
-        "UPDATE audit SET body = CAST(X'FF' AS TEXT) WHERE sequence = 3",
-        "UPDATE audit SET time = 'now' WHERE sequence = 3",
-        "UPDATE audit SET hash = 'text' WHERE sequence = 3",
-    ):
-        with engine.connect() as db:
-            transaction = db.begin()
-            db.exec_driver_sql(change)
-            transaction.commit()
-        with pytest.raises(AuditLogError) as caught:
-            opened.verify_audit()
-        assert caught.value.sequence == 3
-    engine.dispose()
     opened.close()
+    return tmp_path / "capsule.db"
+
+
+@pytest.mark.parametrize("change", STRANGE)
+def test_values_of_strange_types_in_the_file_are_detected(file: Path, change: str) -> None:
+    loosened(file)
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute(change)
+    opened = State(file)
+    opened.audit.unlock(AUDIT_KEY)
+    with pytest.raises(AuditLogError) as caught:
+        opened.verify_audit()
+    assert caught.value.sequence == 3
+    opened.close()
+
+
+def test_the_database_itself_takes_no_value_of_another_type_than_its_columns(file: Path) -> None:
+    for change in (*STRANGE[:1], *STRANGE[2:]):
+        with closing(sqlite3.connect(file)) as db, pytest.raises(sqlite3.IntegrityError, match="cannot store"):
+            db.execute(change)
 
 
 # ---- what it tells of is still so
@@ -229,12 +252,12 @@ HEAD = b"h" * 32
 
 @pytest.fixture
 def signed(state: State) -> State:
-    """A state with an admission and a settlement."""
+    """A state with an admission, for which a key was issued and used up, and a settlement."""
     given = Admission(
         Digest(b"s" * 32), Digest(b"m" * 32), KeyId(b"k" * 32), b"x" * 32, Ppm(5), Address(OWNER), Address(OWNER), 2**33
     )  # fmt: skip
     version = Version(0, Ppm(5), KeyId(b"k" * 32), Artifact(Cid("model"), Digest(b"m" * 32)), b"weights")
-    state.add_admission(StoredAdmission(CAMPAIGN, given, b"signature", b"spec", Cid("model"), b"validation"), version)
+    admit(state, StoredAdmission(CAMPAIGN, given, b"signature", b"spec", Cid("model"), b"validation"), version)
     state.add_round(CAMPAIGN, settlement(), {})
     return state
 
@@ -246,18 +269,18 @@ def settlement(score: int = 6) -> StoredRound:
 
 
 def test_what_was_signed_is_in_the_database_as_the_log_tells(signed: State) -> None:
-    assert signed.verify_audit().length == ENTRIES + 2
+    assert signed.verify_audit().length == ENTRIES + 4
 
 
 @pytest.mark.parametrize(
     ("change", "sequence", "words"),
     [
-        (update(t.rounds).values(settlement="{}"), ENTRIES + 2, "as it was signed"),
-        (delete(t.rounds), ENTRIES + 2, "not in the database any more"),
-        (update(t.rounds).values(head=b"x" * 32), ENTRIES + 2, "does not tell of"),
-        (update(t.admissions).values(start_score=1), ENTRIES + 1, "as it was signed"),
-        (update(t.admissions).values(model=b"x" * 32), ENTRIES + 1, "as it was signed"),
-        (delete(t.admissions), ENTRIES + 1, "not in the database any more"),
+        (update(t.rounds).values(settlement="{}"), ENTRIES + 4, "as it was signed"),
+        (delete(t.rounds), ENTRIES + 4, "not in the database any more"),
+        (update(t.rounds).values(head=b"x" * 32), ENTRIES + 4, "does not tell of"),
+        (update(t.admissions).values(start_score=1), ENTRIES + 3, "as it was signed"),
+        (update(t.admissions).values(model=b"x" * 32), ENTRIES + 3, "as it was signed"),
+        (delete(t.admissions), ENTRIES + 3, "not in the database any more"),
     ],
 )
 def test_a_changed_or_deleted_signature_is_found(
@@ -274,9 +297,9 @@ def test_a_round_that_was_signed_again_because_its_settlement_was_deleted_is_fou
 ) -> None:
     intruder(delete(t.rounds))
     signed.add_round(CAMPAIGN, settlement(score=7), {})
-    with pytest.raises(AuditLogError, match=f"signed before, in entry {ENTRIES + 2}") as caught:
+    with pytest.raises(AuditLogError, match=f"signed before, in entry {ENTRIES + 4}") as caught:
         signed.verify_audit()
-    assert caught.value.sequence == ENTRIES + 3
+    assert caught.value.sequence == ENTRIES + 5
 
 
 # ---- keys and boxes serve once
@@ -291,19 +314,20 @@ FRESH = range(ENTRIES + 1, ENTRIES + 6)
 def taken(state: State) -> State:
     """A state with a used key, an issued one, a round's and a spare one, and a used box."""
     for number, key in enumerate(KEYS):
-        state.add_key(key, b"n", b"sealed", float(number))
-    assert state.claim_key("issued", Address(OWNER), 1.0) is not None
-    assert state.use_up_key(KEYS[0], Address(OWNER))
+        state.add_key(spare(key, float(number)))
+    assert state.claim_key("issued", Address(OWNER), 1.0, reseal=unsealed) is not None
+    assert state.use_up_key(KEYS[0], Address(OWNER), 1.0, reseal=unsealed)
     assert state.use_up_box(Digest(b"b" * 32))
-    assert state.claim_key("issued", Address(OWNER), 2.0) is not None
-    assert state.claim_key("round", None, 3.0, campaign=CAMPAIGN) is not None
+    assert state.claim_key("issued", Address(OWNER), 2.0, reseal=unsealed) is not None
+    assert state.claim_key("round", None, 3.0, campaign=CAMPAIGN, reseal=unsealed) is not None
     return state
 
 
 def test_keys_and_boxes_stand_as_the_log_tells(taken: State) -> None:
     assert taken.verify_audit().length == FRESH[-1]
-    assert taken.delete_key(KEYS[0], 9.0)
-    assert taken.verify_audit().length == FRESH[-1] + 1
+    with taken.transaction() as db:
+        db.execute(update(t.keys).where(t.keys.c.id == KEYS[0]).values(secret=None, deleted=9.0))
+    assert taken.verify_audit().length == FRESH[-1]
 
 
 @pytest.mark.parametrize(
@@ -328,23 +352,97 @@ def test_a_key_or_box_that_could_serve_again_is_found(
     assert caught.value.sequence == sequence
 
 
-def test_a_key_that_was_made_spare_and_taken_again_is_found(taken: State, intruder: Callable[..., None]) -> None:
+@pytest.mark.parametrize("log", ["left", "cut", "rewritten"])
+def test_a_key_that_was_made_spare_again_is_not_taken(taken: State, intruder: Callable[..., None], log: str) -> None:
     intruder(update(t.keys).where(t.keys.c.id == KEYS[0]).values(use="spare", owner=None, time=0.0))
-    again = taken.claim_key("round", None, 4.0, campaign=CAMPAIGN)
-    assert again is not None
-    assert again.id == KEYS[0]
-    with pytest.raises(AuditLogError, match=f"taken before, in entry {FRESH[1]}") as caught:
+    if log != "left":
+        forget(taken, intruder, log)
+    with pytest.raises(CapsuleError):
+        taken.claim_key("round", None, 4.0, campaign=CAMPAIGN, reseal=unsealed)
+    with pytest.raises(AuditLogError):
         taken.verify_audit()
-    assert caught.value.sequence == FRESH[-1] + 1
 
 
 def test_a_key_is_issued_once_until_it_is_used_or_a_backup_is_restored(taken: State) -> None:
     owner = Address(OWNER)
-    assert [taken.issued_once(key, owner) for key in KEYS] == [False, True, False, False]
-    assert not taken.issued_once(KEYS[1], Address("0x00000000000000000000000000000000000000bB"))
+    assert [taken.issued_once(spare(key), owner) for key in KEYS] == [False, True, False, False]
+    assert not taken.issued_once(spare(KEYS[1]), Address("0x00000000000000000000000000000000000000bB"))
     for moved, still in ((True, True), (False, False)):
         with taken.transaction() as db:
             taken.audit.append(db, "restore", {"made": 1, "length": 1, "head": "00", "moved": moved})
-        assert taken.issued_once(KEYS[1], owner) is still
-    assert taken.claim_key("issued", owner, 5.0) is not None
-    assert taken.issued_once(KEYS[3], owner), "issued by the restored Capsule"
+        assert taken.issued_once(spare(KEYS[1]), owner) is still
+    assert taken.claim_key("issued", owner, 5.0, reseal=unsealed) is not None
+    assert taken.issued_once(spare(KEYS[3]), owner), "issued by the restored Capsule"
+
+
+def forget(state: State, intruder: Callable[..., None], how: str) -> None:
+    """Has the log's rows tell nothing of the first key's use, as somebody without the key can do."""
+    rows = entries(state)
+    if how == "cut":
+        intruder(delete(t.audit).where(t.audit.c.sequence > FRESH[0]))
+    elif how == "in place":
+        intruder(update(t.audit).where(t.audit.c.sequence.in_((FRESH[0], FRESH[1]))).values(kind="trial"))
+    else:
+        chain = rebuilt([{**row, "kind": "trial"} if row["sequence"] in FRESH[:2] else row for row in rows])
+        intruder(delete(t.audit), insert(t.audit).values(chain), update(t.audit_head).values(hash=chain[-1]["hash"]))
+
+
+@pytest.mark.parametrize("how", ["cut", "in place", "rewritten"])
+@pytest.mark.parametrize("known", [True, False], ids=["read before", "never read"])
+def test_a_used_key_does_not_admit_again_whatever_becomes_of_its_rows(
+    taken: State, target: Path | str, intruder: Callable[..., None], how: str, known: bool
+) -> None:
+    """The row is put back as it was before, with the secret that was sealed for it, and the log tells nothing."""
+    state = State(target)
+    state.audit.unlock(AUDIT_KEY)
+    try:
+        if known:
+            assert not state.issued_once(spare(KEYS[0]), Address(OWNER))
+        intruder(update(t.keys).where(t.keys.c.id == KEYS[0]).values(use="issued", used=None))
+        forget(taken, intruder, how)
+        try:
+            assert not state.use_up_key(KEYS[0], Address(OWNER), 9.0, reseal=unsealed)
+        except CapsuleError:
+            assert how != "in place" or not known
+        else:
+            assert known, "it had checked these entries, and remembers them"
+    finally:
+        state.close()
+
+
+def test_a_log_that_is_put_back_while_a_capsule_runs_is_noticed_at_the_next_key(
+    taken: State, intruder: Callable[..., None]
+) -> None:
+    rows, head = entries(taken), heads(taken)
+    fill(taken, 1)
+    assert taken.issued_once(spare(KEYS[1]), Address(OWNER))
+    intruder(delete(t.audit), delete(t.audit_head), insert(t.audit).values(rows), insert(t.audit_head).values(head))
+    with pytest.raises(AuditLogError, match="put back"):
+        taken.issued_once(spare(KEYS[1]), Address(OWNER))
+
+
+def test_looking_keys_up_costs_what_was_appended_since_and_not_the_whole_log(taken: State, target: Path | str) -> None:
+    state = State(target)
+    state.audit.unlock(AUDIT_KEY)
+    read: list[int] = []
+    event.listen(state._engine, "before_cursor_execute", lambda _db, _cursor, text, values, *_: asked(text, values))
+
+    def asked(text: str, values: Any) -> None:
+        if "FROM audit WHERE sequence >" in text:
+            after, last = values.values() if isinstance(values, dict) else values
+            read.append(last - after)
+
+    def cost(born: int = 0) -> int:
+        read.clear()
+        state.issued_once(StoredKey(KEYS[1], b"n", b"", "issued", None, born=born), Address(OWNER))
+        return sum(read)
+
+    try:
+        assert cost(born=ENTRIES) == FRESH[-1] - ENTRIES, "back to before the key"
+        assert cost(born=ENTRIES) == 0
+        assert cost() == ENTRIES, "back to before an older one"
+        assert cost() == 0
+        fill(taken, 3)
+        assert cost() == 3
+    finally:
+        state.close()

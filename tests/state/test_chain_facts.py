@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from stored import CAMPAIGN, MINE, OWNER, admission, at_once, digest, signed, submission, version
+from stored import CAMPAIGN, MINE, OWNER, admission, admit, at_once, digest, signed, submission, version
 
 from capsule.state import (
     Final,
@@ -45,7 +45,7 @@ def test_a_read_that_began_before_a_rewind_is_not_stored_after_it(state: State) 
 
 def test_a_rewind_forgets_what_was_told_from_that_block_on(state: State) -> None:
     late = CampaignId(b"l" * 32)
-    state.add_admission(admission(), version())
+    admit(state, admission(), version())
     state.add_round(CAMPAIGN, signed(0, b"0" * 32), {})
     state.add_round(CAMPAIGN, signed(1, b"1" * 32), {})
     state.add_round(CAMPAIGN, signed(2, b"2" * 32), {})

@@ -77,6 +77,10 @@ def test_the_revisions_make_the_very_tables_that_the_queries_know(target: Path |
     for table in metadata.sorted_tables:  # Alembic does not compare these
         wanted = [column.name for column in table.primary_key]
         assert inspector.get_pk_constraint(table.name)["constrained_columns"] == wanted
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as db:
+            listed = db.exec_driver_sql("SELECT name FROM pragma_table_list WHERE schema = 'main' AND strict").scalars()
+            assert set(listed) == set(metadata.tables), "a value of another type than its column's is refused"
 
 
 def test_the_newest_revision_is_the_one_that_is_told_without_alembic() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError
-from stored import CAMPAIGN, admission, version
+from stored import CAMPAIGN, admission, admit, version
 
 from capsule.errors import CapsuleError, CapsuleHomeError, CapsuleUnavailableError
 from capsule.state import (
@@ -27,7 +27,7 @@ def test_what_is_not_a_database_that_a_capsule_can_use_is_refused_without_its_pa
 
 
 def test_what_hinders_the_database_is_told_without_what_was_written(state: State) -> None:
-    state.add_admission(admission(), version())
+    admit(state, admission(), version())
     with pytest.raises(IntegrityError) as caught:
         state.add_admission(dataclasses.replace(admission(), validation=b"s3cret"), version())
     assert "s3cret" not in str(caught.value)

@@ -4,15 +4,18 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from stored import AUDIT_KEY, CAMPAIGN, MINE, OWNER, admission, at_once, digest, signed, version
+from sqlalchemy import delete, update
+from stored import AUDIT_KEY, CAMPAIGN, MINE, OWNER, admission, admit, at_once, digest, signed, spare, unsealed, version
 
-from capsule.errors import CapsuleHomeError, CapsuleRefusedError
+from capsule.custody.retention import delete_secrets
+from capsule.errors import CapsuleHomeError, CapsuleRefusedError, CapsuleUnavailableError
 from capsule.state import (
     Final,
     Relay,
     State,
     Told,
 )
+from capsule.state import tables as t
 from sonar.storage import Artifact
 from sonar.units import CampaignId, Cid, KeyId
 
@@ -48,11 +51,11 @@ def test_keys_are_claimed_the_oldest_first_and_each_once_by_many_at_once(state: 
     other = State(target)
     other.audit.unlock(AUDIT_KEY)
     for number in range(10):
-        state.add_key(KeyId(digest(f"key {number}")), b"n", b"sealed %d" % number, float(number))
-    first = state.claim_key("round", None, 50.0, campaign=CAMPAIGN)
+        state.add_key(spare(KeyId(digest(f"key {number}")), float(number), secret=b"sealed %d" % number))
+    first = state.claim_key("round", None, 50.0, campaign=CAMPAIGN, reseal=unsealed)
     assert first is not None
     assert (first.secret, first.use, first.campaign, first.time) == (b"sealed 0", "round", CAMPAIGN, 50.0)
-    claimed = at_once(12, lambda number: (state, other)[number % 2].claim_key("issued", OWNER, 60.0))
+    claimed = at_once(12, lambda number: (state, other)[number % 2].claim_key("issued", OWNER, 60.0, reseal=unsealed))
     found = [key.id for key in claimed if key is not None]
     assert len(found) == len(set(found)) == 9
     assert state.spare_keys() == 0
@@ -62,11 +65,11 @@ def test_keys_are_claimed_the_oldest_first_and_each_once_by_many_at_once(state: 
 
 def test_an_account_gets_no_more_keys_than_it_may_however_many_requests_come_at_once(state: State) -> None:
     for number in range(8):
-        state.add_key(KeyId(digest(f"key {number}")), b"n", b"sealed", 0.0)
+        state.add_key(spare(KeyId(digest(f"key {number}"))))
 
     def ask(_: int) -> bool:
         try:
-            return state.claim_key("issued", OWNER, 60.0, at_most=(3, 0.0)) is not None
+            return state.claim_key("issued", OWNER, 60.0, at_most=(3, 0.0), reseal=unsealed) is not None
         except CapsuleRefusedError:
             return False
 
@@ -75,32 +78,42 @@ def test_an_account_gets_no_more_keys_than_it_may_however_many_requests_come_at_
 
 def test_an_issued_key_is_used_up_once_and_by_its_owner(state: State) -> None:
     key_id = KeyId(digest("key"))
-    state.add_key(key_id, b"n", b"sealed", 0.0)
-    assert not state.use_up_key(key_id, OWNER)
-    state.claim_key("issued", OWNER, 1.0)
+    state.add_key(spare(key_id))
+    assert not state.use_up_key(key_id, OWNER, 2.0, reseal=unsealed)
+    state.claim_key("issued", OWNER, 1.0, reseal=unsealed)
     assert state.key_uses(OWNER) == {"issued"}
-    assert not state.use_up_key(key_id, MINE)
-    assert sorted(at_once(6, lambda _: state.use_up_key(key_id, OWNER))) == [False] * 5 + [True]
+    assert not state.use_up_key(key_id, MINE, 2.0, reseal=unsealed)
+    assert sorted(at_once(6, lambda _: state.use_up_key(key_id, OWNER, 2.0, reseal=unsealed))) == [False] * 5 + [True]
     assert state.key_uses(OWNER) == {"used"}
 
 
-def test_a_deleted_key_keeps_its_row_without_its_secret(state: State) -> None:
+def test_using_a_key_up_is_no_new_key_of_its_account(state: State) -> None:
     key_id = KeyId(digest("key"))
-    state.add_key(key_id, b"n", b"sealed", 0.0)
-    assert state.delete_key(key_id, 5.0)
-    assert not state.delete_key(key_id, 6.0)
+    state.add_key(spare(key_id))
+    state.claim_key("issued", OWNER, 60.0, reseal=unsealed)
+    state.use_up_key(key_id, OWNER, 5000.0, reseal=unsealed)
     stored = state.key(key_id)
     assert stored is not None
-    assert (stored.secret, stored.deleted) == (b"", 5.0)
-    (listed,) = state.keys()
-    assert (listed.id, listed.secret) == (key_id, b"")
+    assert (stored.time, stored.used) == (60.0, 5000.0)
+    assert state.issued_since(OWNER, 1000.0) == 0
+
+
+def test_nothing_is_admitted_under_a_key_whose_secret_is_gone(state: State) -> None:
+    admit(state, admission(), version())
+    with state.transaction() as db:
+        db.execute(delete(t.admissions))
+        db.execute(delete(t.versions))
+        db.execute(update(t.keys).values(secret=None))
+    with pytest.raises(CapsuleUnavailableError, match="was deleted while"):
+        state.add_admission(admission(), version())
+    assert state.version(CAMPAIGN) is None
 
 
 # ---- admissions and deletion
 
 
 def test_an_admission_comes_back_as_it_was_given(state: State) -> None:
-    state.add_admission(admission(), version())
+    admit(state, admission(), version())
     assert state.admission(CAMPAIGN) == admission()
     assert state.version(CAMPAIGN) == state.version(CAMPAIGN, 0) == version()
     assert state.version(CAMPAIGN, 1) is None
@@ -109,10 +122,15 @@ def test_an_admission_comes_back_as_it_was_given(state: State) -> None:
 
 
 def test_a_campaigns_secrets_are_deleted_and_its_public_facts_stay(state: State) -> None:
-    state.add_admission(admission(), version())
+    admit(state, admission(), version())
     state.add_round(CAMPAIGN, signed(), {0: b"gradient", 1: b"other"})
     state.publish(CAMPAIGN, 0, b"h" * 32, 1, Artifact(Cid("published"), digest("published")))
-    state.delete_secrets(CAMPAIGN)
+    with state.transaction() as db:
+        delete_secrets(state, db, CAMPAIGN, 5.0)
+    key = state.key(version().key)
+    assert key is not None
+    assert (key.secret, key.deleted) == (b"", 5.0)
+    assert state.key_uses(OWNER) == {"used"}, "nobody is told that it never was"
     stored, start, round_ = state.admission(CAMPAIGN), state.version(CAMPAIGN), state.round(CAMPAIGN, 0)
     assert stored is not None
     assert start is not None
@@ -182,12 +200,12 @@ def test_a_transaction_is_stored_before_it_is_sent_and_its_replacement_is_one_mo
 def test_nothing_is_sealed_under_a_passphrase_that_was_changed_meanwhile(state: State, target: Path | str) -> None:
     state.set(vault=b"first header")
     state.pin_vault(b"first header")
-    state.add_key(KeyId(digest("key 0")), b"n", b"sealed", 0.0)
+    state.add_key(spare(KeyId(digest("key 0"))))
     other = State(target)
     other.set(vault=b"second header")
     other.close()
     for action in (
-        lambda: state.add_key(KeyId(digest("key 1")), b"n", b"sealed", 0.0),
+        lambda: state.add_key(spare(KeyId(digest("key 1")))),
         lambda: state.add_admission(admission(), version()),
         lambda: state.add_round(CAMPAIGN, signed(), {}),
         lambda: state.follow(Told(10), since=None),

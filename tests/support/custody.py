@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from eth_account import Account
 from sqlalchemy import select
 
 from capsule.home import OpenHome, create_home, unlock
+from capsule.keypool import KeyPool
 from capsule.secret import Record, SecretKey, generate_key
 from capsule.state import Final, State, StoredAdmission, StoredRound, Submission, Told, Version
 from capsule.state import tables as t
@@ -51,6 +53,15 @@ def make_home(directory: Path, database: str | None = None) -> OpenHome:
     )  # fmt: skip
 
 
+def pool_of(home: OpenHome, clock: Callable[[], float] = time.time) -> KeyPool:
+    """The keys of a home; it makes none."""
+
+    def make() -> SecretKey:
+        raise AssertionError("no key is made")
+
+    return KeyPool(home.state, home.vault, make, allow_insecure_small_key=True, clock=clock)
+
+
 def fill(home: OpenHome) -> Filled:
     """Keys of every use; a campaign that runs and one that is over, each of three versions with a settlement."""
     keys: dict[str, list[KeyId]] = {"spare": [], "issued": [], "used": [], "round": []}
@@ -59,15 +70,14 @@ def fill(home: OpenHome) -> Filled:
     def new(use: str, campaign: CampaignId | None = None) -> KeyId:
         key = generate_key(256, allow_insecure_small_key=True)
         key_id, data = key.public.key_id, key.to_bytes()
-        sealed = home.vault.seal(data, Record.PAILLIER_KEY, key_id)
-        home.state.add_key(key_id, key.public.modulus_bytes, sealed, time.time())
+        pool = pool_of(home)
+        pool.add(key)
         if use != "spare":
             first = "issued" if use == "used" else use
-            row = home.state.claim_key(first, None if use == "round" else OWNER, time.time(), campaign=campaign)
-            assert row is not None
-            assert row.id == key_id
+            taken = pool.claim(first, None if use == "round" else OWNER, campaign=campaign)
+            assert taken.public.key_id == key_id
         if use == "used":
-            assert home.state.use_up_key(key_id, OWNER)
+            assert pool.use_up(key_id, OWNER)
         keys[use].append(key_id)
         secrets[key_id] = data
         return key_id
@@ -118,9 +128,7 @@ def check_everything_opens(directory: Path, state: State, passphrase: str, fille
     """Unlocks the database and opens every sealed record in it."""
     home = unlock(directory, state, passphrase)
     for key_id, data in filled.secrets.items():
-        row = state.key(key_id)
-        assert row is not None
-        assert home.vault.open(row.secret, Record.PAILLIER_KEY, key_id) == data
+        assert pool_of(home).secret(key_id).to_bytes() == data
         assert SecretKey.from_bytes(data, allow_insecure_small_key=True).public.key_id == key_id
     for campaign in (RUNNING, OVER):
         stored = state.admission(campaign)

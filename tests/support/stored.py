@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from capsule.state import State, StoredAdmission, StoredRound, Submission, Version
+from capsule.state import State, StoredAdmission, StoredKey, StoredRound, Submission, Version
 from sonar.chain.records import Admission, Entry
 from sonar.storage import Artifact
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm
@@ -36,6 +36,25 @@ def admission(campaign: CampaignId = CAMPAIGN) -> StoredAdmission:
 def signed(number: int = 0, head: bytes = b"h" * 32, *, mark: str = "") -> StoredRound:
     value = {"score": 510_000, "key": "0x" + "ab" * 32, "outcomes": [{"verdict": "kept"}], "mark": mark}
     return StoredRound(number, head, json.dumps(value), b"next weights", "signed", KeyId(digest("key 0")))
+
+
+def unsealed(before: StoredKey, _after: StoredKey) -> bytes:
+    """Changes keys whose secrets are no sealed records."""
+    return before.secret
+
+
+def spare(key_id: KeyId, time: float = 0.0, *, secret: bytes = b"sealed") -> StoredKey:
+    return StoredKey(key_id, b"n", secret, "spare", None, time=time)
+
+
+def admit(state: State, stored: StoredAdmission, start: Version) -> None:
+    """Stores an admission under a key that was issued and used up."""
+    given = stored.admission
+    if state.key(given.key) is None:
+        state.add_key(spare(given.key))
+        assert state.claim_key("issued", given.owner, 1.0, reseal=unsealed) is not None
+        assert state.use_up_key(given.key, given.owner, 2.0, reseal=unsealed)
+    state.add_admission(stored, start)
 
 
 def submission(number: int, index: int, block: int, gradient: str = "gradient") -> Submission:

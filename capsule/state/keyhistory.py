@@ -1,0 +1,130 @@
+"""What the audit log tells of a Paillier key, believed as far as the log is chained to its authentic head.
+
+Whoever writes to the database, but has no passphrase, could make a used key an issued one: in its table, and in the
+rows of the log that tell of its use. Hence a key's past is not taken from rows but from entries that are checked, each
+by the one after it and the last by the head, which only the Capsule can write. They are checked back to before the key
+was made: its sealed record says since when (`born`), so nobody can make that later.
+
+A process checks each entry once. What it costs to look a key up does not grow with the log, but with what was appended
+since the process looked last, and at first with the key's age.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from capsule.errors import AuditLogError
+from capsule.state.audit import START, AuditHead, AuditLog
+from capsule.state.verifying import check_entry
+from sonar import canonical
+from sonar.units import Address, KeyId
+
+__all__ = ["KeyHistory"]
+
+_BETWEEN: Final = text(
+    "SELECT sequence, time, kind, body, previous, hash FROM audit WHERE sequence > :after AND sequence <= :last "
+    "ORDER BY sequence"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """An entry about a key: what it was taken for."""
+
+    sequence: int
+    use: str
+    account: str | None
+
+
+@dataclass
+class _Found:
+    """What some entries tell: the uses of each key, and where backups were restored that were no move."""
+
+    uses: dict[str, list[_Use]]
+    restores: list[int]
+
+    def then(self, later: "_Found") -> None:
+        """Adds what later entries tell."""
+        for key, uses in later.uses.items():
+            self.uses.setdefault(key, []).extend(uses)
+        self.restores.extend(later.restores)
+
+
+class KeyHistory:
+    """The uses of keys, from the entries of the log that this process has checked. Safe in threads.
+
+    The first read of the given transactions must be this one's, so that none sees an older log than another.
+    """
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._first: AuditHead | None = None
+        self._last = AuditHead(0, START)
+        self._found = _Found({}, [])
+
+    def is_untouched(self, db: Connection, key_id: KeyId, born: int) -> bool:
+        """Whether the log tells nothing of a key made when it had `born` entries; raises AuditLogError."""
+        uses, _ = self._look_up(db, key_id, born)
+        return not uses
+
+    def is_issued_to(self, db: Connection, key_id: KeyId, born: int, owner: Address) -> bool:
+        """Whether all that the log tells of the key is that it was issued to this account.
+
+        A backup's keys may have been used after it was made, so none is that was issued before it was restored.
+        Raises AuditLogError where the log does not hold.
+        """
+        uses, restores = self._look_up(db, key_id, born)
+        if [(use.use, use.account) for use in uses] != [("issued", owner)]:
+            return False
+        return not any(place > uses[0].sequence for place in restores)
+
+    def _look_up(self, db: Connection, key_id: KeyId, born: int) -> tuple[list[_Use], list[int]]:
+        with self._lock:
+            head = self._log.head_in(db)
+            if self._first is None:
+                self._first = self._last = head
+            if head.length < self._last.length:
+                raise AuditLogError(head.length + 1, "the entry was there before: the database was put back meanwhile")
+            if head != self._last:
+                self._found.then(_read(db, self._last, head))
+                self._last = head
+            if born < self._first.length:
+                first = _before(db, born)
+                earlier = _read(db, first, self._first)
+                earlier.then(self._found)
+                self._found, self._first = earlier, first
+            return [use for use in self._found.uses.get(key_id.hex(), ()) if use.sequence > born], self._found.restores
+
+
+def _before(db: Connection, length: int) -> AuditHead:
+    """The head when the log had so many entries, as the next one names it; what is read from there proves it."""
+    if length <= 0:
+        return AuditHead(0, START)
+    previous = db.execute(text("SELECT previous FROM audit WHERE sequence = :next"), {"next": length + 1}).scalar()
+    if not isinstance(previous, bytes):
+        raise AuditLogError(length + 1, "the entry is missing, or was changed: run capsule audit verify")
+    return AuditHead(length, previous)
+
+
+def _read(db: Connection, after: AuditHead, last: AuditHead) -> _Found:
+    """What the entries after one head tell, up to another; raises AuditLogError unless they lead from it to that."""
+    found, place = _Found({}, []), after
+    between = {"after": after.length, "last": last.length}
+    with db.execute(_BETWEEN, between, execution_options={"yield_per": 500}) as rows:
+        for row in rows:
+            place = check_entry(tuple(row), place)
+            _take(found, row.sequence, row.kind, row.body)
+    if place != last:
+        raise AuditLogError(place.length + 1, "the entry is missing, or was exchanged: run capsule audit verify")
+    return found
+
+
+def _take(found: _Found, sequence: int, kind: str, body: str) -> None:
+    if kind == "key":
+        value = canonical.loads(body.encode())
+        found.uses.setdefault(value["key"], []).append(_Use(sequence, value["use"], value["account"]))
+    elif kind == "restore" and not canonical.loads(body.encode())["moved"]:
+        found.restores.append(sequence)
