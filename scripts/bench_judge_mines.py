@@ -195,8 +195,8 @@ def nonsense(vector: Weights, rng: np.random.Generator) -> Weights:
     return whole(drawn * np.linalg.norm(vector.astype(float)) / np.linalg.norm(drawn))
 
 
-def unseen(vector: Weights, rng: np.random.Generator) -> Weights:  # noqa: ARG001
-    """As long as the honest gradient, and all on the first pixel, which no record of digits uses."""
+def guess(vector: Weights, rng: np.random.Generator) -> Weights:  # noqa: ARG001
+    """As long as the honest gradient, and all on the first feature, for the first class: no record of digits has it."""
     found = np.zeros(vector.shape)
     found[0, 0] = np.linalg.norm(vector.astype(float))
     return whole(found)
@@ -211,11 +211,14 @@ POISONS: dict[str, Callable[[Mine, np.random.Generator], Mine]] = {
     "shuffled labels": lambda m, rng: Mine(m.X, rng.permutation(m.y), poisons=True),
     "flipped labels": lambda m, _: Mine(m.X, m.y.max() - m.y, poisons=True),
     "random gradients": lambda m, _: Mine(m.X, m.y, nonsense, poisons=True),
-    "random gradients, x 0.01": lambda m, _: Mine(
-        m.X, m.y, lambda v, rng: scaled(0.01)(nonsense(v, rng), rng), poisons=True
+    "random gradients, x 0.1": lambda m, _: Mine(
+        m.X, m.y, lambda v, rng: scaled(0.1)(nonsense(v, rng), rng), poisons=True
+    ),
+    "random gradients, x 0.00001": lambda m, _: Mine(
+        m.X, m.y, lambda v, rng: scaled(1e-5)(nonsense(v, rng), rng), poisons=True
     ),
     "gradients of zeros": lambda m, _: Mine(m.X, m.y, scaled(0), poisons=True),
-    "gradients on an unused feature": lambda m, _: Mine(m.X, m.y, unseen, poisons=True),
+    "a guess on the first feature": lambda m, _: Mine(m.X, m.y, guess, poisons=True),
     "scaled gradients, x 10": lambda m, _: Mine(m.X, m.y, scaled(10), poisons=True),
     "scaled gradients, x 3": lambda m, _: Mine(m.X, m.y, scaled(3), poisons=True),
     "scaled gradients, x -1": lambda m, _: Mine(m.X, m.y, scaled(-1), poisons=True),

@@ -23,7 +23,7 @@ class Sizes:
 
     seeds: int = 8
     accounts: tuple[int, ...] = (1, 2, 3, 4, 5)
-    noises: tuple[float, ...] = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)
+    noises: tuple[float, ...] = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 0.5, 1.0)
     records: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
     largest: tuple[tuple[int, int], ...] = ((1 << 22, 4), (3 << 19, 10), (1 << 18, 64))
     bits: int = 3072
@@ -79,25 +79,51 @@ def rounds(sizes: Sizes) -> Table:
 
 def poison(sizes: Sizes) -> Table:
     """Two of six mines poison."""
-    table = Table(
-        "poison", "Digits, two of six mines poison",
-        ["poison", "local training", "validation", "test", "central test of the honest", "poisoners' share of the pay",
-         "worst seed", "rounds", "poisoned gradients kept a campaign"],
-    )  # fmt: skip
-    for training in (sim.SHORT, LONG, {"epochs": 5}):
-        for kind, make in sim.POISONS.items():
-            found = []
-            for seed in range(sizes.seeds):
-                data = sim.split("digits", seed, 6, training=training)
-                rng = np.random.default_rng(seed)
-                mines = sim.honest(data)
-                mines[4:] = [make(mine, rng) for mine in mines[4:]]
-                end = sim.run(data, mines, seed)
-                central = sim.central(data, data.shares[:4])
-                found.append([end.validation, end.test, central, end.poisoned_share, end.rounds, end.kept_poison])
-            *first, share, done, kept = means(found)
-            table.rows.append([kind, describe(training), *first, share, max(row[3] for row in found), done, kept])
+    table = _poison_table("poison", "Two of six mines poison")
+    trainings = {
+        "digits": (sim.SHORT, LONG, {"epochs": 5}),
+        "breast cancer": (sim.SHORT, LONG),
+        "wine": (sim.SHORT, LONG),
+    }
+    for name, each in trainings.items():
+        for training in each:
+            for kind in sim.POISONS:
+                table.rows.append(_poisoned(sizes, name, training, kind, 6, 2))
     return table
+
+
+def halves(sizes: Sizes) -> Table:
+    """Three of six mines poison."""
+    table = _poison_table("halves", "Three of six mines poison: more than the judge is made for")
+    for name in ("digits", "breast cancer"):
+        for kind in sim.POISONS:
+            table.rows.append(_poisoned(sizes, name, sim.SHORT, kind, 6, 3))
+    return table
+
+
+def _poison_table(name: str, title: str) -> Table:
+    return Table(
+        name, title,
+        ["table", "poison", "local training", "validation", "test", "central test of the honest",
+         "poisoners' share of the pay", "worst seed", "rounds", "poisoned gradients kept a campaign"],
+    )  # fmt: skip
+
+
+def _poisoned(
+    sizes: Sizes, name: str, training: dict[str, int], kind: str, mines: int, poisoners: int
+) -> list[str | float]:
+    """A row: the last mines are the poisoners."""
+    found, good = [], mines - poisoners
+    for seed in range(sizes.seeds):
+        data = sim.split(name, seed, mines, training=training)
+        rng = np.random.default_rng(seed)
+        given = sim.honest(data)
+        given[good:] = [sim.POISONS[kind](mine, rng) for mine in given[good:]]
+        end = sim.run(data, given, seed)
+        central = sim.central(data, data.shares[:good])
+        found.append([end.validation, end.test, central, end.poisoned_share, end.rounds, end.kept_poison])
+    *first, share, done, kept = means(found)
+    return [name, kind, describe(training), *first, share, max(row[3] for row in found), done, kept]
 
 
 def replicas(sizes: Sizes) -> Table:
@@ -277,6 +303,6 @@ def _seconds(function: Callable[[], object], repeat: int = 3) -> float:
 
 
 TABLES: dict[str, Callable[[Sizes], Table]] = {
-    "rounds": rounds, "poison": poison, "replicas": replicas, "splitting": splitting, "likeness": likeness,
-    "sampling": sampling, "speed": speed,
+    "rounds": rounds, "poison": poison, "halves": halves, "replicas": replicas, "splitting": splitting,
+    "likeness": likeness, "sampling": sampling, "speed": speed,
 }  # fmt: skip

@@ -45,6 +45,11 @@ class Blend:
         """The coalition of all."""
         return (1 << self.count) - 1
 
+    def others(self, leaf: int) -> int:
+        """The coalition of all gradients that are not in its union."""
+        unions = [branch[0] for branch in self._root[2]] or [self.everybody]
+        return self.everybody & ~next(union for union in unions if union >> leaf & 1)
+
     def multipliers(self, coalition: int, whole: int) -> list[int]:
         """The part of `whole` that every gradient has in the coalition's mean, rounded down; 0 for who is not in it."""
         found = [0] * self.count

@@ -6,15 +6,22 @@ as one player, and who changes nothing gets nothing. Up to `EXACT` gradients eve
 from a public seed, each also run backwards (antithetic), and left where the rest adds nothing that counts (truncated
 Monte Carlo: Ghorbani and Zou, "Data Shapley", 2019; sampling: Castro, Gomez and Tejada, 2009); the error of that is
 measured and stated.
+
+Values decide how pay is split, and who is owed any: who has one above the noise. Where luck alone reaches something
+(`capsule.judge.chance`) this is not enough, because whoever comes first is then worth much, whatever it is. Credit is
+due there to a value that stays above the noise in the game that starts from what luck reaches, or in which nobody
+comes before at least half of the others (a semivalue: Dubey, Neyman and Weber, "Value Theory without Efficiency",
+1981). The first asks for work that luck does not do, the second for work that the others do not do.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from math import factorial, isqrt
 from operator import or_
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +29,7 @@ from capsule.judge._exact import Floats, Ints
 from capsule.judge.blend import Blend
 from capsule.judge.game import STEP_BITS, Estimate, Game
 from capsule.judge.likeness import Tree, leaves
-from capsule.judge.measure import VALUE_BITS
+from capsule.judge.measure import VALUE_BITS, Measured
 from sonar.units import PPM, Ppm
 
 __all__ = ["EXACT", "Credit", "credit", "split"]
@@ -40,15 +47,29 @@ _NEGLIGIBLE = 10
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """What every gradient is worth, and the largest standard error of these values for having sampled orders."""
+    """What every gradient is worth, and the largest standard error of these values for having sampled orders.
+
+    Where luck reaches something, also what it is worth beyond that, and to a majority of the others.
+    """
 
     values: tuple[Estimate, ...]
     sampling_error: Ppm
+    beyond_luck: tuple[Estimate, ...] | None = None
+    to_majority: tuple[Estimate, ...] | None = None
+
+    def due(self, noise: float) -> frozenset[int]:
+        """Who is owed credit; if luck leaves nobody, those above the noise who are worth something to a majority."""
+        above = frozenset(place for place, value in enumerate(self.values) if value.above(noise))
+        if self.beyond_luck is None or self.to_majority is None:
+            return above
+        beyond, major = self.beyond_luck, self.to_majority
+        surely = frozenset(place for place in above if beyond[place].above(noise) or major[place].above(noise))
+        return surely or frozenset(place for place in above if major[place].value > 0)
 
 
-def credit(game: Game, blend: Blend, seed: bytes) -> Credit:
-    """The value of each gradient of the game, averaged by the blend."""
-    return _exact(game, blend) if blend.count <= EXACT else _sampled(game, blend, seed)
+def credit(game: Game, blend: Blend, seed: bytes, luck: Measured | None = None) -> Credit:
+    """The value of each gradient of the game, averaged by the blend; `luck` is what luck reaches, if it is anything."""
+    return _exact(game, blend, luck) if blend.count <= EXACT else _sampled(game, blend, seed, luck)
 
 
 def split(weights: Sequence[Fraction]) -> list[Ppm]:
@@ -61,26 +82,26 @@ def split(weights: Sequence[Fraction]) -> list[Ppm]:
     return [Ppm(share) for share in shares]
 
 
-def _exact(game: Game, blend: Blend) -> Credit:
+def _exact(game: Game, blend: Blend, luck: Measured | None) -> Credit:
     """Every coalition that may come before a gradient in an order, weighted by how many orders have it so."""
-    count, order = blend.count, list(leaves(blend.tree))
-    places: dict[int, int] = {}
+    contexts = list(_contexts(blend.tree, 1, [(0, 1)]))
+    if luck is not None:
+        contexts += [_majority(blend, leaf, before) for leaf, _, before in contexts]
+    places: dict[int, int] = {0: 0}
     columns: list[dict[int, int]] = []
-    divisors = []
-    for leaf, divisor, before in _contexts(blend.tree, 1, [(0, 1)]):
+    for leaf, _, before in contexts:
         column: dict[int, int] = {}
         for coalition, weight in before:
             for members, sign in ((coalition | 1 << leaf, weight), (coalition, -weight)):
                 place = places.setdefault(members, len(places))
                 column[place] = column.get(place, 0) + sign
         columns.append(column)
-        divisors.append(divisor)
-    factors = np.zeros((count, len(places)))
+    factors = np.zeros((len(columns), len(places)))
     for row, column in enumerate(columns):
         factors[row, list(column)] = list(column.values())
     rows = [blend.parts(coalition, 1 << STEP_BITS) for coalition in places]
-    worth = np.zeros(count, dtype=object)
-    influences: Floats = np.zeros((count, game.records))
+    worth = np.zeros(len(columns), dtype=object)
+    influences: Floats = np.zeros((len(columns), game.records))
     at = 0
     for part in game.measured(rows):
         here = factors[:, at : at + len(part.values)]
@@ -88,14 +109,40 @@ def _exact(game: Game, blend: Blend) -> Credit:
         worth = worth + here.astype(np.int64).astype(object) @ part.values.astype(object)
         # Factors are at most 10!, below 2^22, and sum to twice that; with influences of 2^26 float64 is exact.
         influences = influences + here @ part.influences.astype(np.float64)
-    found = {
-        leaf: Estimate.of(
-            Fraction(int(worth[row]), divisors[row] << VALUE_BITS),
-            influences[row].astype(np.int64) // divisors[row],
-        )
-        for row, leaf in enumerate(order)
-    }
-    return Credit(tuple(found[leaf] for leaf in range(count)), Ppm(0))
+
+    def estimates(first: int, worth: Any, influences: Floats) -> tuple[Estimate, ...]:
+        found = {
+            leaf: Estimate.of(Fraction(int(value), divisor << VALUE_BITS), row.astype(np.int64) // divisor)
+            for (leaf, divisor, _), value, row in zip(contexts[first:], worth, influences, strict=False)
+        }
+        return tuple(found[leaf] for leaf in range(blend.count))
+
+    count = blend.count
+    values = estimates(0, worth[:count], influences[:count])
+    if luck is None:
+        return Credit(values, Ppm(0))
+    more, added = _more(game, luck)
+    # The factor of nobody's worth is minus how often a gradient comes first.
+    shifted = worth[:count] + factors[:count, 0].astype(np.int64).astype(object) * more
+    moved = influences[:count] + factors[:count, :1] * added
+    return Credit(values, Ppm(0), estimates(0, shifted, moved), estimates(count, worth[count:], influences[count:]))
+
+
+def _more(game: Game, luck: Measured) -> tuple[int, Ints]:
+    """By how much luck is better than the model as it is, and what each record adds to that."""
+    nobody = game.measure([[0] * game.count])
+    return int(luck.values[0] - nobody.values[0]), luck.influences[0] - nobody.influences[0]
+
+
+def _majority(blend: Blend, leaf: int, before: list[tuple[int, int]]) -> tuple[int, int, list[tuple[int, int]]]:
+    """A gradient with those coalitions before it that have at least half of who is not of its union."""
+    others = blend.others(leaf)
+    major = [(coalition, weight) for coalition, weight in before if _is_major(coalition, others)]
+    return leaf, sum(weight for _, weight in major), major
+
+
+def _is_major(coalition: int, others: int) -> bool:
+    return 2 * (coalition & others).bit_count() >= others.bit_count()
 
 
 def _contexts(
@@ -123,7 +170,7 @@ def _contexts(
         )
 
 
-def _sampled(game: Game, blend: Blend, seed: bytes) -> Credit:
+def _sampled(game: Game, blend: Blend, seed: bytes, luck: Measured | None) -> Credit:
     count = blend.count
     fitting = MOST_SCORES // (count * game.size)
     pairs = max(LEAST_ORDERS, min(ORDERS, fitting)) // 2
@@ -131,45 +178,71 @@ def _sampled(game: Game, blend: Blend, seed: bytes) -> Credit:
     ends = game.measure([[0] * count, blend.parts(blend.everybody, whole)])
     start, everybody = (int(value) for value in ends.values)
     noise = Estimate.of(Fraction(), ends.influences[1]).variance * Fraction(1, _NEGLIGIBLE**2) * (1 << 2 * VALUE_BITS)
-    sums, squares = [0] * count, [0] * count
-    influences = np.zeros((count, game.records), dtype=np.int64)
+    others = [blend.others(leaf) for leaf in range(count)]
+    total, major = _Tally.of(count, game.records), _Tally.of(count, game.records)
+    squares, firsts = [0] * count, [0] * count
+    rest = repeat((0, np.zeros(game.records, dtype=np.int64)))
     for number in range(pairs):
         order = list(_order(blend.tree, seed, number))
         pair = [0] * count
         for members in (order, order[::-1]):
-            coalitions = accumulate((1 << leaf for leaf in members), or_)
+            coalitions = list(accumulate((1 << leaf for leaf in members), or_))
             rows = [blend.parts(coalition, whole) for coalition in coalitions]
-            for leaf, gained, added in _gains(game, rows, members, start, ends.influences[0], everybody, noise):
+            firsts[members[0]] += 1
+            gains = _gains(game, rows, start, ends.influences[0], everybody, noise)
+            for leaf, coalition, (gained, added) in zip(members, coalitions, chain(gains, rest)):  # noqa: B905
                 pair[leaf] += gained
-                influences[leaf] += added
+                total.add(leaf, gained, added)
+                if luck is not None and _is_major(coalition, others[leaf]):
+                    major.add(leaf, gained, added)
         for leaf, gained in enumerate(pair):
-            sums[leaf] += gained
             squares[leaf] += gained * gained
-    orders = 2 * pairs
-    values = tuple(
-        Estimate.of(Fraction(sums[leaf], orders << VALUE_BITS), influences[leaf] // orders) for leaf in range(count)
-    )
     # The standard error of a mean of independent pairs, each of two orders.
-    spread = max(squares[leaf] * pairs - sums[leaf] ** 2 for leaf in range(count))
+    spread = max(squares[leaf] * pairs - total.sums[leaf] ** 2 for leaf in range(count))
     square = -(-spread * PPM**2 // (pairs * pairs * (pairs - 1) * 4 << 2 * VALUE_BITS))
-    return Credit(values, Ppm(isqrt(square - 1) + 1 if square else 0))
+    error = Ppm(isqrt(square - 1) + 1 if square else 0)
+    values = total.estimates()
+    if luck is None:
+        return Credit(values, error)
+    more, added = _more(game, luck)
+    for leaf, often in enumerate(firsts):
+        total.sums[leaf] -= often * more
+        total.influences[leaf] -= often * added
+    return Credit(values, error, total.estimates(), major.estimates())
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """What each gradient added, summed over orders."""
+
+    sums: list[int]
+    influences: Ints
+    orders: list[int]
+
+    @classmethod
+    def of(cls, count: int, records: int) -> "_Tally":
+        return cls([0] * count, np.zeros((count, records), dtype=np.int64), [0] * count)
+
+    def add(self, leaf: int, gained: int, added: Ints) -> None:
+        self.sums[leaf] += gained
+        self.influences[leaf] += added
+        self.orders[leaf] += 1
+
+    def estimates(self) -> tuple[Estimate, ...]:
+        """The means. An order or its reverse has half of the others before a gradient, so none is of nothing."""
+        rows = zip(self.sums, self.influences, self.orders, strict=True)
+        return tuple(Estimate.of(Fraction(sum_, orders << VALUE_BITS), row // orders) for sum_, row, orders in rows)
 
 
 def _gains(
-    game: Game,
-    rows: list[list[int]],
-    members: list[int],
-    worth: int,
-    influences: Ints,
-    everybody: int,
-    noise: Fraction,
-) -> Iterator[tuple[int, int, Ints]]:
-    """What each member adds to those before it, up to where the rest is negligible."""
-    near, at = 0, 0
+    game: Game, rows: list[list[int]], worth: int, influences: Ints, everybody: int, noise: Fraction
+) -> Iterator[tuple[int, Ints]]:
+    """What each row adds to the one before it, up to where the rest is negligible."""
+    near = 0
     for part in game.measured(rows):
         for value, row in zip(part.values.tolist(), part.influences, strict=True):
-            yield members[at], value - worth, row - influences
-            worth, influences, at = value, row, at + 1
+            yield value - worth, row - influences
+            worth, influences = value, row
             near = near + 1 if (value - everybody) ** 2 <= noise else 0
             if near == 2:
                 return

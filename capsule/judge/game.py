@@ -8,6 +8,7 @@ float64 whose sums stay below 2^53, so a product of matrices is exact and the sa
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isqrt
 
 import numpy as np
 
@@ -66,6 +67,16 @@ class Game:
         return len(self._base)
 
     @property
+    def count(self) -> int:
+        """How many gradients there are."""
+        return len(self._pushes)
+
+    @property
+    def outputs(self) -> int:
+        """How many class scores or predictions a record has."""
+        return int(self._shape[0])
+
+    @property
     def records(self) -> int:
         """How many validation records there are."""
         return self._validation.records
@@ -92,6 +103,19 @@ class Game:
             scores = table @ self._pushes
             scores += self._base
             yield scores.reshape(len(table), *self._shape)
+
+    def lengths(self) -> list[int]:
+        """The lengths of the pushes in the game's units, rounded down."""
+        return [isqrt(sum_of_squares(push.astype(np.int64))) for push in self._pushes]
+
+    def beside(self, push: Ints, part: int) -> Measured:
+        """The worth of the model with so many 2^STEP_BITS-ths of a push (outputs, records) that is no gradient's.
+
+        The push is in the game's units, and cut off at 2^34.
+        """
+        limit = 1 << _PUSH_BITS
+        scores = self._base + np.clip(push, -limit, limit).ravel() * float(part)
+        return self._validation.metric.measure(scores.reshape(1, *self._shape), self._bits)
 
     def compare(self, better: Measured, worse: Measured) -> list[Estimate]:
         """How much the one better model (in its first row) is better than each of the others."""

@@ -1,8 +1,11 @@
-"""Which gradients are alike: copies, which forfeit their bond, and unions of alike ones, which share a part.
+"""Which gradients are alike: copies, which are left out, and unions of alike ones, which share a part.
 
 A replicator posts one gradient under several accounts. Where it is the same but for scale and a trace of noise, it is a
-copy. With more noise no rule could tell it from honest work on alike data, so likeness is not punished but shared: a
-union of alike gradients plays the round as one player, and divides its part among its branches, each a union of still
+copy. Nobody can read another's sealed gradient, so copies are one party's, or those of mines whose data the spec hides
+from each other's work: features that all clip, or a penalty beside which no record counts. Because a data scientist
+could write such a spec to win bonds, a copy is left out and not fined as what can be proved is (a repeated digest,
+another's box). With more noise no rule could tell it from honest work on alike data, so likeness is shared: a union of
+alike gradients plays the round as one player, and divides its part among its branches, each a union of still
 more alike ones (Owen, "Values of Games with a Priori Unions", 1977; Winter, "A Value for Cooperative Games with Levels
 Structure of Cooperation", 1989). Agarwal, Dahleh and Sarkar, "A Marketplace for Data" (2019), state the goal.
 """
@@ -44,13 +47,13 @@ def find_copies(gradients: Sequence[BigInts]) -> dict[int, int]:
 
 
 def unions(pushes: Sequence[Ints], *, centred: bool) -> Tree:
-    """The levels of likeness of gradients by their pushes (outputs, records): chains of alike ones at every level.
+    """The unions of alike gradients by their pushes (outputs, records): chains of alike ones at every level.
 
     Pushes, not weights, because noise on weights that no record uses would hide a replica; and with `centred` without
     what is added to all of a record's scores, because that changes no class.
     """
     rows = [_centred(push) for push in pushes] if centred else list(pushes)
-    return _grouped(tuple(range(len(pushes))), gram(rows), LEVELS)
+    return tuple(_branches(tuple(range(len(pushes))), gram(rows), LEVELS))
 
 
 def leaves(tree: Tree) -> Iterator[int]:
@@ -72,14 +75,19 @@ def _centred(push: Ints) -> Ints:
 def _grouped(members: tuple[int, ...], products: list[list[int]], levels: Sequence[Fraction]) -> Tree:
     if len(members) == 1:
         return members[0]
+    branches = _branches(members, products, levels)
+    return branches[0] if len(branches) == 1 else tuple(branches)
+
+
+def _branches(members: tuple[int, ...], products: list[list[int]], levels: Sequence[Fraction]) -> list[Tree]:
+    """The chains of the first level, each with those of the others inside it."""
     if not levels:
-        return members
+        return list(members)
     groups: list[list[int]] = []
     for index in members:
         near = [g for g in groups if any(_alike(products, i, index, levels[0]) for i in g)]
         groups = [g for g in groups if g not in near] + [sorted([index, *(i for g in near for i in g)])]
-    branches = tuple(_grouped(tuple(group), products, levels[1:]) for group in sorted(groups))
-    return branches[0] if len(branches) == 1 else branches
+    return [_grouped(tuple(group), products, levels[1:]) for group in sorted(groups)]
 
 
 def _alike(products: list[list[int]], one: int, other: int, cosine: Fraction) -> bool:

@@ -14,6 +14,7 @@ from capsule.judge.blend import Blend, limits
 from capsule.judge.credit import Credit, credit, split
 from capsule.judge.game import Game
 from capsule.judge.likeness import find_copies, unions
+from capsule.judge.luck import luck
 from capsule.judge.search import Option, Search
 from capsule.judge.validation import ValidationSet, score
 from sonar.chain.records import Verdict
@@ -24,6 +25,8 @@ __all__ = ["NORM_FACTOR", "Judged", "Judgement", "judge_round", "next_weights"]
 
 NORM_FACTOR = 4
 """A gradient this many times as long as the median of its round is left out, unless the round has fewer than three."""
+SHORT_FACTOR = 16
+"""So is one this many times shorter: from nothing even it would decide classes, and others' parts shrink by its own."""
 _LEAST_FOR_MEDIAN = 3
 _TRIES = 64
 _NOTHING = Ppm(0)
@@ -31,9 +34,10 @@ _NOTHING = Ppm(0)
 # Whoever sees a reason sees the shares too, and learns no figure of the validation set from it.
 _KEPT = "kept"
 _UNPAID = "kept without pay: its value is not above the noise of the validation set"
-_COPY = "copy: the same direction as an earlier gradient of this round"
+_COPY = "left out: the same direction as an earlier gradient of this round"
 _BOUND = "left out: it would push the model beyond the spec's weight bound"
 _FAR = f"left out: more than {NORM_FACTOR} times as long as the median of its round"
+_SHORT = f"left out: less than a {SHORT_FACTOR}th as long as the median of its round"
 _NOISE = "left out: its value is not above the noise of the validation set"
 _WORSE = "left out: the best set of this round does better without it"
 _STAYS = "left out: the round does not raise the score by the campaign's min_gain, so the model stays"
@@ -74,9 +78,10 @@ def judge_round(
 ) -> Judgement:
     """The verdict on a round's valid gradients, each (features + 1, outputs) at the spec's gradient scale.
 
-    Whoever repeats the direction of an earlier gradient is a copy; what would leave the weight bound, and what is far
-    longer than the others, is left out; none of them takes further part. Credit is due to a gradient whose value is
-    above the noise. Candidates are these and, if there are any, those whose value is within it. All sets of at least
+    What repeats the direction of an earlier gradient, what would leave the weight bound, and what is far longer or
+    shorter than the others, is left out and takes no further part. Credit is due to a gradient whose value is above the
+    noise, and where luck reaches something, beyond that too or to a majority of the others. Candidates are these and,
+    if there are any, those whose value is within the noise. All sets of at least
     `min_mines` candidates with somebody to credit are tried at all steps, of more than ten the most valuable ones.
     Those that raise the score by `min_gain`, and are not worse than the best of them by more than the noise of the
     paired difference, are equally good; of these one with the most to credit is kept: that with the best score, then
@@ -133,6 +138,7 @@ class _Round:
     gradients: Sequence[BigInts]
     copies: dict[int, int] = field(init=False)
     beyond: set[int] = field(init=False)
+    short: set[int] = field(init=False)
     players: list[int] = field(init=False)
     pushes: list[Ints] = field(init=False)
     limits: tuple[int, ...] = field(init=False)
@@ -150,7 +156,8 @@ class _Round:
         lengths, far = _squares(pushes), _far(_squares(moves))
         median = _median(lengths)
         far |= _far(lengths)
-        self.players = [i for i in inside if i not in far]
+        self.short = _short(lengths)
+        self.players = [i for i in inside if i not in far and i not in self.short]
         self.pushes = [pushes[i] for i in self.players]
         self.limits = limits([lengths[i] for i in self.players], median)
 
@@ -158,9 +165,9 @@ class _Round:
         """The search for the set to keep, with the players' credit."""
         game = Game(self.validation, self.validation.scores(self.weights), self.pushes)
         blend = Blend(unions(self.pushes, centred=self.validation.metric.centred), self.limits)
-        found = credit(game, blend, seed)
         rules = self.spec.rounds
-        credited = frozenset(place for place, value in enumerate(found.values) if value.above(rules.noise))
+        found = credit(game, blend, seed, luck(game, blend, self.validation, rules.noise, seed))
+        credited = found.due(rules.noise)
         harmless = (place for place, value in enumerate(found.values) if value.reaches_above(rules.noise))
         candidates = tuple(harmless) if credited else ()
         return Search(rules, 1 << self.spec.encoding.step_bits, current, game, blend, found, candidates, credited)
@@ -183,17 +190,22 @@ class _Round:
     ) -> tuple[Judged, ...]:
         """One result a gradient; `why` is said of players that were worth something and are not kept."""
         place = {index: at for at, index in enumerate(self.players)}
+        due = frozenset() if found is None else found.due(self.spec.rounds.noise)
 
         def judged(index: int) -> Judged:
             if index in factors:
                 share = shares.get(index, _NOTHING)
                 return Judged(Verdict.KEPT, factors[index], share, _KEPT if share else _UNPAID)
-            if index in self.copies:
-                return Judged(Verdict.COPY, 0, _NOTHING, _COPY)
+            return Judged(Verdict.LEFT_OUT, 0, _NOTHING, reason(index))
+
+        def reason(index: int) -> str:
             if index in place and found is not None:
-                worthy = found.values[place[index]].above(self.spec.rounds.noise)
-                return Judged(Verdict.LEFT_OUT, 0, _NOTHING, why if worthy else _NOISE)
-            return Judged(Verdict.LEFT_OUT, 0, _NOTHING, _BOUND if index in self.beyond else _FAR)
+                return why if place[index] in due else _NOISE
+            if index in self.copies:
+                return _COPY
+            if index in self.beyond:
+                return _BOUND
+            return _SHORT if index in self.short else _FAR
 
         return tuple(judged(index) for index in range(len(self.gradients)))
 
@@ -205,17 +217,26 @@ def _squares(rows: dict[int, Ints]) -> dict[int, int]:
 
 
 def _median(squares: dict[int, int]) -> int:
-    """The (lower) median of the squared lengths that are not zero; of fewer than three the largest.
+    """The median of the squared lengths that are not zero; of fewer than three the largest.
 
-    As long as fewer than half are an attacker's, it is between the lengths of honest ones.
+    It is the upper one, and then the lower one of those that are at least a quarter as long: as long as no more than
+    half are an attacker's, very short ones do not make it small, nor very long ones large.
     """
     lengths = sorted(square for square in squares.values() if square)
     if len(lengths) < _LEAST_FOR_MEDIAN:
         return max(lengths, default=0)
-    return lengths[(len(lengths) - 1) // 2]
+    upper = lengths[len(lengths) // 2]
+    usual = [square for square in lengths if square * NORM_FACTOR**2 >= upper]
+    return usual[(len(usual) - 1) // 2]
 
 
 def _far(squares: dict[int, int]) -> set[int]:
     """Which are more than NORM_FACTOR times as long as the median."""
     median = _median(squares)
     return {i for i, square in squares.items() if square > NORM_FACTOR**2 * median}
+
+
+def _short(squares: dict[int, int]) -> set[int]:
+    """Which do nothing, or are more than SHORT_FACTOR times shorter than the median, if there is one."""
+    median = _median(squares) if sum(map(bool, squares.values())) >= _LEAST_FOR_MEDIAN else 0
+    return {i for i, square in squares.items() if not square or square * SHORT_FACTOR**2 < median}

@@ -68,7 +68,7 @@ class _Nothing(_Strict):
 
 
 class _Judged(_Strict):
-    verdict: Literal["KEPT", "LEFT_OUT", "COPY"]
+    verdict: Literal["KEPT", "LEFT_OUT"]
     weight: Annotated[int, Field(ge=0, le=1 << 16)]
     share: _Number
     reason: _Words

@@ -6,7 +6,7 @@ is computed from artifacts is computed in judge processes; this one decides and 
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from hashlib import sha256
@@ -118,7 +118,7 @@ class Settler:
             raise problem
         if not all(place in self._opened for place in places):
             return None
-        return OpenedRound(tuple(submissions), tuple(self._opened[place] for place in places))
+        return OpenedRound(tuple(submissions), tuple(_first_only(places, [self._opened[place] for place in places])))
 
     def _start(self, opener: Opener, place: _Place, submission: Submission) -> None:
         if (repeated := self._repeated(submission)) is not None:
@@ -237,6 +237,21 @@ class Settler:
             product_cid=Cid("") if following is None else following.product.cid,
             outcomes=tuple(outcomes),
         )
+
+
+def _first_only(places: Sequence[_Place], results: Sequence[Result]) -> Iterator[Result]:
+    """The results, but a copy where an earlier account of the round submitted the very same gradient.
+
+    Nobody makes the same ciphertexts by chance, so that both boxes hold them proves one origin.
+    """
+    seen: set[Digest] = set()
+    for (_, entry), result in zip(places, results, strict=True):
+        if isinstance(result, Opened) and entry.gradient in seen:
+            yield Rejected(Verdict.COPY, "copy: an earlier account of this round submitted this gradient")
+            continue
+        if isinstance(result, Opened):
+            seen.add(entry.gradient)
+        yield result
 
 
 def _outcome(result: Result, judged: Judged | None) -> Outcome:

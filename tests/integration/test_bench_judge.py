@@ -40,8 +40,10 @@ def test_poisoners_are_not_paid_and_replicas_earn_nothing_more() -> None:
     done = bench("--quick", "--json", "-", "--only", "poison", "--only", "replicas")
     assert done.returncode == 0, done.stderr
     poison, replicas = json.loads(done.stdout)["tables"]
-    trained = [row for row in poison["rows"] if "x 3" not in row[0] and row[1] != "5 epochs, full batch"]
-    assert max(row[5] for row in trained) < 0.05
+    digits = [row for row in poison["rows"] if row[0] == "digits" and row[2] != "5 epochs, full batch"]
+    assert max(row[6] for row in digits if "x 3" not in row[1]) < 0.05
+    without_data = [row for row in poison["rows"] if "random" in row[1] and row[2] != "5 epochs, full batch"]
+    assert max(row[6] for row in without_data) < 0.05
     for _, noise, scale, one, three in replicas["rows"]:
         if float(noise) <= 0.03 and scale == "1":
             assert three == pytest.approx(one, rel=0.05)

@@ -135,7 +135,7 @@ def advancing(**changes: Any) -> Frame:
 
 
 def staying(**changes: Any) -> Frame:
-    results = [judged("LEFT_OUT"), judged("COPY"), judged("LEFT_OUT")]
+    results = [judged("LEFT_OUT"), judged("LEFT_OUT"), judged("LEFT_OUT")]
     return Frame({"score": 500_000, "exponent": 0, "sampling_error": 0, "results": results, **changes})
 
 
@@ -163,7 +163,7 @@ def test_a_judgement_that_a_round_can_have_is_believed() -> None:
         advancing(results=[judged("KEPT", 1, PPM), judged("LEFT_OUT"), judged("COPY")]),
         advancing(results=[judged("KEPT", 1, 400_000), judged("LEFT_OUT"), judged("KEPT", 1, 599_999)]),
         advancing(results=[judged("KEPT", 1, 400_000), judged("LEFT_OUT", 1), judged("KEPT", 1, 600_000)]),
-        advancing(results=[judged("KEPT", 1, 400_000), judged("COPY", 0, 1), judged("KEPT", 1, 599_999)]),
+        advancing(results=[judged("KEPT", 1, 400_000), judged("LEFT_OUT", 0, 1), judged("KEPT", 1, 599_999)]),
         advancing(results=[judged("KEPT", 600, 400_000), judged("LEFT_OUT"), judged("KEPT", 600, 600_000)]),
         advancing(results=[judged("KEPT", 1, 400_000), judged("INVALID"), judged("KEPT", 1, 600_000)]),
         advancing(results=[judged("KEPT", 1, 400_000), judged("LEFT_OUT"), judged("KEPT", -1, 600_000)]),

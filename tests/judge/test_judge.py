@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 
 from capsule.judge import Judgement, ValidationSet, find_copies, judge_round, next_weights, score
 from capsule.judge.metrics import Accuracy
@@ -301,6 +301,52 @@ def test_dead_weight_is_long_even_where_no_record_shows_it(digits: Digits) -> No
     assert "times as long" in judged.results[3].reason
 
 
+def test_half_of_a_rounds_accounts_do_not_make_the_others_long(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(4)]
+    tiny = [np.roll(gradients[0], i, axis=0) >> 20 for i in range(1, 5)]
+    judged = digits.judge([*gradients, *tiny]).results
+    assert sum(result.share > 0 for result in judged[:4]) >= 3
+    assert {result.reason for result in judged[4:]} == {"left out: less than a 16th as long as the median of its round"}
+    assert judged[:4] == digits.judge(gradients).results
+
+
+def test_what_does_nothing_to_a_class_score_is_left_out_and_dilutes_nobody(digits: Digits) -> None:
+    gradients = [digits.gradient(i, digits.start) for i in range(2)]
+    unseen = np.zeros((65, 10), dtype=object)
+    unseen[0, 0] = 1 << 30  # a pixel that is always dark
+    judged = digits.judge([*gradients, unseen, unseen * 0]).results
+    assert judged[:2] == digits.judge(gradients).results
+    assert [result.verdict for result in judged[2:]] == [Verdict.LEFT_OUT] * 2
+
+
+@pytest.mark.parametrize("length", [1.0, 0.1, 1e-5])
+def test_directions_without_data_earn_nothing_where_every_other_direction_is_good(length: float) -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    earned, paid = [], []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(X))
+        cells, labels = ((X - X.mean(axis=0)) / X.std(axis=0))[order], y[order].astype(np.int64)
+        tumours = Digits()
+        tumours.spec = Spec(
+            name="t", features=tuple(Feature(name=f"f{i}") for i in range(30)), classes=("malignant", "benign"),
+            payout=Payout(target=999_000),
+        )  # fmt: skip
+        tumours.validation = ValidationSet.of(tumours.spec, cells[:150], labels[:150])
+        tumours.shares = [(np.c_[cells, np.ones(len(X))][150 + i :: 4], labels[150 + i :: 4]) for i in range(4)]
+        tumours.start = np.zeros((31, 2), dtype=np.int64)
+        honest = [tumours.gradient(i, tumours.start, 50, classes=2) for i in range(4)]
+        size = length * float(np.linalg.norm(honest[0].astype(float))) / np.sqrt(62)
+        guesses = [np.rint(rng.normal(scale=size, size=(31, 2))).astype(np.int64).astype(object) for _ in range(2)]
+        judged = tumours.judge([*honest, *guesses])
+        assert judged.weights is not None
+        assert judged.score > 900_000
+        earned.append(sum(result.share for result in judged.results[4:]) / PPM)
+        paid.append(sum(result.share > 0 for result in judged.results[:4]))
+    assert np.mean(earned) < 0.02
+    assert np.mean(paid) > 3
+
+
 def test_posting_ones_gradient_twice_as_long_earns_no_more(digits: Digits) -> None:
     gradients = [digits.gradient(i, digits.start) for i in range(4)]
     plain = digits.judge(gradients).results
@@ -319,10 +365,11 @@ def test_replicas_of_a_gradient_together_earn_what_it_would_alone(digits: Digits
         for _ in range(3)
     ]
     judged = digits.judge([*gradients, *swarm]).results
-    assert all(judged[i].verdict is not Verdict.COPY for i in range(7))
+    assert not any("same direction" in judged[i].reason for i in range(7))
     assert judged[0].share + sum(judged[i].share for i in (4, 5, 6)) == pytest.approx(alone, rel=0.1)
     copies = digits.judge([*gradients, gradients[0], gradients[0] * 2])
-    assert [one.verdict for one in copies.results[4:]] == [Verdict.COPY] * 2
+    assert [one.verdict for one in copies.results[4:]] == [Verdict.LEFT_OUT] * 2
+    assert all("same direction" in one.reason for one in copies.results[4:])
     assert copies.results[0].share == alone
 
 

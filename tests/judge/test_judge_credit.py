@@ -16,9 +16,10 @@ from capsule.judge.credit import EXACT, Credit, split
 from capsule.judge.credit import credit as credit_of
 from capsule.judge.game import STEP_BITS, Estimate, Game
 from capsule.judge.likeness import Tree, leaves
-from capsule.judge.measure import INFLUENCE_BITS, VALUE_BITS
+from capsule.judge.luck import luck
+from capsule.judge.measure import INFLUENCE_BITS, VALUE_BITS, Measured
 from capsule.judge.metrics import Accuracy
-from sonar.units import PPM
+from sonar.units import PPM, Ppm
 
 RECORDS = 60
 
@@ -38,8 +39,8 @@ def blended(tree: Tree) -> Blend:
     return Blend(tree, (1 << LIMIT_BITS,) * len(list(leaves(tree))))
 
 
-def credit(game: Game, tree: Tree, seed: bytes) -> Credit:
-    return credit_of(game, blended(tree), seed)
+def credit(game: Game, tree: Tree, seed: bytes, luck: Measured | None = None) -> Credit:
+    return credit_of(game, blended(tree), seed, luck)
 
 
 def worth(game: Game, tree: Tree, members: Any, count: int) -> tuple[Fraction, Any]:
@@ -88,6 +89,102 @@ def test_exact_values_are_the_mean_over_every_order_of_the_levels(tree: Tree) ->
     for value, row in zip(found.values, influences, strict=True):
         slow = row.var() / RECORDS / 2.0 ** (2 * INFLUENCE_BITS)
         assert float(value.variance) == pytest.approx(slow, rel=1e-3)
+
+
+def lucky(game: Game) -> Measured:
+    """Somewhat better than the model, as if a random direction were."""
+    nobody = game.measure([[0] * game.count])
+    better = np.random.default_rng(3).integers(0, 2, nobody.influences.shape) << INFLUENCE_BITS
+    return Measured(nobody.values + (1 << VALUE_BITS - 3), nobody.influences + better)
+
+
+def slow_majority_values(game: Game, tree: Tree) -> list[Fraction]:
+    """The mean over those orders in which half of the gradients of other unions, or more, come before."""
+    count = len(list(leaves(tree)))
+    found = []
+    for leaf in range(count):
+        union = next((set(leaves(branch)) for branch in tree if leaf in leaves(branch)), set()) if tree != 0 else {0}  # type: ignore[union-attr]
+        gains = []
+        for order in orders(tree):
+            before = order[: order.index(leaf)]
+            if 2 * len(set(before) - union) >= count - len(union):
+                gains.append(worth(game, tree, (*before, leaf), count)[0] - worth(game, tree, before, count)[0])
+        found.append(sum(gains, Fraction()) / len(gains))
+    return found
+
+
+@pytest.mark.parametrize("tree", [*TREES, ((0, 1, 2),)], ids=str)
+def test_values_beyond_luck_and_to_a_majority_are_means_over_orders(tree: Tree) -> None:
+    count = len(list(leaves(tree)))
+    game = game_of(count, 5)
+    chance = lucky(game)
+    found = credit(game, tree, b"", chance)
+    assert found.beyond_luck is not None
+    assert found.to_majority is not None
+    assert found.values == credit(game, tree, b"").values
+    every = orders(tree)
+    more = Fraction(int(chance.values[0] - game.measure([[0] * count]).values[0]), 1 << VALUE_BITS)
+    first = [Fraction(sum(order[0] == leaf for order in every), len(every)) for leaf in range(count)]
+    assert [v.value for v in found.beyond_luck] == [
+        v.value - often * more for v, often in zip(found.values, first, strict=True)
+    ]
+    assert [v.value for v in found.to_majority] == slow_majority_values(game, tree)
+
+
+def test_sampled_values_beyond_luck_and_to_a_majority_are_near_the_exact_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = ((0, 1, 2), (3, 4), 5, 6, 7)
+    game = game_of(8, 3)
+    exact = credit(game, tree, b"", lucky(game))
+    monkeypatch.setattr("capsule.judge.credit.EXACT", 4)
+    monkeypatch.setattr("capsule.judge.credit._NEGLIGIBLE", 10**9)
+    sampled = credit(game, tree, b"head", lucky(game))
+    for name in ("values", "beyond_luck", "to_majority"):
+        misses = [float(a.value - b.value) for a, b in zip(getattr(exact, name), getattr(sampled, name), strict=True)]
+        assert 0 < max(map(abs, misses)) < 4 * sampled.sampling_error / PPM, name
+        wide = [
+            float(a.variance / b.variance) for a, b in zip(getattr(exact, name), getattr(sampled, name), strict=True)
+        ]
+        assert 0.4 < min(wide) < max(wide) < 2.5, name
+
+
+def estimate(value: float) -> Estimate:
+    """With a standard error of 1."""
+    return Estimate(Fraction(value), Fraction(1))
+
+
+@pytest.mark.parametrize(
+    ("values", "beyond", "major", "due"),
+    [
+        ((3, 1, 3), None, None, {0, 2}),
+        ((3, 3, 3), (3, 0, 0), (0, 3, 1), {0, 1}),
+        ((3, 3, 1), (0, 0, 3), (1, -1, 3), {0}),
+        ((3, 3, 1), (1, 1, 1), (0, -1, 1), set()),
+    ],
+    ids=["no luck", "beyond it or to a majority", "nobody surely", "nobody"],
+)
+def test_credit_is_due_beyond_luck_or_to_a_majority(values: Any, beyond: Any, major: Any, due: set[int]) -> None:
+    rows = (None if row is None else tuple(map(estimate, row)) for row in (beyond, major))
+    assert Credit(tuple(map(estimate, values)), Ppm(0), *rows).due(2.0) == due
+
+
+def test_luck_is_the_best_public_direction_and_nothing_where_it_is_within_the_noise() -> None:
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 2, 400)
+    # One thing told by all of six features: every other direction is good.
+    inputs = np.rint((np.outer(2 * labels - 1, np.ones(6)) + rng.normal(size=(400, 6))) * 2.0**16).astype(np.int64)
+    validation = ValidationSet(inputs, Accuracy(labels, 2), 32)
+    nothing = np.zeros((2, 400), dtype=np.int64)
+    pushes = [validation.scores(np.rint(rng.normal(size=(6, 2)) * 2.0**16).astype(np.int64)) for _ in range(3)]
+    game = Game(validation, nothing, pushes)
+    found = luck(game, blended((0, 1, 2)), validation, 2.0, b"seed")
+    assert found is not None
+    assert found.values[0] > 0.9 * 2**VALUE_BITS > 0.6 * 2**VALUE_BITS > game.measure([[0, 0, 0]]).values[0]
+    again = luck(game, blended((0, 1, 2)), validation, 2.0, b"seed")
+    assert again is not None
+    assert (found.influences == again.influences).all()
+    # A model that is good already: a third of a random direction as long as it makes nothing of it.
+    taught = validation.scores(np.array([[-1, 1]] * 6, dtype=np.int64) << 18)
+    assert luck(Game(validation, taught, pushes), blended((0, 1, 2)), validation, 2.0, b"seed") is None
 
 
 def test_without_likeness_values_are_shapleys() -> None:

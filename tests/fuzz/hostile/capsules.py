@@ -119,7 +119,7 @@ def _frames() -> Iterator[Target]:
     results = [
         {"verdict": "KEPT", "weight": 512, "share": 500_000, "reason": "kept"},
         {"verdict": "KEPT", "weight": 512, "share": 500_000, "reason": "kept"},
-        {"verdict": "COPY", "weight": 0, "share": 0, "reason": "copy"},
+        {"verdict": "LEFT_OUT", "weight": 0, "share": 0, "reason": "alike"},
     ]
     body = {"score": 600_000, "exponent": 10, "sampling_error": 0, "results": results}
     weights = encode_weights(np.zeros(small.shape, dtype=np.int64))
