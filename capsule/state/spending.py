@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from capsule.errors import AuditLogError
+from capsule.state._rows import exact_rows
 from sonar import canonical
 
 __all__ = ["check_spending"]
@@ -29,7 +30,11 @@ _Use = tuple[Any, Any, Any]
 def check_spending(db: Connection, length: int) -> None:
     """Raises AuditLogError where keys or boxes differ from the log, or the log tells of a key that was taken twice."""
     keys, boxes = _told(db)
-    for key, found in _stored(db):
+    seen: set[str] = set()
+    for key, found in _stored(db, length):
+        if key in seen:
+            raise AuditLogError(length, f"key {key} is in the database twice: the table was made anew")
+        seen.add(key)
         if key not in keys:
             if found[0] not in _NEVER_TAKEN:
                 raise AuditLogError(length, f"the log does not tell that key {key} was taken, but it stands as {found}")
@@ -39,8 +44,8 @@ def check_spending(db: Connection, length: int) -> None:
             raise AuditLogError(sequence, f"key {key} stands as {found}, but the log tells of {use}: trust it no more")
     for key, (sequence, _) in keys.items():
         raise AuditLogError(sequence, f"key {key} was taken and is not in the database any more")
-    for (digest,) in db.execute(_BOXES):
-        boxes.pop(_hex(digest), None)
+    for (digest,) in exact_rows(db, _BOXES, (bytes,), sequence=length, what="a box", at_once=500):
+        boxes.pop(digest.hex(), None)
     for digest, sequence in boxes.items():
         raise AuditLogError(sequence, f"box {digest} was used and is not in the database any more: it can be again")
 
@@ -73,12 +78,8 @@ def _withdraw(keys: dict[Any, tuple[int, _Use]], sequence: int) -> None:
             keys[key] = sequence, ("used", *use[1:])
 
 
-def _stored(db: Connection) -> Iterator[tuple[Any, _Use]]:
-    # As the driver gives them: whoever changed a row may have left values of any type.
-    with db.execute(_KEYS, execution_options={"yield_per": 500}) as rows:
-        for key, use, owner, campaign in rows:
-            yield _hex(key), (use, owner, _hex(campaign))
-
-
-def _hex(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else value
+def _stored(db: Connection, length: int) -> Iterator[tuple[str, _Use]]:
+    nothing = type(None)
+    types = bytes, str, (str, nothing), (bytes, nothing)
+    for key, use, owner, campaign in exact_rows(db, _KEYS, types, sequence=length, what="a key", at_once=500):
+        yield key.hex(), (use, owner, None if campaign is None else campaign.hex())

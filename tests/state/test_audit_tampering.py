@@ -1,5 +1,6 @@
 """The audit log: nothing in it, or in what it tells of, can be edited, cut, reordered or added unnoticed."""
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from capsule.state import tables as t
 from capsule.state.audit import START, entry_hash
 from sonar.chain.records import Admission
 from sonar.storage import Artifact
-from sonar.units import Address, Cid, Digest, KeyId, Ppm
+from sonar.units import Address, Cid, Digest, KeyId, Ppm, digest_of
 
 
 @pytest.fixture
@@ -201,11 +202,18 @@ def test_an_old_state_of_the_whole_log_shows_against_a_head_that_was_noted(
         state.verify_audit(noted=noted)
 
 
-def loosened(file: Path) -> None:
-    """Has SQLite take values of any type in every column, as who may write to the file can."""
+def loosened(file: Path, *, keyless: bool = False) -> None:
+    """Makes the tables anew, with columns of any type and perhaps without keys, as who may write to the file can."""
     with closing(sqlite3.connect(file, isolation_level=None)) as db:
-        db.execute("PRAGMA writable_schema = ON")
-        db.execute("UPDATE sqlite_master SET sql = replace(sql, 'STRICT', '') WHERE type = 'table'")
+        tables = db.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND sql LIKE '%STRICT%'"
+        ).fetchall()
+        for name, made in tables:
+            columns = ", ".join(row[1] for row in db.execute(f"PRAGMA table_info({name})"))
+            db.execute(f"ALTER TABLE {name} RENAME TO strict_{name}")
+            db.execute(f"CREATE TABLE {name} ({columns})" if keyless else made.replace("STRICT", ""))
+            db.execute(f"INSERT INTO {name} SELECT * FROM strict_{name}")
+            db.execute(f"DROP TABLE strict_{name}")
 
 
 STRANGE = (
@@ -254,7 +262,7 @@ HEAD = b"h" * 32
 def signed(state: State) -> State:
     """A state with an admission, for which a key was issued and used up, and a settlement."""
     given = Admission(
-        Digest(b"s" * 32), Digest(b"m" * 32), KeyId(b"k" * 32), b"x" * 32, Ppm(5), Address(OWNER), Address(OWNER), 2**33
+        digest_of(b"spec"), Digest(b"m" * 32), KeyId(b"k" * 32), b"x" * 32, Ppm(5), Address(OWNER), Address(OWNER), 9
     )  # fmt: skip
     version = Version(0, Ppm(5), KeyId(b"k" * 32), Artifact(Cid("model"), Digest(b"m" * 32)), b"weights")
     admit(state, StoredAdmission(CAMPAIGN, given, b"signature", b"spec", Cid("model"), b"validation"), version)
@@ -281,6 +289,10 @@ def test_what_was_signed_is_in_the_database_as_the_log_tells(signed: State) -> N
         (update(t.admissions).values(start_score=1), ENTRIES + 3, "as it was signed"),
         (update(t.admissions).values(model=b"x" * 32), ENTRIES + 3, "as it was signed"),
         (delete(t.admissions), ENTRIES + 3, "not in the database any more"),
+        (update(t.admissions).values(spec=b"another"), ENTRIES + 4, "spec of campaign"),
+        (update(t.versions).values(score=6), ENTRIES + 4, "none that was signed"),
+        (update(t.versions).values(model=b"x" * 32), ENTRIES + 4, "none that was signed"),
+        (update(t.versions).values(campaign=b"x" * 32), ENTRIES + 4, "none that was signed"),
     ],
 )
 def test_a_changed_or_deleted_signature_is_found(
@@ -300,6 +312,60 @@ def test_a_round_that_was_signed_again_because_its_settlement_was_deleted_is_fou
     with pytest.raises(AuditLogError, match=f"signed before, in entry {ENTRIES + 4}") as caught:
         signed.verify_audit()
     assert caught.value.sequence == ENTRIES + 5
+
+
+TWINS = {
+    "settlement": ("UPDATE rounds SET campaign = lower(hex(campaign))",),
+    "settlement's head": ("UPDATE rounds SET head = lower(hex(head))",),
+    "another settlement's": (
+        "UPDATE rounds SET (round, head, settlement) = (SELECT round, head, settlement FROM rounds WHERE round = 1)",
+        "UPDATE rounds SET campaign = lower(hex(campaign)) WHERE rowid = 1",
+    ),
+    "round's number": ("UPDATE rounds SET round = CAST(round AS TEXT) WHERE round = 0",),
+    "admission": ("UPDATE admissions SET campaign = lower(hex(campaign))",),
+    "admission's key": ("UPDATE admissions SET key = lower(hex(key))",),
+    "version": ("UPDATE versions SET campaign = lower(hex(campaign))",),
+    "key": ("UPDATE keys SET id = lower(hex(id))",),
+    "key's owner": ("UPDATE keys SET owner = CAST(owner AS BLOB)",),
+    "box": ("UPDATE boxes SET digest = lower(hex(digest))",),
+    "row of the log": ("UPDATE audit SET sequence = CAST(sequence AS REAL)",),
+}
+
+
+@pytest.mark.parametrize("what", TWINS)
+def test_a_row_whose_bytes_became_their_digits_is_found(signed: State, target: Path | str, what: str) -> None:
+    """In SQLite, whose columns take values of any type once somebody has taken their strictness away."""
+    if not isinstance(target, Path):
+        pytest.skip("PostgreSQL's columns have types")
+    signed.add_round(CAMPAIGN, dataclasses.replace(settlement(), round=1), {})
+    signed.use_up_box(Digest(b"b" * 32))
+    signed.verify_audit()
+    signed.close()
+    loosened(target, keyless=True)
+    with closing(sqlite3.connect(target)) as db, db:
+        for change in TWINS[what]:
+            db.execute(change)
+    again = State(target)
+    again.audit.unlock(AUDIT_KEY)
+    with pytest.raises(AuditLogError, match=r"was changed|missing"):
+        again.verify_audit()
+    again.close()
+
+
+def test_a_row_that_is_in_the_database_twice_is_found(signed: State, target: Path | str) -> None:
+    if not isinstance(target, Path):
+        pytest.skip("PostgreSQL keeps its keys")
+    signed.add_round(CAMPAIGN, dataclasses.replace(settlement(), round=1), {})
+    signed.close()
+    loosened(target, keyless=True)
+    with closing(sqlite3.connect(target)) as db, db:
+        db.execute("DELETE FROM rounds WHERE round = 0")
+        db.execute("INSERT INTO rounds SELECT * FROM rounds")
+    again = State(target)
+    again.audit.unlock(AUDIT_KEY)
+    with pytest.raises(AuditLogError, match="twice"):
+        again.verify_audit()
+    again.close()
 
 
 # ---- keys and boxes serve once

@@ -20,7 +20,7 @@ from capsule.state import Final, State, StoredAdmission, StoredRound, Submission
 from capsule.state import tables as t
 from sonar.chain.records import Admission, Entry
 from sonar.storage import Artifact
-from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm
+from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, digest_of
 
 PASSPHRASE = "correct horse"
 CHEAP = (1, 8192)
@@ -97,13 +97,13 @@ def _fill_campaign(home: OpenHome, campaign: CampaignId, keys: list[KeyId]) -> N
             number,
             Ppm(500_000 + number),
             key,
-            Artifact(Cid(f"model {number}"), Digest(bytes(32))),
+            Artifact(Cid(f"model {number}"), Digest(b"m" * 32)),
             vault.seal(WEIGHTS[number], Record.WEIGHTS, campaign + key),
         )
         for number, key in enumerate(keys)
     ]
     given = Admission(
-        Digest(b"s" * 32), Digest(b"m" * 32), keys[0], home.sealing.public, Ppm(500_000), home.address, OWNER, 2**33
+        digest_of(b"spec"), Digest(b"m" * 32), keys[0], home.sealing.public, Ppm(500_000), home.address, OWNER, 2**33
     )  # fmt: skip
     sealed = vault.seal(VALIDATION, Record.VALIDATION, campaign)
     state.add_admission(StoredAdmission(campaign, given, b"signature", b"spec", Cid("m"), sealed), versions[0])
@@ -113,7 +113,12 @@ def _fill_campaign(home: OpenHome, campaign: CampaignId, keys: list[KeyId]) -> N
     )
     for number in (0, 1):
         settlement = json.dumps(
-            {"score": 500_001 + number, "key": "0x" + keys[number + 1].hex(), "outcomes": [{"verdict": "kept"}]}
+            {
+                "score": 500_001 + number,
+                "key": "0x" + keys[number + 1].hex(),
+                "model": "0x" + "6d" * 32,
+                "outcomes": [{"verdict": "kept"}],
+            }
         )
         stored = StoredRound(
             number, bytes([number] * 32), settlement, versions[number + 1].weights, "signed", keys[number]

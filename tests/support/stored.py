@@ -9,7 +9,7 @@ from typing import Any
 from capsule.state import State, StoredAdmission, StoredKey, StoredRound, Submission, Version
 from sonar.chain.records import Admission, Entry
 from sonar.storage import Artifact
-from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm
+from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, digest_of
 
 AUDIT_KEY = bytes(range(32))
 OWNER = Address("0x00000000000000000000000000000000000000AA")
@@ -28,7 +28,7 @@ def version(number: int = 0) -> Version:
 
 def admission(campaign: CampaignId = CAMPAIGN) -> StoredAdmission:
     given = Admission(
-        digest("spec"), digest("model"), KeyId(digest("key 0")), b"s" * 32, Ppm(500_000), OWNER, OWNER, 2**33
+        digest_of(b"spec"), digest("model"), KeyId(digest("key 0")), b"s" * 32, Ppm(500_000), OWNER, OWNER, 2**33
     )  # fmt: skip
     return StoredAdmission(campaign, given, b"signature", b"spec", Cid("model"), b"validation")
 
