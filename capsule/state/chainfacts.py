@@ -103,6 +103,21 @@ class ChainFacts(Topic):
             position = position_in(db)
             _end(db, campaign, 0 if position is None else max(position.block - 1, 0), self.audit.now())
 
+    def expire(self, campaign: CampaignId, number: int, head: bytes, block: int) -> bool:
+        """After `block` the chain had gone on from the round without this settlement, whose events are all read.
+
+        So it is where the round expired before its settlement was stored. False, and nothing changes, where the chain
+        is not followed up to that block any more.
+        """
+        its = t.rounds.c
+        this = and_(its.campaign == campaign, its.round == number, its.head == head, its.state == "signed")
+        with self._writing() as db:
+            position = _position(db)
+            if position is None or position.block <= block:
+                return False
+            db.execute(update(t.rounds).where(this).values(state="expired", block=block))
+        return True
+
     def submissions(self, campaign: CampaignId, number: int) -> list[Submission]:
         """A round's gradients in order."""
         where = and_(t.submissions.c.campaign == campaign, t.submissions.c.round == number)

@@ -2,8 +2,8 @@
 
 A transaction is stored before it is sent, and a stored one decides what happens next, whoever reads it after which
 crash: mined, it is done; its nonce used by another one, it is void; unknown to the node, it is sent again as it is; too
-long unmined, it is replaced under the same nonce at a higher fee. So each settlement has at most one transaction that
-can still be mined, and the contract takes each settlement once in any case.
+long unmined while the chain asks for more, it is replaced under the same nonce at a higher fee. So each settlement has
+at most one transaction that can still be mined, and the contract takes each settlement once in any case.
 """
 
 import logging
@@ -12,12 +12,11 @@ from itertools import groupby
 
 from capsule.parts import Capsule
 from capsule.state import Relay, StoredRound
-from capsule.wire import RoundReply
-from capsule.worker.basis import continues
+from capsule.worker.calling import Caller, Place
 from capsule.worker.patience import Patience
 from capsule.worker.tally import Tally
-from sonar.chain.calls import Call, EncodedCall, settle_round
-from sonar.chain.client import Receipt, SignedTransaction, entries_head
+from sonar.chain.calls import EncodedCall
+from sonar.chain.client import Receipt, SignedTransaction
 from sonar.chain.errors import (
     ChainError,
     ContractRevertError,
@@ -28,7 +27,7 @@ from sonar.chain.errors import (
 )
 from sonar.chain.events import RoundSettled
 from sonar.chain.fees import Fees
-from sonar.chain.records import Settlement
+from sonar.chain.lookups import Block
 from sonar.units import CampaignId, Wei
 
 __all__ = ["Relayer"]
@@ -40,11 +39,10 @@ _RACES = {"Sonar_WrongRound", "Sonar_WrongStatus", "Sonar_RoundOpen", "Sonar_Rou
 _ALIVE = {"intent", "sent", "mined"}
 _LOOKS = 3
 """How often a nonce must be found used by an unknown transaction: receipts come a little after the nonce."""
+_OVERDUE = 10
+"""After how many times `replace_seconds` a transaction is raised whatever the node says that the chain asks for."""
 _FIRST_WAIT, _LONGEST_WAIT = 30.0, 3600.0
 """Seconds before a settlement that was reverted is tried again, doubled each time."""
-
-_Place = tuple[CampaignId, int, bytes]
-"""A settlement's campaign, round and head."""
 
 
 class Relayer:
@@ -54,18 +52,19 @@ class Relayer:
         self._capsule, self._tally = capsule, tally
         self._used_by_others: dict[int, int] = {}
         self._gap_looks = 0
-        self._refused: dict[_Place, Patience] = {}
+        self._refused: dict[Place, Patience] = {}
         self._problems: dict[str, str] = {}
+        self._caller = Caller(capsule, self._tell)
 
     @property
     def problems(self) -> dict[str, str]:
         """What keeps settlements from the chain, by campaign, or `fees` and `funds` for all of them."""
         return dict(self._problems)
 
-    def step(self) -> None:
+    def step(self, tip: Block) -> None:
         """Looks after every transaction that is under way, and sends those that are missing.
 
-        Raises RpcUnavailableError where the chain does not answer.
+        `tip` is the block up to which events are read. Raises RpcUnavailableError where the chain does not answer.
         """
         state = self._capsule.state
         waiting = state.unsettled()
@@ -79,7 +78,7 @@ class Relayer:
             for nonce, group in groupby(open_relays, key=lambda relay: relay.nonce):
                 self._look_after(nonce, list(group), used)
         self._refused = {place: self._refused[place] for place in map(_place, waiting) if place in self._refused}
-        self._send_missing(waiting)
+        self._send_missing(waiting, tip)
 
     # ---- what is under way
 
@@ -105,12 +104,12 @@ class Relayer:
             return
         self._used_by_others.pop(nonce, None)
         if not chain.knows(newest.hash):
-            if self._call((newest.campaign, newest.round, newest.head)) is not None:
+            if self._caller.call((newest.campaign, newest.round, newest.head)) is not None:
                 if not self._send(newest, group) and self._is_old(newest):
                     self._replace(newest)
             else:  # nobody has it, and the chain does not want it any more: its nonce is free
                 self._void(group)
-        elif self._is_old(newest):
+        elif self._is_outbid(newest):
             self._replace(newest)
         elif newest.state == "intent":
             self._capsule.state.set_relay(newest.hash, "sent")
@@ -167,6 +166,16 @@ class Relayer:
     def _is_old(self, relay: Relay) -> bool:
         return self._capsule.clock() - relay.time >= self._capsule.policy.replace_seconds
 
+    def _is_outbid(self, relay: Relay) -> bool:
+        """Whether a waiting transaction should offer more: the chain asks for more, or cannot mean what it asks for.
+
+        What offers enough only waits for a block, and to raise it would be to bid against oneself.
+        """
+        if not self._is_old(relay):
+            return False
+        overdue = self._capsule.clock() - relay.time >= _OVERDUE * self._capsule.policy.replace_seconds
+        return overdue or self._capsule.chain.fee_market().asks_more_than(Fees.of(relay.raw))
+
     def _send(self, relay: Relay, group: Sequence[Relay] = ()) -> bool:
         """Sends a stored transaction; False where the node refuses it, and it may need a higher fee."""
         capsule = self._capsule
@@ -210,8 +219,8 @@ class Relayer:
         _log.info("replacing transaction %s at up to %d wei per gas", former.hash.hex(), fees.highest)
         self._send(self._store(place, signed, fees), [former])
 
-    def _sign_again(self, place: _Place, nonce: int, fees: Fees) -> SignedTransaction:
-        chain, call = self._capsule.chain, self._call(place)
+    def _sign_again(self, place: Place, nonce: int, fees: Fees) -> SignedTransaction:
+        chain, call = self._capsule.chain, self._caller.call(place)
         if call is not None:
             try:
                 return chain.sign(call, nonce=nonce, fees=fees)
@@ -221,14 +230,15 @@ class Relayer:
 
     # ---- what is missing
 
-    def _send_missing(self, waiting: Sequence[tuple[CampaignId, StoredRound]]) -> None:
+    def _send_missing(self, waiting: Sequence[tuple[CampaignId, StoredRound]], tip: Block) -> None:
         nonce: int | None = None
         for campaign, stored in waiting:
             if not self._is_due(campaign, stored):
                 continue
             place = (campaign, stored.round, stored.head)
-            call = self._call(place)
+            call = self._caller.call(place)
             if call is None:
+                self._let_go(campaign, stored, tip)
                 continue
             if nonce is None:
                 nonce = self._next_nonce()
@@ -249,6 +259,17 @@ class Relayer:
             self._send(self._store(place, signed, fees))
             nonce += 1
 
+    def _let_go(self, campaign: CampaignId, stored: StoredRound, tip: Block) -> None:
+        """Waits no longer for the chain to take it where the campaign has gone on without it."""
+        try:
+            present = self._capsule.chain.round(campaign, block=tip.number)
+        except ContractRevertError:
+            return
+        if present.number > stored.round and self._capsule.state.expire(
+            campaign, stored.round, stored.head, tip.number
+        ):
+            _log.warning("round %d of %s was over before its settlement was signed", stored.round, _short(campaign))
+
     def _is_due(self, campaign: CampaignId, stored: StoredRound) -> bool:
         relays = self._relays(campaign, stored)
         if any(relay.state in _ALIVE for relay in relays):
@@ -263,7 +284,7 @@ class Relayer:
         wait = min(_FIRST_WAIT * 2.0 ** min(len(failed) - 1, 32), _LONGEST_WAIT)
         return self._capsule.clock() - failed[-1].time >= wait
 
-    def _refuse(self, place: _Place, error: ChainError) -> None:
+    def _refuse(self, place: Place, error: ChainError) -> None:
         """The contract or the node does not take it now."""
         if isinstance(error, ContractRevertError) and error.name in _RACES:
             _log.info("round %d of %s: %s", place[1], _short(place[0]), error)
@@ -273,37 +294,7 @@ class Relayer:
         self._problems[place[0].hex()] = str(error)
         _log.warning("the settlement of round %d of %s is refused: %s", place[1], _short(place[0]), error)
 
-    def _call(self, place: _Place) -> Call | None:
-        """The settlement as a call; None while the chain's present round is another one."""
-        campaign, number, head = place
-        try:
-            present = self._capsule.chain.round(campaign)
-        except ContractRevertError:
-            return None  # the chain took back the campaign's creation
-        entries = [submission.entry for submission in self._capsule.state.submissions(campaign, number)]
-        stored = self._capsule.state.round(campaign, number, head)
-        if (present.number, present.head) != (number, head) or stored is None:
-            return None
-        if entries_head(campaign, number, entries) != head:
-            return None  # not read yet, or not any more
-        settlement, signature = RoundReply.model_validate_json(stored.settlement).settlement()
-        if self._rewound() and not self._continues(stored, settlement):
-            self._problems[campaign.hex()] = (
-                f"round {number} was signed on a version that the chain took back: it can only expire"
-            )
-            return None
-        return settle_round(settlement, entries, signature)
-
-    def _continues(self, stored: StoredRound, settlement: Settlement) -> bool:
-        present = self._capsule.chain.campaign(settlement.campaign).version
-        return continues(self._capsule.state, stored, settlement, present)
-
-    def _rewound(self) -> bool:
-        """Whether the chain ever took something back: only then may a head stand on another version."""
-        position = self._capsule.state.position()
-        return position is not None and position.rewinds > 0
-
-    def _store(self, place: _Place, signed: SignedTransaction, fees: Fees) -> Relay:
+    def _store(self, place: Place, signed: SignedTransaction, fees: Fees) -> Relay:
         """The transaction as it must be in the database before it is sent."""
         campaign, number, head = place
         relay = Relay(
@@ -312,6 +303,9 @@ class Relayer:
         )  # fmt: skip
         self._capsule.state.add_relay(relay)
         return relay
+
+    def _tell(self, campaign: CampaignId, problem: str) -> None:
+        self._problems[campaign.hex()] = problem
 
     def _next_nonce(self) -> int:
         """Behind everything that waits: this Capsule's own transactions, also those that the node has dropped."""
@@ -322,7 +316,7 @@ class Relayer:
         return [relay for relay in self._capsule.state.relays(campaign, stored.round) if relay.head == stored.head]
 
 
-def _place(waiting: tuple[CampaignId, StoredRound]) -> _Place:
+def _place(waiting: tuple[CampaignId, StoredRound]) -> Place:
     campaign, stored = waiting
     return campaign, stored.round, stored.head
 

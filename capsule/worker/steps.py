@@ -130,7 +130,9 @@ class Worker:
             self._guarded(_CAMPAIGNS, partial(self._begin_campaigns, tip, wait=wait))
         elif self._store.failures >= _GIVE_UP:
             self._guarded(_LEAVING, self._server.leave)
-        self._relay_failures = 0 if self._guarded(_RELAYING, self._bring_on_chain) else self._relay_failures + 1
+        self._relay_failures = (
+            0 if self._guarded(_RELAYING, partial(self._bring_on_chain, tip)) else self._relay_failures + 1
+        )
         if self._relay_failures >= _GIVE_UP:
             self._guarded(_LEAVING, self._leave_relaying)
         self._guarded(_DELETING, partial(self._retention.step, tip))
@@ -202,7 +204,7 @@ class Worker:
 
     # ---- settlements and what is final
 
-    def _bring_on_chain(self) -> None:
+    def _bring_on_chain(self, tip: Block) -> None:
         """Relays, as long as no other worker does."""
         state = self._capsule.state
         try:
@@ -215,7 +217,7 @@ class Worker:
         if self._relay is None:
             return
         try:
-            self._relayer.step()
+            self._relayer.step(tip)
         finally:
             told = {f"{_RELAYING} {what}": problem for what, problem in self._relayer.problems.items()}
             with self._lock:

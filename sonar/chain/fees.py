@@ -71,6 +71,12 @@ class FeeMarket:
             return Fees(self.tip, None)
         return Fees(Wei(2 * self.base + self.tip), self.tip)
 
+    def asks_more_than(self, fees: Fees) -> bool:
+        """Whether these are too low to be mined now: below the base fee and the usual tip, or with less of a tip."""
+        if self.base is None or fees.tip is None:
+            return fees.highest < self.tip + (self.base or 0)
+        return fees.highest < self.base + self.tip or fees.tip < self.tip
+
     def offer(self, limit: Wei, replacing: Fees | None = None) -> Fees:
         """What to offer now: the usual, at most `limit` in all, and as a replacement an eighth above the former fees.
 

@@ -39,6 +39,31 @@ def test_a_replacement_offers_an_eighth_more_of_both_fees_or_nothing(
         assert 8 * offered.tip >= 9 * former.tip
 
 
+@given(market=markets, limit=wei)
+def test_what_was_offered_now_is_not_too_low_now(market: FeeMarket, limit: Wei) -> None:
+    try:
+        assert not market.asks_more_than(market.offer(limit))
+    except FeeLimitError:
+        assert limit < market.tip + (market.base or 0)
+
+
+@pytest.mark.parametrize(
+    ("market", "fees", "more"),
+    [
+        (FeeMarket(Wei(100), Wei(10)), Fees(Wei(110), Wei(10)), False),
+        (FeeMarket(Wei(101), Wei(10)), Fees(Wei(110), Wei(10)), True),
+        (FeeMarket(Wei(100), Wei(11)), Fees(Wei(500), Wei(10)), True),
+        (FeeMarket(Wei(100), Wei(10)), Fees(Wei(109), None), True),
+        (FeeMarket(None, Wei(10)), Fees(Wei(10), None), False),
+        (FeeMarket(None, Wei(11)), Fees(Wei(10), None), True),
+    ],
+)
+def test_fees_are_too_low_where_base_fee_or_tip_have_risen_above_them(
+    market: FeeMarket, fees: Fees, more: bool
+) -> None:
+    assert market.asks_more_than(fees) is more
+
+
 def test_a_spike_above_the_limit_says_what_is_asked_for_and_what_the_limit_is() -> None:
     with pytest.raises(FeeLimitError, match=r"asks for 501\.5 gwei per gas, and the limit is 500"):
         FeeMarket(Wei(500 * 10**9), Wei(1_500_000_000)).offer(Wei(500 * 10**9))

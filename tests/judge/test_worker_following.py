@@ -8,6 +8,8 @@ import pytest
 from nodes import Remote, running_node
 from worker_checks import check_settled_once, signatures, steps
 
+from capsule.worker.following import Follower
+from capsule.worker.tally import Tally
 from sonar.chain.calls import create_campaign, expire_round
 from sonar.chain.cursor import campaign_events
 from sonar.chain.events import GradientSubmitted
@@ -205,3 +207,54 @@ def test_what_the_store_lost_keeps_no_settlement_from_the_chain_after_a_reorgani
     steps(world, 3)
     check_settled_once(world, lost, 1)
     check_settled_once(world, other, 1)
+
+
+def test_a_settlement_signed_after_its_round_expired_is_let_go_and_the_campaign_goes_on(
+    world: Any, scientist: Any, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = scientist.campaign(scientist.spec(settlement_seconds=600), seconds=10**6)
+    mines = [campaign.submit() for _ in range(3)]
+    add_round, late = world.capsule.state.add_round, []
+
+    def after_the_window(*arguments: Any) -> Any:
+        if not late:
+            late.append(arguments)
+            expire(world, scientist, campaign, 0)
+            Follower(world.capsule, 0, Tally()).follow()
+        return add_round(*arguments)
+
+    monkeypatch.setattr(world.capsule.state, "add_round", after_the_window)
+    steps(world, 3)
+    assert [one.state for one in world.capsule.state.rounds(campaign.id)] == ["expired"]
+    assert world.capsule.state.unsettled() == []
+    for mine in mines:
+        campaign.submit(mine)
+    steps(world, 3)
+    assert [one.state for one in world.capsule.state.rounds(campaign.id)] == ["expired", "final"]
+    assert world.chain.campaign(campaign.id).version == world.capsule.state.version(campaign.id).number == 1
+
+
+def test_a_settlement_that_was_let_go_is_relayed_where_the_chain_takes_the_expiry_back(
+    world: Any, scientist: Any, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = scientist.campaign(scientist.spec(settlement_seconds=600), seconds=10**6)
+    for _ in range(3):
+        campaign.submit()
+    add_round, before = world.capsule.state.add_round, []
+
+    def after_the_window(*arguments: Any) -> Any:
+        if not before:
+            before.append(remote.snapshot())
+            expire(world, scientist, campaign, 0)
+            Follower(world.capsule, 0, Tally()).follow()
+        return add_round(*arguments)
+
+    monkeypatch.setattr(world.capsule.state, "add_round", after_the_window)
+    steps(world, 3)
+    signed = signatures(world, campaign)
+    assert [one.state for one in world.capsule.state.rounds(campaign.id)] == ["expired"]
+    remote.revert(before[0])
+    remote.mine(2)
+    steps(world, 3)
+    assert signatures(world, campaign) == signed
+    check_settled_once(world, campaign, 1)

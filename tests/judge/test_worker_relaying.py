@@ -15,6 +15,7 @@ from sonar.chain.client import SignedTransaction
 from sonar.chain.cursor import campaign_events
 from sonar.chain.events import GradientSubmitted, RoundSettled
 from sonar.chain.fees import Fees
+from sonar.chain.lookups import find_block
 from sonar.chain.records import Entry
 from sonar.units import Address, Wei
 
@@ -101,6 +102,44 @@ def test_a_settlement_that_is_not_mined_is_replaced_at_a_higher_fee(world: Any, 
     assert sorted(relay.state for relay in relays(world, campaign)) == ["mined", "replaced"]
     assert world.worker.tally.replacements.value == 1
     assert settlements_on_chain(world, campaign) == 1
+
+
+def test_a_settlement_that_offers_enough_waits_for_a_block_without_bidding_against_itself(
+    world: Any, scientist: Any, remote: Remote
+) -> None:
+    campaign, clock = full(scientist), world.capsule.clock
+    with remote.holding_back():
+        steps(world)
+        for seconds in (100, 200, 400, 800):
+            object.__setattr__(world.capsule, "clock", _later(clock, seconds))
+            steps(world, 1)
+        assert len(relays(world, campaign)) == 1
+        object.__setattr__(world.capsule, "clock", _later(clock, 901))
+        steps(world, 1)
+        assert len(relays(world, campaign)) == 2  # whoever asks so little does not mine it
+    remote.mine()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+
+
+def test_a_settlement_whose_tip_is_below_the_usual_one_now_is_replaced(
+    world: Any, scientist: Any, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign, clock, market = full(scientist), world.capsule.clock, world.chain.fee_market
+    with remote.holding_back():
+        steps(world)
+        risen = dataclasses.replace(market(), tip=Wei(5 * market().tip))
+        monkeypatch.setattr(world.chain, "fee_market", lambda: risen)
+        steps(world, 1)
+        assert len(relays(world, campaign)) == 1  # it is not old yet
+        object.__setattr__(world.capsule, "clock", _later(clock, 91))
+        steps(world, 3)
+        first, second = relays(world, campaign)
+        assert first.nonce == second.nonce
+        assert second.tip == risen.tip > first.tip
+    remote.mine()
+    steps(world)
+    check_settled_once(world, campaign, 1)
 
 
 def test_a_spike_above_the_highest_fee_is_waited_out(world: Any, scientist: Any, anvil: Remote) -> None:
@@ -319,5 +358,6 @@ def test_every_transaction_is_in_the_audit_log_before_it_can_be_on_chain(
 
 
 def test_a_relayer_that_has_nothing_to_do_asks_the_chain_nothing(world: Any) -> None:
+    tip = find_block(world.chain)
     object.__setattr__(world.capsule, "chain", None)
-    Relayer(world.capsule, Tally()).step()
+    Relayer(world.capsule, Tally()).step(tip)
