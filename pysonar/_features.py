@@ -1,4 +1,7 @@
-"""The public feature maps in torch, the same as `sonar.syft.features` has them in numpy."""
+"""The public feature maps in torch, the same as `sonar.syft.features` has them in numpy.
+
+Only that Fourier features are not rounded, which would leave nothing to differentiate: 1e-6 at most lies between.
+"""
 
 import math
 

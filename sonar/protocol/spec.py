@@ -41,6 +41,8 @@ METRICS: tuple[MetricName, ...] = get_args(MetricName)
 """What a model can be scored by, as scikit-learn defines them; `capsule.judge.metrics` says how, to the last bit."""
 MIN_BATCH = 16
 """Every batch costs a mine a step on the whole map: smaller ones would let a spec waste its time."""
+_STEPS = 4
+"""The judge tries a quarter of the kept gradients' mean too, and each one's part of that must not round to nothing."""
 _ROWS_PER_RECORD = 8
 """A batch has at least a record for so many rows of weights, for the same reason."""
 
@@ -324,6 +326,16 @@ class Spec(_Strict):
         weights = self.training.class_weights
         if weights is not None and len(weights) != len(self.classes):
             raise ValueError(f"there are {len(weights)} class_weights for {len(self.classes)} classes")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_suit_the_round(self) -> Self:
+        least = (_STEPS * self.rounds.round_size - 1).bit_length()
+        if self.encoding.step_bits < least:
+            raise ValueError(
+                f"step_bits {self.encoding.step_bits} are too few for a round_size of {self.rounds.round_size}: a "
+                f"quarter of every gradient's part of the mean needs {least}"
+            )
         return self
 
     @property

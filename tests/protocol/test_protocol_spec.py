@@ -164,6 +164,13 @@ def test_a_spec_that_contradicts_itself_is_refused_with_its_reason(change, messa
         make_spec(**change)
 
 
+def test_steps_too_coarse_for_a_round_are_refused():
+    rounds = {"round_size": 64, "min_mines": 2}
+    assert make_spec(rounds=rounds, encoding={"step_bits": 8}).encoding.step_bits == 8
+    with pytest.raises(SpecError, match="step_bits 7 are too few for a round_size of 64"):
+        make_spec(rounds=rounds, encoding={"step_bits": 7})
+
+
 def test_slots_too_small_for_a_round_are_refused():
     with pytest.raises(ValueError, match="slot_width 64 is too small: one round of these scales needs 65 bits"):
         Encoding(slot_width=64)
