@@ -112,7 +112,7 @@ class ChainFacts(Topic):
         its = t.rounds.c
         this = and_(its.campaign == campaign, its.round == number, its.head == head, its.state == "signed")
         with self._writing() as db:
-            position = _position(db)
+            position = position_in(db)
             if position is None or position.block <= block:
                 return False
             db.execute(update(t.rounds).where(this).values(state="expired", block=block))
