@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from capsule.policy import Policy
+from capsule.policy import LEAST_JUDGE_MEMORY, Policy
 from sonar.errors import ConfigError
 from sonar.units import Wei
 
@@ -104,8 +104,8 @@ class Settings(BaseModel):
     """How many campaigns are served side by side."""
     judge_processes: Annotated[int, Field(ge=0, le=256)] = 0
     """How many processes open and judge gradients; 0: one a core."""
-    judge_memory_mib: Annotated[int, Field(ge=256, le=1 << 20)] = 4096
-    """The memory of each of them, in MiB."""
+    judge_memory_mib: Annotated[int, Field(ge=LEAST_JUDGE_MEMORY >> 20, le=1 << 20)] = 4096
+    """The address space that each of them may have, in MiB: enough for the largest round that is admitted, or more."""
     judge_seconds: Seconds = 600.0
     """How long one of their jobs may take."""
     retention_days: Days = 30.0

@@ -2,7 +2,7 @@
 
 `python -m capsule.keyprocess BITS` makes a key for each line on stdin, and writes its secret in hex as a line to
 stdout; both are pipes to the Capsule. It ends with stdin, so also when the Capsule is killed. It imports little: most
-of what the first key takes was imports.
+of what the first key takes was imports. It gets as little of the environment as judge processes do.
 """
 
 import os
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 
+from capsule.environment import inherited_environment
 from capsule.errors import CapsuleError
 from capsule.secret import SecretKey, generate_key, harden
 
@@ -59,7 +60,7 @@ class KeyProcess:
                 self._child.terminate()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "capsule.keyprocess", str(self._bits)]
+        command = [sys.executable, "-P", "-m", "capsule.keyprocess", str(self._bits)]
         if self._allow:
             command.append("--allow-insecure-small-key")
         with self._lock:
@@ -67,7 +68,9 @@ class KeyProcess:
                 raise CapsuleError("no more keys are made: the Capsule is stopping")
             if self._child is None:
                 pipe = subprocess.PIPE
-                self._child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)  # noqa: S603
+                self._child = subprocess.Popen(  # noqa: S603  (our own program)
+                    command, stdin=pipe, stdout=pipe, stderr=pipe, env=inherited_environment()
+                )
             return self._child
 
     def _failure(self, child: subprocess.Popen[bytes]) -> CapsuleError:

@@ -6,11 +6,22 @@ from capsule.errors import CapsuleRefusedError
 from sonar.chain.records import CampaignRecord
 from sonar.protocol.errors import SpecError
 from sonar.protocol.spec import Spec
-from sonar.syft import EncryptedTensor
+from sonar.syft import EncryptedTensor, PublicKey, gradient_size_limit
 from sonar.units import Address, Ppm, Wei, format_ppm
 
-__all__ = ["Policy", "check_campaign", "check_model", "check_target"]
+__all__ = [
+    "LEAST_JUDGE_MEMORY", "MAX_ROUND_BYTES", "Policy", "check_campaign", "check_model", "check_round", "check_target",
+]  # fmt: skip
 
+MAX_ROUND_BYTES = 768 << 20
+"""The most bytes of a full round's gradients: 64 of the largest model's, in slots of 80 bits, take 672 MiB."""
+LEAST_JUDGE_MEMORY = 3584 << 20
+"""Address space that is enough to judge every round whose campaign is admitted.
+
+Measured: 0.25 GiB, and then to judge 64 bytes for each weight of each gradient, 32 for each value of the validation
+set's records and 32 for each score that a gradient gives a record (2.9 GiB where both are largest), or to make the next
+model 4.2 times the bytes of the round's gradients (3.4 GiB).
+"""
 _HIGHEST_FEE = Wei(500 * 10**9)
 
 
@@ -68,6 +79,17 @@ def check_model(spec: Spec, model: EncryptedTensor) -> None:
             raise CapsuleRefusedError(
                 "model_mismatch", f"the model has {name} {has}, but the spec needs {needs}: encrypt it for this spec"
             )
+
+
+def check_round(spec: Spec, key: PublicKey) -> None:
+    """Raises CapsuleRefusedError where a full round of gradients is more than a judge process takes at once."""
+    one = gradient_size_limit(spec.shape[0], spec.encoding.gradient_layout(key, spec.shape[1]))
+    if one * spec.rounds.round_size > MAX_ROUND_BYTES:
+        raise CapsuleRefusedError(
+            "bad_spec",
+            f"a round of {spec.rounds.round_size} gradients of {one} bytes is above the limit of {MAX_ROUND_BYTES}: "
+            f"choose a round_size of at most {MAX_ROUND_BYTES // one}, or narrower slots",
+        )
 
 
 def check_target(spec: Spec, start: Ppm) -> None:

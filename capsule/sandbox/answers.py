@@ -47,7 +47,7 @@ class _Strict(BaseModel):
 
 
 class _Refused(_Strict):
-    refused: Literal["bad_model", "model_mismatch", "bad_validation", "target_reached"]
+    refused: Literal["bad_model", "bad_spec", "model_mismatch", "bad_validation", "target_reached"]
     message: _Words
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from capsule.errors import CapsuleRefusedError, refusing
 from capsule.judge import Judgement, ValidationSet, judge_round, score
-from capsule.policy import check_model, check_target
+from capsule.policy import check_model, check_round, check_target
 from capsule.sandbox.errors import FrameError
 from capsule.sandbox.frames import MOST_WORDS, Frame
 from capsule.sandbox.integers import pack_integers, unpack_integers
@@ -86,6 +86,7 @@ class Jobs:
         try:
             tensor = self._model(model)
             check_model(spec, tensor)
+            check_round(spec, tensor.key)
             with refusing("bad_validation", ProtocolError):
                 examples = ValidationSet.of(spec, *decode_validation(validation, spec))
             with refusing("bad_model", SyftError), self.meter.on("decrypting"):

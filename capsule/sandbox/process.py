@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from capsule.environment import inherited_environment
 from capsule.sandbox.errors import FrameError, JobLostError, Loss, SandboxError
 from capsule.sandbox.frames import Frame, encode, read
 from capsule.sandbox.limits import Limits, cores
@@ -26,11 +27,6 @@ _START_SECONDS: Final = 60.0
 _PIECE: Final = 1 << 20
 _CLOCK_SECONDS: Final = 1.0
 """How far clocks of time and of processor time may disagree."""
-_INHERITED: Final = (
-    "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
-    "SYSTEMROOT", "SONAR_ENGINE",
-)  # fmt: skip
-"""All of the environment that it gets: no passphrase, no token, no database's URL."""
 Answer = TypeVar("Answer")
 
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -202,8 +198,7 @@ def _most_held(usage: resource.struct_rusage) -> int:
 
 
 def _environment(limits: Limits) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     single = dict.fromkeys(_THREADS, "1")
     # BLAS takes memory for every core and malloc address space for every thread, unless they are told their number.
     ours = {"SONAR_ENGINE_WORKERS": str(limits.threads), "MALLOC_ARENA_MAX": "2", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {**kept, **single, **ours}
+    return {**inherited_environment(), **single, **ours}

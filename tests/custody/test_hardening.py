@@ -114,7 +114,7 @@ def test_a_key_process_is_hardened_and_has_no_secret_in_its_arguments() -> None:
         _await(lambda: "Umask:\t0077" in status.read_text())
         assert "Max core file size        0                    0" in limits.read_text()
         words = Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")
-        assert words[1:] == [b"-m", b"capsule.keyprocess", b"16384", b""]
+        assert words[1:] == [b"-P", b"-m", b"capsule.keyprocess", b"16384", b""]
     finally:
         maker.cancel()
         thread.join(30)

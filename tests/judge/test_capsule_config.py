@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 
 from capsule.config import FILE, Settings
-from capsule.policy import Policy
+from capsule.errors import CapsuleRefusedError
+from capsule.policy import LEAST_JUDGE_MEMORY, MAX_ROUND_BYTES, Policy, check_round
 from sonar.errors import ConfigError
+from sonar.protocol.payloads import MAX_ROUND_SCORES
+from sonar.protocol.spec import MAX_CLASSES, Encoding, Feature, Payout, Rounds, Spec
+from sonar.syft import PublicKey
+from sonar.syft.wire import MAX_ROWS
 
 
 def load(home: Path, environment: dict[str, str] | None = None, **flags: Any) -> Settings:
@@ -115,10 +120,39 @@ def test_every_setting_reaches_the_policy_or_the_process() -> None:
     }  # fmt: skip
     changed = {
         "require_funds": False, "confirmations": 7, "fetch_seconds": 1.5, "replace_seconds": 2.5, "judge_seconds": 3.5,
-        "retention_days": 4.5, "abandoned_days": 5.5, "admission_seconds": 77, "judge_memory_mib": 300,
+        "retention_days": 4.5, "abandoned_days": 5.5, "admission_seconds": 77, "judge_memory_mib": 3600,
     }  # fmt: skip
     for name in Settings.model_fields.keys() - process:
         assert Settings(**{name: changed.get(name, 9)}).policy() != Policy(), name
+
+
+def test_judge_processes_have_memory_for_every_round_that_is_admitted(write: Any) -> None:
+    with pytest.raises(ConfigError, match=r"judge_memory_mib.*3584"):
+        load(write("judge_memory_mib = 3583\n"))
+    assert load(write("judge_memory_mib = 3584\n")).policy().judge_memory == LEAST_JUDGE_MEMORY
+    scores = 32 * (MAX_ROUND_SCORES + MAX_ROUND_SCORES // MAX_CLASSES // 64 * MAX_ROWS)
+    assert (256 << 20) + 64 * 64 * MAX_ROWS * MAX_CLASSES + scores <= LEAST_JUDGE_MEMORY
+    assert (256 << 20) + 4.2 * MAX_ROUND_BYTES <= LEAST_JUDGE_MEMORY
+
+
+def test_a_round_that_no_judge_process_could_take_is_refused() -> None:
+    key = PublicKey((1 << 511) + 111, allow_insecure_small_key=True)
+    wide = Encoding(slot_width=128)
+    for size, encoding, fits in ((64, wide, False), (32, wide, True), (64, Encoding.for_rows(MAX_ROWS), True)):
+        spec = Spec.build(
+            name="large",
+            features=tuple(Feature(name=f"x{i}") for i in range(MAX_ROWS - 1)),
+            classes=tuple(f"c{i}" for i in range(MAX_CLASSES)),
+            rounds=Rounds(round_size=size),
+            encoding=encoding,
+            payout=Payout(target=990_000),
+        )
+        if fits:
+            check_round(spec, key)
+        else:
+            with pytest.raises(CapsuleRefusedError, match="round_size of at most 35") as refused:
+                check_round(spec, key)
+            assert refused.value.code == "bad_spec"
 
 
 def test_config_prints_what_serve_would_use(write: Any) -> None:

@@ -289,6 +289,20 @@ def test_an_empty_pool_says_that_it_may_work_later(state: State) -> None:
         pool.stop()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_key_process_gets_nothing_of_the_environment_that_may_be_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONAR_CAPSULE_DATABASE", "postgresql+psycopg://capsule:secret@db/capsule")
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    monkeypatch.setenv("TZ", "UTC")
+    maker = KeyProcess(512, allow_insecure_small_key=True)
+    maker.make()
+    assert maker._child is not None
+    shown = Path(f"/proc/{maker._child.pid}/environ").read_bytes()
+    maker.rest()
+    assert b"TZ=UTC" in shown
+    assert b"secret" not in shown
+
+
 def test_keys_come_from_another_process_which_can_be_cancelled() -> None:
     maker = KeyProcess(512, allow_insecure_small_key=True)
     assert maker.make().public.bits == 512

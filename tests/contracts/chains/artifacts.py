@@ -1,7 +1,7 @@
 """The contracts and their mocks, compiled as those that ship, kept below build/ by what they were compiled from."""
 
+import fcntl
 import json
-import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -38,12 +38,14 @@ def _compiled(root: Path, file: str) -> dict[str, dict[str, Any]]:
     settings = [compiler.SOLC_VERSION, compiler.EVM_VERSION, compiler.OPTIMIZER_RUNS]
     inputs = json.dumps([file, settings, compiler.sources(root, file), Path(compiler.__file__).read_text()])
     cached = ROOT / "build" / "test-artifacts" / f"{sha256(inputs.encode()).hexdigest()}.json"
-    if cached.is_file():
-        return json.loads(cached.read_text())
-    contracts = compiler.compile_file(root, file)
     cached.parent.mkdir(parents=True, exist_ok=True)
-    # Test runs beside this one may write the same file.
-    partial = cached.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(contracts))
-    partial.replace(cached)
+    # Test runs beside this one may want the same file: one of them compiles it, and the others wait for that.
+    with cached.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if cached.is_file():
+            return json.loads(cached.read_text())
+        contracts = compiler.compile_file(root, file)
+        partial = cached.with_suffix(".part")
+        partial.write_text(json.dumps(contracts))
+        partial.replace(cached)
     return contracts
