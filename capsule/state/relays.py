@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, insert, select, update
 
 from capsule.state import tables as t
 from capsule.state._topic import Topic
@@ -15,21 +15,28 @@ _OPEN = ("intent", "sent")
 
 
 class Relays(Topic):
-    """One row a signed transaction; replacements share a nonce."""
+    """One row a signed transaction; replacements share a nonce, and nothing else does while it may be mined."""
 
-    def add_relay(self, relay: Relay) -> None:
-        """Stores a signed transaction that is to be sent; it must not be sent before this returns."""
+    def add_relay(self, relay: Relay) -> bool:
+        """Stores a signed transaction that is to be sent; it must not be sent before this returns True.
+
+        False, and nothing is stored, where one that may still be mined has this nonce for another settlement, or
+        another nonce for this one: another worker relays at the same time.
+        """
         row = {
             "hash": relay.hash, "campaign": relay.campaign, "round": relay.round, "head": relay.head,
             "nonce": relay.nonce, "raw": relay.raw, "fee": str(relay.fee), "tip": str(relay.tip), "state": relay.state,
             "time": relay.time,
         }  # fmt: skip
         with self._recording() as (db, record):
+            if db.execute(select(t.relays.c.hash).where(_competes_with(relay)).limit(1)).first() is not None:
+                return False
             db.execute(insert(t.relays).values(row))
             record(
                 "relay", campaign=relay.campaign, round=relay.round, head=relay.head, nonce=relay.nonce,
                 transaction=relay.hash, fee=str(relay.fee),
             )  # fmt: skip
+        return True
 
     def set_relay(self, transaction: bytes, state: str) -> None:
         """Says what has become of a transaction."""
@@ -48,6 +55,12 @@ class Relays(Topic):
         with self._reading() as db:
             rows = db.execute(select(t.relays).where(where).order_by(t.relays.c.nonce, t.relays.c.time)).all()
         return [_relay(row) for row in rows]
+
+
+def _competes_with(relay: Relay) -> ColumnElement[bool]:
+    its = t.relays.c
+    same_place = and_(its.campaign == relay.campaign, its.round == relay.round, its.head == relay.head)
+    return and_(its.state.in_(_OPEN), (its.nonce == relay.nonce) != same_place)
 
 
 def _relay(row: Row[Any]) -> Relay:

@@ -215,9 +215,11 @@ class Relayer:
         except TransactionFailedError as error:
             self._problems[former.campaign.hex()] = str(error)
             return
+        if (relay := self._store(place, signed, fees)) is None:
+            return
         self._tally.replacements.add()
         _log.info("replacing transaction %s at up to %d wei per gas", former.hash.hex(), fees.highest)
-        self._send(self._store(place, signed, fees), [former])
+        self._send(relay, [former])
 
     def _sign_again(self, place: Place, nonce: int, fees: Fees) -> SignedTransaction:
         chain, call = self._capsule.chain, self._caller.call(place)
@@ -256,7 +258,9 @@ class Relayer:
             except ChainError as error:
                 self._refuse(place, error)
                 continue
-            self._send(self._store(place, signed, fees))
+            if (relay := self._store(place, signed, fees)) is None:
+                return
+            self._send(relay)
             nonce += 1
 
     def _let_go(self, campaign: CampaignId, stored: StoredRound, tip: Block) -> None:
@@ -294,15 +298,17 @@ class Relayer:
         self._problems[place[0].hex()] = str(error)
         _log.warning("the settlement of round %d of %s is refused: %s", place[1], _short(place[0]), error)
 
-    def _store(self, place: Place, signed: SignedTransaction, fees: Fees) -> Relay:
-        """The transaction as it must be in the database before it is sent."""
+    def _store(self, place: Place, signed: SignedTransaction, fees: Fees) -> Relay | None:
+        """The transaction as it is in the database before it is sent; None where another worker was faster."""
         campaign, number, head = place
         relay = Relay(
             signed.hash, campaign, number, head, signed.nonce, signed.raw, fees.highest, fees.tip or 0,
             "intent", self._capsule.clock(),
         )  # fmt: skip
-        self._capsule.state.add_relay(relay)
-        return relay
+        if self._capsule.state.add_relay(relay):
+            return relay
+        _log.warning("another worker relays at the same time: leaving round %d of %s to it", number, _short(campaign))
+        return None
 
     def _tell(self, campaign: CampaignId, problem: str) -> None:
         self._problems[campaign.hex()] = problem
