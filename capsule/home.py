@@ -2,7 +2,8 @@
 
 capsule.db      SQLite, if it is that: vault header, attester's keystore, sealed keys, admissions, rounds
 attester.json   a copy of that keystore for other tools: Ethereum keystore version 3, the database's is what counts
-lock            held by the process that serves
+capsule.db.lock held by the process that serves this database, or changes all of it, from whichever home
+lock            held by the process that serves this home
 """
 
 import os
@@ -74,13 +75,14 @@ def create_home(
     """Makes a Capsule's account, sealing key and database, by default a file in the directory, else the one at a URL.
 
     `cost` is that of stretching the passphrase, by default half a second, and none for keys that anyone can factor.
-    Raises CapsuleHomeError where a Capsule is already.
+    Raises CapsuleHomeError where a Capsule is already. Killed at any instant it has made a whole Capsule, or can be run
+    again.
     """
     if key_bits % 2 or (key_bits < MIN_KEY_BITS and not allow_insecure_small_key):
         raise CapsuleHomeError(
             f"keys of {key_bits} bits are not possible: give an even number of at least {MIN_KEY_BITS}, 3072 by default"
         )
-    _check_free(directory)
+    _check_free(_keystore(directory))
     guards_nothing = key_bits < MIN_KEY_BITS
     vault = Vault.create(passphrase, cost=cost or (LEAST if guards_nothing else MODERATE))
     _make(directory)
@@ -91,8 +93,8 @@ def create_home(
         attester: LocalAccount = Account.from_key(secrets.token_bytes(32))
         text = encrypt_keystore(attester, passphrase, insecure_fast=guards_nothing)
         audit = secrets.token_bytes(32)
-        state.audit.begin(audit)
-        state.set(
+        state.found(
+            audit,
             vault=vault.header,
             sealing=vault.seal(sealing.secret_bytes(), Record.SEALING_KEY),
             attester=text.encode(),
@@ -135,7 +137,7 @@ def new_home(directory: Path, database: str | None = None) -> Iterator[Path | st
     if database is not None:
         yield database
         return
-    _check_free(directory)
+    _check_free(_keystore(directory), directory / _DATABASE)
     is_new = not directory.exists()
     _make(directory)
     try:
@@ -154,8 +156,8 @@ def unlock(directory: Path, state: State, passphrase: str) -> OpenHome:
     if header is None or sealed is None or keystore is None or key_bits is None or audit is None:
         missing = ", ".join(name for name, value in values.items() if value is None)
         raise CapsuleHomeError(
-            f"{state.where} lacks {missing}: `capsule init` was interrupted there or never run, or an early version "
-            f"made it; run `capsule init` with an empty database"
+            f"{state.where} lacks {missing}: run `capsule init`, which perhaps was interrupted there; if an early "
+            "version made it, with an empty database"
         )
     vault = Vault(passphrase, header)
     pair = SealingKeyPair(vault.open(sealed, Record.SEALING_KEY))
@@ -210,10 +212,10 @@ def _check_unused(state: State) -> None:
         raise CapsuleHomeError(f"{state.where} is a Capsule's already: serve that one, or give another --database")
 
 
-def _check_free(directory: Path) -> None:
-    for file in (_keystore(directory), directory / _DATABASE):
+def _check_free(*files: Path) -> None:
+    for file in files:
         if file.exists():
-            raise CapsuleHomeError(f"{file} exists, so {directory} is a Capsule already: choose another --home")
+            raise CapsuleHomeError(f"{file} exists, so {file.parent} is a Capsule already: choose another --home")
 
 
 def _make(directory: Path) -> None:

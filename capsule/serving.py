@@ -98,7 +98,8 @@ def _serving(home: OpenHome) -> Iterator[None]:
     """Keeps those off who need that nobody serves this database."""
     claim = home.state.claims.try_claim(SERVING, shared=True)
     if claim is None:
-        raise CapsuleHomeError(f"{home.state.where} is being rotated or restored: serve it when that is done")
+        what = "rotated or restored" if home.state.shared else "served, rotated or restored by another process"
+        raise CapsuleHomeError(f"{home.state.where} is being {what}: serve it when that is done")
     with claim:
         # A rotation may have ended between opening the vault and claiming: what this one sealed would be lost.
         if home.state.setting("vault") != home.vault.header:

@@ -10,6 +10,8 @@ from sonar.cli_support import echo_json, talk
 
 __all__ = ["keys"]
 
+_SCRUB_SECONDS = 10.0
+
 
 @click.group()
 def keys() -> None:
@@ -90,9 +92,15 @@ def rotate(
         try:
             vault, keystore = run(opened, new)
             write_keystore(directory, keystore)
+            scrubbed = opened.state.scrub(_SCRUB_SECONDS)
         finally:
             opened.state.close()
     options.show({"address": opened.address, "master_key": vault.master_id.hex()}, as_json=as_json)
+    if not scrubbed:
+        talk(
+            f"the log beside {opened.state.where} may still hold what the old passphrase opens, because a program "
+            "reads it: end that, and `capsule serve` empties the log"
+        )
     talk("the old passphrase still opens older backups: make a new one, and delete those that should not be opened")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sonar.cli_support import echo_json
+from sonar.cli_support import echo_json, talk
 
 __all__ = [
     "as_json", "database", "database_of", "home", "network", "optional_passphrase", "passphrase", "read_passphrase",
@@ -70,7 +70,9 @@ def read_passphrase(file: Path | None, *, confirm: bool = False, kind: str = "")
     given = take_passphrase(variable)
     if file is not None:
         try:
-            words = file.read_text().partition("\n")[0]
+            words = file.read_text().partition("\n")[0]  # of text, so that a line may end with CR LF
+            if os.name == "posix" and file.stat().st_mode & 0o004:
+                talk(f"everybody on this machine may read {file}: run chmod 400 {file}")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the passphrase file {file} cannot be read: {error}") from error
     elif given is not None:

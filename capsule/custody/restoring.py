@@ -94,7 +94,7 @@ def _empty_database(target: Path | str) -> Iterator[State]:
     except OSError as error:
         raise CapsuleHomeError(f"{path} cannot be made: {error.strerror}") from error
     finally:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", ".lock"):
             part.with_name(part.name + suffix).unlink(missing_ok=True)
 
 

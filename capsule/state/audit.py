@@ -90,12 +90,16 @@ class AuditLog:
 
     def begin(self, key: bytes) -> None:
         """Starts an empty log under this key of 32 bytes; raises CapsuleError where there is one."""
-        self.unlock(key)
         with writing(self._engine) as db:
-            if db.execute(select(t.audit_head.c.id)).first() or db.execute(select(t.audit.c.sequence).limit(1)).first():
-                raise CapsuleError("the database has an audit log already: choose an empty database")
-            row = {"id": _HEAD_ROW, "length": 0, "hash": START, "mac": self._mac(AuditHead(0, START))}
-            db.execute(insert(t.audit_head).values(row))
+            self.begin_in(db, key)
+
+    def begin_in(self, db: Connection, key: bytes) -> None:
+        """What `begin` does, within a transaction."""
+        self.unlock(key)
+        if db.execute(select(t.audit_head.c.id)).first() or db.execute(select(t.audit.c.sequence).limit(1)).first():
+            raise CapsuleError("the database has an audit log already: choose an empty database")
+        row = {"id": _HEAD_ROW, "length": 0, "hash": START, "mac": self._mac(AuditHead(0, START))}
+        db.execute(insert(t.audit_head).values(row))
 
     def unlock(self, key: bytes) -> None:
         """Gives the log the key that it was begun with."""

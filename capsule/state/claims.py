@@ -2,21 +2,24 @@
 
 A claim only keeps two workers from doing the same work twice; that a round is signed once is what the database's
 unique keys see to. On PostgreSQL a claim is an advisory lock of one dedicated session, so it vanishes with a killed
-process, and with the connection. On SQLite one process serves, which the home's lock sees to, and claims are its own.
+process, and with the connection. On SQLite one process serves, which a locked file beside the database sees to, and
+claims are its own.
 """
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import IO, Protocol, Self
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from capsule.errors import CapsuleDatabaseError
 from capsule.state.engine import answering, reason
+from capsule.state.filelock import lock_file, try_lock
 from capsule.state.migrating import SERVING, lock_number
 
 __all__ = ["SERVING", "Claim", "Claims", "open_claims"]
@@ -62,7 +65,9 @@ class Claims(Protocol):
 
 def open_claims(engine: Engine) -> Claims:
     """The claims of a database."""
-    return _SessionClaims(engine) if engine.dialect.name == "postgresql" else _LocalClaims()
+    if engine.dialect.name == "postgresql":
+        return _SessionClaims(engine)
+    return _LocalClaims(lock_file(Path(str(engine.url.database))))
 
 
 class _Holders:
@@ -94,23 +99,39 @@ class _Holders:
 
 
 class _LocalClaims:
-    def __init__(self) -> None:
+    """Claims within one process; that to serve is a lock as well, which no other process has at the same time."""
+
+    def __init__(self, file: Path) -> None:
         self._lock = threading.Lock()
         self._holders = _Holders()
+        self._file = file
+        self._serving: IO[bytes] | None = None
 
     def try_claim(self, name: str, *, shared: bool = False) -> Claim | None:
         with self._lock:
             if not self._holders.free(name, shared=shared):
                 return None
+            if name == SERVING and self._serving is None:
+                self._serving = try_lock(self._file)
+                if self._serving is None:
+                    return None
             self._holders.add(name, shared=shared)
         return Claim(name, lambda: None, lambda: self._give_back(name, shared=shared))
 
     def close(self) -> None:
-        pass
+        with self._lock:
+            self._unlock()
 
     def _give_back(self, name: str, *, shared: bool) -> None:
         with self._lock:
             self._holders.remove(name, shared=shared)
+            if not self._holders.has(SERVING):
+                self._unlock()
+
+    def _unlock(self) -> None:
+        if self._serving is not None:
+            self._serving.close()
+            self._serving = None
 
 
 class _Session:

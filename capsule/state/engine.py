@@ -1,5 +1,6 @@
 """Opening a database by its URL: SQLite (WAL) in a file, or PostgreSQL through psycopg. A password is never shown."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy.exc import (
     DatabaseError,
     DataError,
     DBAPIError,
+    IntegrityError,
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
@@ -23,6 +25,7 @@ __all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "
 
 _BUSY_SECONDS = 30
 _OLDEST_POSTGRESQL = 14
+_OLDEST_SQLITE = (3, 37)  # strict tables
 _SQLITE = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -93,13 +96,22 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def answering(engine: Engine) -> Iterator[None]:
-    """Raises CapsuleDatabaseError where the database does not answer, CapsuleError for a number beyond 64 bits."""
+    """Raises CapsuleDatabaseError where the database does not answer, or answers that it is damaged.
+
+    Raises CapsuleError for a number beyond 64 bits.
+    """
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
         raise CapsuleDatabaseError(f"the database {describe(engine)} cannot be used now: {reason(error)}") from error
     except (DataError, OverflowError) as error:  # of PostgreSQL and of SQLite
         raise CapsuleError(f"the database {describe(engine)} cannot hold a value: {reason(error)}") from error
+    except IntegrityError:
+        raise  # a mistake of ours
+    except DatabaseError as error:
+        raise CapsuleDatabaseError(
+            f"the database {describe(engine)} is damaged or was changed by others ({reason(error)}): restore a backup"
+        ) from error
 
 
 def reason(error: Exception) -> str:
@@ -139,10 +151,19 @@ def _open_sqlite(url: URL) -> Engine:
         raise CapsuleHomeError("SQLite needs a file here: give sqlite:////path/to/file")
     if url.query:
         raise CapsuleHomeError("a SQLite URL takes no options here: give sqlite:////path/to/file")
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        oldest = ".".join(map(str, _OLDEST_SQLITE))
+        raise CapsuleHomeError(f"this Python has SQLite {sqlite3.sqlite_version}: use one with {oldest} or newer")
     try:
         Path(url.database).touch(mode=0o600)
+        names = Path(url.database).stat().st_nlink
     except OSError as error:
         raise CapsuleHomeError(f"the database {url.database} cannot be opened: {error.strerror}") from error
+    if names > 1:  # SQLite keeps a log by name, so who opens it by another one would not see this one's
+        raise CapsuleHomeError(
+            f"{url.database} has {names} names (hard links), by which it could be opened twice: remove the others, "
+            "which `find -samefile` lists"
+        )
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")

@@ -1,7 +1,7 @@
 """Brings a database to the newest schema: revisions run by Alembic, each database upgraded when it is opened.
 
-A database of a newer revision is refused, as is one of before revisions, and on PostgreSQL an older one that other
-processes serve: they would not know the new tables.
+A database of a newer revision is refused, as is one of before revisions, and an older one that other processes serve:
+they would not know the new tables.
 """
 
 from hashlib import sha256
@@ -13,6 +13,7 @@ from sqlalchemy.exc import DatabaseError
 
 from capsule.errors import CapsuleHomeError
 from capsule.state.engine import describe, reading, reason
+from capsule.state.filelock import lock_file, try_lock
 from capsule.state.tables import REVISION, metadata
 
 __all__ = ["SERVING", "bring_up_to_date", "lock_number", "migrations"]
@@ -78,10 +79,19 @@ def _check(db: Connection, where: str, found: str | None, *, migrate: bool) -> N
         raise CapsuleHomeError(
             f"{where} is of an older version (revision {found}, not {REVISION}): `capsule serve` upgrades it"
         )
+    if not _nobody_serves(db):
+        raise CapsuleHomeError(f"{where} is served by an older version of Sonar: stop it, then start this one")
+
+
+def _nobody_serves(db: Connection) -> bool:
+    """Whether no other process does: on PostgreSQL until the transaction ends, on SQLite, which is locked, just now."""
     if db.dialect.name == "postgresql":
         free = db.execute(text("SELECT pg_try_advisory_xact_lock(:number)"), {"number": lock_number(SERVING)})
-        if not free.scalar():
-            raise CapsuleHomeError(f"{where} is served by an older version of Sonar: stop it, then start this one")
+        return bool(free.scalar())
+    lock = try_lock(lock_file(Path(str(db.engine.url.database))))
+    if lock is not None:
+        lock.close()
+    return lock is not None
 
 
 def _tables(inspector: Inspector) -> set[str]:

@@ -33,6 +33,13 @@ class Settings(Topic):
             for name, value in sorted(values.items()):  # in one order, so that nobody waits in a circle
                 put(db, t.settings, {"name": name, "value": value})
 
+    def found(self, audit_key: bytes, **values: bytes) -> None:
+        """Makes the database a new Capsule's, with its settings and an empty log: all of it, or nothing if killed."""
+        with self._writing() as db:
+            self.audit.begin_in(db, audit_key)
+            for name, value in sorted(values.items()):
+                put(db, t.settings, {"name": name, "value": value})
+
     def remember_nonce(self, account: Address, nonce: bytes, expiry: int, now: int) -> bool:
         """Whether the nonce is new; it is remembered for an hour beyond its expiry, and then cleaned up.
 

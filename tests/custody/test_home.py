@@ -1,7 +1,10 @@
 """A Capsule's home: what several workers share through the database, and what a home heals or refuses."""
 
+import os
 import stat
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +12,15 @@ import pytest
 from custody import PASSPHRASE, cheap_keystores, make_home
 from eth_account import Account
 
+import capsule.home
+import capsule.state.settings
+from capsule.custody.rotation import rotate
 from capsule.errors import CapsuleHomeError
 from capsule.home import create_home, locked, new_home, open_home, open_state
 from capsule.secret.stretching import LEAST, MODERATE
-from capsule.state import State
+from capsule.serving import _serving
+from capsule.state import SERVING, State
+from capsule.state.audit import AuditLog
 from sonar.syft import MIN_KEY_BITS
 from sonar.wallet import load_account
 
@@ -57,6 +65,75 @@ def test_an_interrupted_init_says_what_is_missing_and_what_to_do(tmp_path: Path)
     State(tmp_path / "capsule.db").close()
     with pytest.raises(CapsuleHomeError, match=r"lacks vault, sealing, attester, key_bits, audit: .* `capsule init`"):
         open_home(tmp_path, PASSPHRASE)
+
+
+def test_an_init_that_was_killed_anywhere_can_be_run_again(
+    tmp_path: Path, request: pytest.FixtureRequest, subtests: pytest.Subtests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for kind in ("sqlite", "postgresql"):
+        database = request.getfixturevalue("postgres_url") if kind == "postgresql" else None
+        for place in ("encrypt_keystore", "begin_in", "put"):
+            with subtests.test(f"{kind}, before {place}"), monkeypatch.context() as patch:
+                where = {"encrypt_keystore": capsule.home, "begin_in": AuditLog, "put": capsule.state.settings}[place]
+                patch.setattr(where, place, killed)
+                with pytest.raises(KeyboardInterrupt):
+                    make_home(tmp_path / kind, database)
+        with monkeypatch.context() as patch:
+            patch.setattr(capsule.home, "write_keystore", killed)
+            with pytest.raises(KeyboardInterrupt):
+                make_home(tmp_path / kind, database)
+        open_home(tmp_path / kind, PASSPHRASE, database=database).state.close()
+        with pytest.raises(CapsuleHomeError, match="Capsule"):
+            make_home(tmp_path / kind, database)
+
+
+def test_only_one_process_serves_a_database_from_whichever_home(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'one' / 'capsule.db'}"
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    first = make_home(tmp_path / "one")
+    for database in (url, f"sqlite:///{tmp_path / 'link' / 'capsule.db'}"):
+        second = open_home(tmp_path / "two", PASSPHRASE, database=database)
+        with _serving(first):
+            with pytest.raises(CapsuleHomeError, match="by another process"), _serving(second):
+                pass
+            with pytest.raises(CapsuleHomeError, match="other processes serve"):
+                rotate(second, "another", cost=(1, 8192))
+        with _serving(second):
+            pass
+        second.state.close()
+    first.state.close()
+
+
+def test_who_serves_a_database_and_is_killed_leaves_it_to_the_next(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    code = (
+        "import sys, time; from pathlib import Path; from capsule.state import SERVING, State\n"
+        "state = State(Path(sys.argv[1])); claim = state.claims.try_claim(SERVING, shared=True)\n"
+        "print(claim is not None, flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "capsule.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        assert home.state.claims.try_claim(SERVING, shared=True) is None
+        other.kill()
+        other.wait()
+    with _serving(home):
+        pass
+    home.state.close()
+
+
+def test_a_database_with_two_names_is_refused(tmp_path: Path) -> None:
+    make_home(tmp_path / "one").state.close()
+    os.link(tmp_path / "one" / "capsule.db", tmp_path / "capsule.db")
+    for file in (tmp_path / "one" / "capsule.db", tmp_path / "capsule.db"):
+        with pytest.raises(CapsuleHomeError, match="hard links"):
+            State(file)
+    (tmp_path / "capsule.db").unlink()
+    open_home(tmp_path / "one", PASSPHRASE).state.close()
 
 
 def test_a_directory_without_a_database_is_no_home(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,12 +26,15 @@ from custody import (
 from eth_account import Account
 from sqlalchemy import update
 
+from capsule.custody.retention import Retention
 from capsule.custody.rotation import rotate
 from capsule.errors import CapsuleHomeError
 from capsule.home import OpenHome, locked, open_home
+from capsule.policy import Policy
 from capsule.secret import CapsuleSecretError
 from capsule.state import SERVING, State
 from capsule.state import tables as t
+from sonar.chain.lookups import Block
 from sonar.wallet import load_account
 
 NEW = "battery staple"
@@ -259,3 +263,43 @@ def test_the_command_rotates_a_home_that_nobody_serves(run: Commands, tmp_path: 
     assert (done.returncode, "passphrase does not open this Capsule" in done.stderr) == (8, True)
     for secret in (PASSPHRASE, NEW):
         assert secret not in done.stderr + done.stdout
+
+
+def test_what_the_old_passphrase_opens_is_in_no_file_after_a_rotation(run: Commands, tmp_path: Path) -> None:
+    home = make_home(tmp_path / "capsule")
+    fill(home)
+    old = home.vault.master_id
+    home.state.close()
+    reader = sqlite3.connect(tmp_path / "capsule" / "capsule.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM keys").fetchall()
+    command = ("keys", "rotate", "--home", tmp_path / "capsule")
+    done = run(*command, SONAR_CAPSULE_PASSPHRASE=PASSPHRASE, SONAR_CAPSULE_NEW_PASSPHRASE=NEW)
+    assert (done.returncode, "may still hold" in done.stderr) == (0, True), done.stderr
+    reader.close()
+    again = open_home(tmp_path / "capsule", NEW)
+    Retention(again.state, Policy()).step(Block(1, b"h" * 32, b"p" * 32, 1))  # as who serves does at once
+    assert not _wrapped(tmp_path, old)
+    middle = again.vault.master_id
+    again.state.close()
+    done = run(*command, SONAR_CAPSULE_PASSPHRASE=NEW, SONAR_CAPSULE_NEW_PASSPHRASE="third")
+    assert (done.returncode, "may still hold" in done.stderr) == (0, False), done.stderr
+    assert not _wrapped(tmp_path, middle)
+
+
+def _wrapped(directory: Path, master: bytes) -> list[Path]:
+    """The files that hold a record under this master key."""
+    record = b"sonar record 2\n" + master
+    return [path for path in directory.rglob("*") if path.is_file() and record in path.read_bytes()]
+
+
+def test_a_passphrase_file_may_end_its_line_as_on_windows_and_is_best_not_read_by_all(
+    run: Commands, tmp_path: Path
+) -> None:
+    make_home(tmp_path / "capsule").state.close()
+    file = tmp_path / "words"
+    file.write_bytes(PASSPHRASE.encode() + b"\r\nanother line\r\n")
+    for mode, warned in ((0o644, True), (0o400, False)):
+        file.chmod(mode)
+        done = run("audit", "verify", "--home", tmp_path / "capsule", "--passphrase-file", file)
+        assert (done.returncode, "chmod 400" in done.stderr) == (0, warned), done.stderr

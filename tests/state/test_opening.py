@@ -1,6 +1,9 @@
 """Which databases are opened, what is told of those that are not, and databases that go away."""
 
 import dataclasses
+import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from stored import CAMPAIGN, admission, admit, version
 
-from capsule.errors import CapsuleError, CapsuleHomeError, CapsuleUnavailableError
+from capsule.errors import CapsuleDatabaseError, CapsuleError, CapsuleHomeError, CapsuleUnavailableError
 from capsule.state import (
     State,
     Told,
@@ -37,6 +40,31 @@ def test_a_number_beyond_any_that_the_database_holds_is_told(state: State) -> No
     with pytest.raises(CapsuleError, match="cannot hold a value"):
         state.follow(Told(10, created=((CAMPAIGN, 2**64),)), since=None)
     assert state.position() is None
+
+
+def test_a_database_that_is_damaged_is_unavailable_and_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "capsule.db"
+    opened = State(file)
+    for number in range(200):
+        opened.set(**{f"name {number}": b"v" * 1000})
+    opened.close()
+    data = file.read_bytes()
+    pages = [data[place : place + 4096] for place in range(0, len(data), 4096)]
+    file.write_bytes(b"".join(os.urandom(4096) if b"v" * 100 in page else page for page in pages))
+    again = State(file)
+    with pytest.raises(CapsuleDatabaseError, match="is damaged or was changed"):
+        again.settings("name")
+    again.close()
+
+
+def test_a_table_that_is_gone_is_told_in_one_sentence(tmp_path: Path) -> None:
+    opened = State(tmp_path / "capsule.db")
+    with closing(sqlite3.connect(tmp_path / "capsule.db")) as db, db:
+        db.execute("DROP TABLE settings")
+    with pytest.raises(CapsuleDatabaseError, match="no such table") as caught:
+        opened.setting("name")
+    assert "\n" not in str(caught.value)
+    opened.close()
 
 
 def test_a_sqlite_file_is_for_its_owner_alone(tmp_path: Path) -> None:
