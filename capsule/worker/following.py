@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from capsule.parts import Capsule
 from capsule.state import Final, Position, Submission, Told, Version
 from capsule.wire import RoundReply
+from capsule.worker.anchor import DEVELOPMENT_CHAINS, check_anchor
 from capsule.worker.tally import Tally
 from sonar.chain.client import entries_head
 from sonar.chain.cursor import EventCursor, Page
@@ -40,8 +41,6 @@ __all__ = ["Follower", "confirmations_for"]
 
 _log = logging.getLogger("capsule.worker.following")
 
-_DEVELOPMENT_CHAINS = frozenset({1337, 31337, 131277322940537})
-"""Ganache, Anvil and Hardhat, and the embedded chain: they take nothing back unless they are told to."""
 _CONFIRMATIONS = 12
 """Deeper than any reorganisation of Ethereum since its merge, and of its Beacon chain before (7 blocks, May 2022), and
 2.4 minutes, a small part of the shortest settlement window. Deeper ones cost work, not truth."""
@@ -56,7 +55,7 @@ def confirmations_for(chain_id: int, wanted: int | None) -> int:
     """How many blocks must follow one before it is believed: as `wanted`, or what suits the chain."""
     if wanted is not None:
         return wanted
-    return 0 if chain_id in _DEVELOPMENT_CHAINS else _CONFIRMATIONS
+    return 0 if chain_id in DEVELOPMENT_CHAINS else _CONFIRMATIONS  # which take nothing back unless they are told to
 
 
 class Follower:
@@ -68,17 +67,27 @@ class Follower:
         self._capsule, self._start_block, self._tally, self._monotonic = capsule, start_block, tally, monotonic
         self._confirmations = confirmations_for(capsule.chain.chain_id, capsule.policy.confirmations)
         self._behind: tuple[Position, float] | None = None
+        self._anchored = False
 
     def follow(self) -> Block | None:
         """Reads on, and returns the block up to which everything is known; None before there is one.
 
-        Raises RpcUnavailableError where the node lags behind, or answers what does not fit together.
+        Raises RpcUnavailableError where the node lags behind, or answers what does not fit together, WrongChainError
+        where it serves another chain than before.
         """
+        anchored, self._anchored = self._anchored, False  # looked at again after whatever goes wrong
+        last = self._follow(anchored)
+        self._anchored = last is not None
+        return last
+
+    def _follow(self, anchored: bool) -> Block | None:
         chain, state = self._capsule.chain, self._capsule.state
         head = find_block(chain)
         if head is None:
             raise RpcUnavailableError("the node has no latest block: is it in sync?")
         self._tally.head_block.value = head.number
+        if not anchored:
+            check_anchor(self._capsule, self._start_block, head.number - self._confirmations)
         self._forget_what_was_taken_back(head)
         position = state.position()
         first = self._start_block if position is None else position.block

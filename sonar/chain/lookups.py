@@ -1,11 +1,13 @@
 """Facts about the chain that only a few readers need: which deployment this is, who signed an admission."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from eth_abi import abi as codec
 from eth_abi.exceptions import DecodingError
 from eth_utils.abi import function_abi_to_4byte_selector
+from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
 from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 
@@ -16,7 +18,7 @@ from sonar.chain.errors import RpcUnavailableError
 if TYPE_CHECKING:
     from sonar.chain.client import SonarClient
 
-__all__ = ["Block", "admission_signature", "block_hash", "find_block"]
+__all__ = ["Block", "admission_signature", "block_hash", "code_digest", "find_block"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,12 @@ def block_hash(client: "SonarClient", number: int) -> bytes:
     """The hash of a block; two chains with the same id and contract address differ in it."""
     with rpc(client.web3):
         return bytes(client.web3.eth.get_block(number)["hash"])
+
+
+def code_digest(client: "SonarClient") -> bytes:
+    """SHA-256 of the code at the contract's address."""
+    with rpc(client.web3):
+        return sha256(bytes(client.web3.eth.get_code(to_checksum_address(client.address)))).digest()
 
 
 def admission_signature(client: "SonarClient", transaction: bytes) -> bytes | None:
