@@ -65,6 +65,10 @@ class KeyHistory:
         self._last = AuditHead(0, START)
         self._found = _Found({}, [])
 
+    def read(self, db: Connection, born: int) -> None:
+        """Checks the log back to when it had `born` entries, so that nobody holds the database for that later."""
+        self._look_up(db, None, born)
+
     def is_untouched(self, db: Connection, key_id: KeyId, born: int) -> bool:
         """Whether the log tells nothing of a key made when it had `born` entries; raises AuditLogError."""
         uses, _ = self._look_up(db, key_id, born)
@@ -81,7 +85,7 @@ class KeyHistory:
             return False
         return not any(place > uses[0].sequence for place in restores)
 
-    def _look_up(self, db: Connection, key_id: KeyId, born: int) -> tuple[list[_Use], list[int]]:
+    def _look_up(self, db: Connection, key_id: KeyId | None, born: int) -> tuple[list[_Use], list[int]]:
         with self._lock:
             head = self._log.head_in(db)
             if self._first is None:
@@ -96,7 +100,8 @@ class KeyHistory:
                 earlier = _read(db, first, self._first)
                 earlier.then(self._found)
                 self._found, self._first = earlier, first
-            return [use for use in self._found.uses.get(key_id.hex(), ()) if use.sequence > born], self._found.restores
+            uses = [] if key_id is None else self._found.uses.get(key_id.hex(), [])
+            return [use for use in uses if use.sequence > born], self._found.restores
 
 
 def _before(db: Connection, length: int) -> AuditHead:

@@ -71,6 +71,11 @@ class Keys(Topic):
         where several ask at once, and AuditLogError for a key that was taken before.
         """
         oldest = select(t.keys).where(t.keys.c.use == "spare").order_by(t.keys.c.time, t.keys.c.id).limit(1)
+        with self._reading() as db:
+            born = db.execute(select(func.min(t.keys.c.born)).where(t.keys.c.use == "spare")).scalar()
+        if born is not None:
+            with self._reading() as db:
+                self._history.read(db, born)
         with self._recording() as (db, record):
             if at_most is not None and owner is not None:
                 most, since = at_most
