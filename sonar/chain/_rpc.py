@@ -13,6 +13,7 @@ import requests
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from hexbytes import HexBytes
+from requests.adapters import HTTPAdapter
 from web3 import HTTPProvider, Web3
 from web3.exceptions import (
     BadResponseFormat,
@@ -50,6 +51,8 @@ _T = TypeVar("_T")
 _UNUSABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 _FIRST_POLL, _LAST_POLL = 0.02, 0.5
 _TRANSFER_GAS = 21_000
+_CONNECTIONS = 64
+"""How many connections to a node are kept for the next request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +75,36 @@ def connect_web3(url: str, timeout: float) -> Web3:
         retries=2,
         method_allowlist=[method for method in REQUEST_RETRY_ALLOWLIST if not method.startswith("eth_send")],
     )
-    provider = HTTPProvider(url, request_kwargs={"timeout": timeout}, exception_retry_configuration=retry)
+    provider = HTTPProvider(
+        url, request_kwargs={"timeout": timeout}, session=_session(url), exception_retry_configuration=retry
+    )
+    # A contract, or the node in its name, could else have this process fetch any address that it likes (EIP-3668).
+    provider.global_ccip_read_enabled = False
     web3 = Web3(provider)
     # Networks of named validators put more than 32 bytes into a block's extra data, which web3 refuses by itself.
     web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    # It would ask for the chain's id before every call; we compare it where we sign.
+    web3.middleware_onion.remove("validation")
+    # No name is ever an address here.
+    web3.middleware_onion.remove("ens_name_to_address")
     return web3
+
+
+def _session(url: str) -> requests.Session:
+    """Connections to the node, for all threads: web3 would open one for each thread that ever asks.
+
+    What the environment says of proxies, certificates and logins is read once. requests would read it again for each
+    request, which takes as long as all the rest of it.
+    """
+    session = requests.Session()
+    found = session.merge_environment_settings(url, {}, None, None, None)
+    session.proxies, session.verify, session.cert = dict(found["proxies"]), found["verify"], found["cert"]
+    session.auth = requests.utils.get_netrc_auth(url)
+    session.trust_env = False
+    connections = HTTPAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, connections)
+    return session
 
 
 @contextmanager

@@ -3,18 +3,21 @@
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self, cast
 
 from eth_abi import abi as codec
+from eth_abi.exceptions import DecodingError, EncodingError
 from eth_account.signers.local import LocalAccount
 from eth_typing import BlockNumber
+from eth_utils.abi import collapse_if_tuple, function_abi_to_4byte_selector
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from web3 import Web3
-from web3.exceptions import BadFunctionCallOutput, MismatchedABI
+from web3.exceptions import MismatchedABI
 from web3.types import TxParams, TxReceipt
 
-from sonar.chain._artifact import artifact
+from sonar.chain._artifact import arguments_type, artifact
 from sonar.chain._rpc import (
     SignedTransaction,
     await_receipt,
@@ -249,19 +252,22 @@ class SonarClient:
         return {"to": encoded.to, "data": "0x" + encoded.data.hex(), "value": encoded.value}
 
     def _view(self, function: str, *arguments: Any, block: int | None = None) -> Any:
+        view = _view(function)
+        try:
+            data = view.selector + codec.encode(view.inputs, arguments)
+        except EncodingError as error:
+            raise ChainError(f"the contract's {function} does not take {arguments!s:.200}: check each value") from error
+        sent = cast(TxParams, {"to": self.address, "data": "0x" + data.hex()})
         with rpc(self.web3):
-            try:
-                got = self._contract.functions[function](*arguments).call(
-                    block_identifier="latest" if block is None else BlockNumber(block)
-                )
-            except BadFunctionCallOutput as error:
-                raise WrongChainError(
-                    f"what is at {self.address} on chain {self.chain_id} does not answer {function} like Sonar's "
-                    "contract: was the chain restarted? Deploy again or check the address"
-                ) from error
-        entry = next(e for e in artifact()["abi"] if e["type"] == "function" and e["name"] == function)
-        output = entry["outputs"][0]
-        return _named(output["components"], got) if output["type"] == "tuple" else got
+            answer = bytes(self.web3.eth.call(sent, "latest" if block is None else BlockNumber(block)))
+        try:
+            (got,) = codec.decode([view.output], answer)
+        except (DecodingError, OverflowError, UnicodeDecodeError) as error:
+            raise WrongChainError(
+                f"what is at {self.address} on chain {self.chain_id} does not answer {function} like Sonar's "
+                "contract: was the chain restarted? Deploy again or check the address"
+            ) from error
+        return _named(view.components, got) if view.components else got
 
     def _receipt(self, found: TxReceipt) -> Receipt:
         logs = (log for log in found["logs"] if str(log["address"]) == self.address)
@@ -294,6 +300,24 @@ def entries_head(campaign: CampaignId, round: int, entries: Iterable[Entry]) -> 
         values = [head, entry.mine, entry.artifact, entry.gradient]
         head = keccak(codec.encode(["bytes32", "address", "bytes32", "bytes32"], values))
     return head
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How a view is asked, and how its answer reads; without components it is a single value."""
+
+    selector: bytes
+    inputs: list[str]
+    output: str
+    components: list[dict[str, Any]]
+
+
+@cache
+def _view(function: str) -> _View:
+    entry = next(e for e in artifact()["abi"] if e["type"] == "function" and e["name"] == function)
+    (output,) = entry["outputs"]
+    selector = function_abi_to_4byte_selector(entry)
+    return _View(selector, arguments_type(entry), collapse_if_tuple(output), output.get("components", []))
 
 
 def _named(components: list[dict[str, Any]], values: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from eth_abi import abi as codec
 from eth_account.typed_transactions import TypedTransaction
 from hexbytes import HexBytes
 
@@ -15,7 +16,7 @@ from sonar.chain.calls import EncodedCall
 from sonar.chain.client import SonarClient
 from sonar.chain.committee import read_committee
 from sonar.chain.cursor import EventCursor
-from sonar.chain.errors import ChainError, RpcUnavailableError
+from sonar.chain.errors import ChainError, ContractRevertError, RpcUnavailableError
 from sonar.chain.lookups import block_hash
 from sonar.chain.token import Token
 from sonar.units import Address, CampaignId, Ppm, Wei
@@ -59,6 +60,8 @@ class Node:
     def __init__(self) -> None:
         self.junk: Any = None
         self.sane: dict[str, Any] = {}
+        self.errors: dict[str, Any] = {}
+        self.asked: list[str] = []
 
 
 @pytest.fixture
@@ -69,7 +72,15 @@ def node() -> Iterator[tuple[Node, str]]:
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             result = state.sane.get(asked["method"], state.junk)
-            body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode()
+            told = {"error": state.errors[asked["method"]]} if asked["method"] in state.errors else {"result": result}
+            self.answer(asked["method"], {"jsonrpc": "2.0", "id": asked["id"], **told})
+
+        def do_GET(self) -> None:
+            self.answer("GET " + self.path, {"data": "0x"})
+
+        def answer(self, asked: str, told: dict[str, Any]) -> None:
+            state.asked.append(asked)
+            body = json.dumps(told).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -131,3 +142,36 @@ def test_a_node_cannot_have_a_transaction_signed_for_another_chain(client_for: A
     # A transfer of nothing to itself: it never reverts.
     signed = client.sign(EncodedCall(Address(client.account.address), b"", Wei(0)))
     assert TypedTransaction.from_bytes(HexBytes(signed.raw)).as_dict()["chainId"] == ours + 1
+
+
+def test_a_view_costs_one_request(node: tuple[Node, str]) -> None:
+    state, url = node
+    state.sane = {"eth_chainId": "0x1", "eth_getCode": "0x60", "eth_call": "0x" + "00" * 31 + "07"}
+    client = SonarClient.connect(url, CONTRACT)
+    state.asked.clear()
+    assert client.quote(CAMPAIGN, Ppm(1)) == 7
+    assert state.asked == ["eth_call"]
+
+
+def test_a_contract_cannot_have_anything_fetched(node: tuple[Node, str]) -> None:
+    """EIP-3668: a call that reverts so asks its caller to fetch what a contract, or the node, chooses."""
+    state, url = node
+    elsewhere = ["address", "string[]", "bytes", "bytes4", "bytes"]
+    asks = codec.encode(elsewhere, [CONTRACT, [f"{url}/fetched"], b"x", b"1234", b""])
+    state.sane = {"eth_chainId": "0x1", "eth_getCode": "0x60"}
+    state.errors = {"eth_call": {"code": 3, "message": "execution reverted", "data": "0x556f1830" + asks.hex()}}
+    client = SonarClient.connect(url, CONTRACT)
+    with pytest.raises(ContractRevertError):
+        client.quote(CAMPAIGN, Ppm(1))
+    assert not [asked for asked in state.asked if asked.startswith("GET")]
+
+
+def test_the_environments_proxy_is_used_for_a_node(node: tuple[Node, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    state, url = node
+    state.sane = {"eth_chainId": "0x1", "eth_getCode": "0x60", "eth_blockNumber": "0x5"}
+    monkeypatch.setenv("http_proxy", url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert SonarClient.connect("http://node.invalid:8545", CONTRACT).block_number() == 5
+    monkeypatch.setenv("no_proxy", "node.invalid")
+    with pytest.raises(RpcUnavailableError):
+        SonarClient.connect("http://node.invalid:8545", CONTRACT)
