@@ -11,6 +11,7 @@ from capsule.errors import CapsuleHomeError
 from capsule.state import tables as t
 from capsule.state.audit import AuditLog
 from capsule.state.engine import reading, writing
+from capsule.state.history import History
 
 __all__ = ["Recorder", "Topic", "insert_new", "put"]
 
@@ -27,6 +28,7 @@ class Topic:
     def __init__(self, engine: Engine, audit: AuditLog) -> None:
         self._engine = engine
         self.audit = audit
+        self._history = History(audit)
         self._vault: bytes | None = None
 
     def pin_vault(self, header: bytes) -> None:

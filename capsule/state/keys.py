@@ -4,13 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, case, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, case, func, insert, select, update
 
 from capsule.errors import AuditLogError, CapsuleRefusedError
 from capsule.state import tables as t
 from capsule.state._topic import Topic, insert_new
-from capsule.state.audit import AuditLog
-from capsule.state.keyhistory import KeyHistory
 from capsule.state.records import StoredKey
 from sonar.units import Address, CampaignId, Digest, KeyId
 
@@ -28,10 +26,6 @@ class Keys(Topic):
     Its secret is sealed for what the key is taken for, so that a changed row does not open, and what it was taken for
     before is looked up in the audit log, so that a row put back as it was is not believed.
     """
-
-    def __init__(self, engine: Engine, audit: AuditLog) -> None:
-        super().__init__(engine, audit)
-        self._history = KeyHistory(audit)
 
     def add_key(self, key: StoredKey) -> None:
         """Adds a spare key; `born` is at most the audit log's present length."""

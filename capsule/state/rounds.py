@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, and_, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, case, func, insert, select, update
 
+from capsule.errors import AuditLogError
 from capsule.state import tables as t
 from capsule.state._topic import Topic, insert_new
 from capsule.state.records import StoredRound
@@ -22,15 +23,26 @@ class Rounds(Topic):
         """Stores a signed settlement and the kept gradients by index; returns the one that counts.
 
         That is the given one, unless the same round was signed before, by this process or another: then it is that
-        one, and the given one must not be published.
+        one, and the given one must not be published. Raises AuditLogError where the log tells of one that is not in the
+        database any more: who deleted it may have it, and could choose between two.
         """
         row = {
             "campaign": campaign, "round": stored.round, "head": stored.head, "settlement": stored.settlement,
             "weights": stored.weights, "state": stored.state, "base": stored.base, "time": self.audit.now(),
         }  # fmt: skip
+        with self._reading() as db:
+            born = _key_born(db, campaign)
+        with self._reading() as db:
+            self._history.read(db, born)
         with self._recording() as (db, record):
             if not insert_new(db, t.rounds, row):
                 return _round(db.execute(select(t.rounds).where(_this(t.rounds, campaign, stored))).one())
+            if self._history.is_signed(db, campaign, stored.round, stored.head, born):
+                raise AuditLogError(
+                    born + 1,
+                    f"the log tells that round {stored.round} of campaign {campaign.hex()} was signed, and its "
+                    "settlement is not in the database any more: restore a backup",
+                )
             for place, gradient in kept.items():
                 place_row = {"campaign": campaign, "round": stored.round, "head": stored.head, "place": place}
                 db.execute(insert(t.kept).values(**place_row, gradient=gradient))
@@ -97,6 +109,14 @@ class Rounds(Topic):
         }
         with self._reading() as db:
             return {name: db.execute(query).scalar_one() for name, query in wanted.items()}
+
+
+def _key_born(db: Connection, campaign: CampaignId) -> int:
+    """How long the log was before the key of the campaign's last version was made, under which its rounds are."""
+    its = (
+        select(t.keys.c.born).join(t.versions, t.versions.c.key == t.keys.c.id).where(t.versions.c.campaign == campaign)
+    )
+    return db.execute(its.order_by(t.versions.c.version.desc()).limit(1)).scalar() or 0
 
 
 def _waiting() -> ColumnElement[bool]:

@@ -304,11 +304,28 @@ def test_a_changed_or_deleted_signature_is_found(
     assert caught.value.sequence == sequence
 
 
-def test_a_round_that_was_signed_again_because_its_settlement_was_deleted_is_found(
-    signed: State, intruder: Callable[..., None]
+@pytest.mark.parametrize("log", ["left", "edited"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_round_whose_settlement_was_deleted_is_not_signed_again(
+    signed: State, target: Path | str, intruder: Callable[..., None], log: str, restarted: bool
 ) -> None:
     intruder(delete(t.rounds))
-    signed.add_round(CAMPAIGN, settlement(score=7), {})
+    if log == "edited":
+        intruder(update(t.audit).where(t.audit.c.kind == "settlement").values(kind="trial"))
+    state = State(target) if restarted else signed
+    state.audit.unlock(AUDIT_KEY)
+    with pytest.raises(AuditLogError, match=r"was signed|was changed"):
+        state.add_round(CAMPAIGN, settlement(score=7), {})
+    assert state.rounds(CAMPAIGN) == []
+    assert state.add_round(CAMPAIGN, dataclasses.replace(settlement(), head=b"y" * 32), {}) if log == "left" else True
+    state.close()
+
+
+def test_a_round_that_was_signed_twice_is_found(signed: State) -> None:
+    again = settlement(score=7)
+    with signed.transaction() as db:
+        body = {"campaign": CAMPAIGN, "round": again.round, "head": again.head, "settlement": b"s" * 32}
+        signed.audit.append(db, "settlement", body)
     with pytest.raises(AuditLogError, match=f"signed before, in entry {ENTRIES + 4}") as caught:
         signed.verify_audit()
     assert caught.value.sequence == ENTRIES + 5

@@ -34,7 +34,12 @@ def admission(campaign: CampaignId = CAMPAIGN) -> StoredAdmission:
 
 
 def signed(number: int = 0, head: bytes = b"h" * 32, *, mark: str = "") -> StoredRound:
-    value = {"score": 510_000, "key": "0x" + "ab" * 32, "outcomes": [{"verdict": "kept"}], "mark": mark}
+    """A settlement of a round, which makes the version of the next number."""
+    made = version(number + 1)
+    value = {
+        "score": made.score, "key": "0x" + made.key.hex(), "model": "0x" + made.model.digest.hex(),
+        "outcomes": [{"verdict": "kept"}], "mark": mark,
+    }  # fmt: skip
     return StoredRound(number, head, json.dumps(value), b"next weights", "signed", KeyId(digest("key 0")))
 
 

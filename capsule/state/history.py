@@ -1,12 +1,13 @@
-"""What the audit log tells of a Paillier key, believed as far as the log is chained to its authentic head.
+"""What the audit log tells of keys and settlements, believed as far as the log is chained to its authentic head.
 
-Whoever writes to the database, but has no passphrase, could make a used key an issued one: in its table, and in the
-rows of the log that tell of its use. Hence a key's past is not taken from rows but from entries that are checked, each
-by the one after it and the last by the head, which only the Capsule can write. They are checked back to before the key
-was made: its sealed record says since when (`born`), so nobody can make that later.
+Whoever writes to the database, but has no passphrase, could make a used key an issued one, or a signed round one that
+was not: in its table, and in the rows of the log that tell of it. Hence what must happen once is not looked up in rows
+but in entries that are checked, each by the one after it and the last by the head, which only the Capsule can write.
+They are checked back to before the key was made: its sealed record says since when (`born`), so nobody can make that
+later. A round's key was made before the round was signed.
 
-A process checks each entry once. What it costs to look a key up does not grow with the log, but with what was appended
-since the process looked last, and at first with the key's age.
+A process checks each entry once. What it costs to look something up does not grow with the log, but with what was
+appended since the process looked last, and at first with the key's age.
 """
 
 import threading
@@ -19,9 +20,9 @@ from capsule.errors import AuditLogError
 from capsule.state.audit import START, AuditHead, AuditLog
 from capsule.state.verifying import check_entry
 from sonar import canonical
-from sonar.units import Address, KeyId
+from sonar.units import Address, CampaignId, KeyId
 
-__all__ = ["KeyHistory"]
+__all__ = ["History"]
 
 _BETWEEN: Final = text(
     "SELECT sequence, time, kind, body, previous, hash FROM audit WHERE sequence > :after AND sequence <= :last "
@@ -40,20 +41,22 @@ class _Use:
 
 @dataclass
 class _Found:
-    """What some entries tell: the uses of each key, and where backups were restored that were no move."""
+    """What some entries tell: the uses of each key, where backups were restored that were no move, what was signed."""
 
     uses: dict[str, list[_Use]]
     restores: list[int]
+    signed: set[tuple[str, int, str]]
 
     def then(self, later: "_Found") -> None:
         """Adds what later entries tell."""
         for key, uses in later.uses.items():
             self.uses.setdefault(key, []).extend(uses)
         self.restores.extend(later.restores)
+        self.signed |= later.signed
 
 
-class KeyHistory:
-    """The uses of keys, from the entries of the log that this process has checked. Safe in threads.
+class History:
+    """Keys' uses and rounds' settlements, from the entries that this process has checked. Safe in threads.
 
     The first read of the given transactions must be this one's, so that none sees an older log than another.
     """
@@ -63,11 +66,18 @@ class KeyHistory:
         self._lock = threading.Lock()
         self._first: AuditHead | None = None
         self._last = AuditHead(0, START)
-        self._found = _Found({}, [])
+        self._found = _Found({}, [], set())
 
     def read(self, db: Connection, born: int) -> None:
         """Checks the log back to when it had `born` entries, so that nobody holds the database for that later."""
-        self._look_up(db, None, born)
+        with self._lock:
+            self._read(db, born)
+
+    def is_signed(self, db: Connection, campaign: CampaignId, number: int, head: bytes, born: int) -> bool:
+        """Whether the log tells of a settlement of a round under a key made when it had `born` entries."""
+        with self._lock:
+            self._read(db, born)
+            return (campaign.hex(), number, head.hex()) in self._found.signed
 
     def is_untouched(self, db: Connection, key_id: KeyId, born: int) -> bool:
         """Whether the log tells nothing of a key made when it had `born` entries; raises AuditLogError."""
@@ -85,23 +95,27 @@ class KeyHistory:
             return False
         return not any(place > uses[0].sequence for place in restores)
 
-    def _look_up(self, db: Connection, key_id: KeyId | None, born: int) -> tuple[list[_Use], list[int]]:
+    def _look_up(self, db: Connection, key_id: KeyId, born: int) -> tuple[list[_Use], list[int]]:
         with self._lock:
-            head = self._log.head_in(db)
-            if self._first is None:
-                self._first = self._last = head
-            if head.length < self._last.length:
-                raise AuditLogError(head.length + 1, "the entry was there before: the database was put back meanwhile")
-            if head != self._last:
-                self._found.then(_read(db, self._last, head))
-                self._last = head
-            if born < self._first.length:
-                first = _before(db, born)
-                earlier = _read(db, first, self._first)
-                earlier.then(self._found)
-                self._found, self._first = earlier, first
-            uses = [] if key_id is None else self._found.uses.get(key_id.hex(), [])
+            self._read(db, born)
+            uses = self._found.uses.get(key_id.hex(), ())
             return [use for use in uses if use.sequence > born], self._found.restores
+
+    def _read(self, db: Connection, born: int) -> None:
+        """Checks what was appended, and what is before the first checked entry; the caller holds the lock."""
+        head = self._log.head_in(db)
+        if self._first is None:
+            self._first = self._last = head
+        if head.length < self._last.length:
+            raise AuditLogError(head.length + 1, "the entry was there before: the database was put back meanwhile")
+        if head != self._last:
+            self._found.then(_read(db, self._last, head))
+            self._last = head
+        if born < self._first.length:
+            first = _before(db, born)
+            earlier = _read(db, first, self._first)
+            earlier.then(self._found)
+            self._found, self._first = earlier, first
 
 
 def _before(db: Connection, length: int) -> AuditHead:
@@ -116,7 +130,7 @@ def _before(db: Connection, length: int) -> AuditHead:
 
 def _read(db: Connection, after: AuditHead, last: AuditHead) -> _Found:
     """What the entries after one head tell, up to another; raises AuditLogError unless they lead from it to that."""
-    found, place = _Found({}, []), after
+    found, place = _Found({}, [], set()), after
     between = {"after": after.length, "last": last.length}
     with db.execute(_BETWEEN, between, execution_options={"yield_per": 500}) as rows:
         for row in rows:
@@ -131,5 +145,8 @@ def _take(found: _Found, sequence: int, kind: str, body: str) -> None:
     if kind == "key":
         value = canonical.loads(body.encode())
         found.uses.setdefault(value["key"], []).append(_Use(sequence, value["use"], value["account"]))
+    elif kind == "settlement":
+        value = canonical.loads(body.encode())
+        found.signed.add((value["campaign"], value["round"], value["head"]))
     elif kind == "restore" and not canonical.loads(body.encode())["moved"]:
         found.restores.append(sequence)
