@@ -104,8 +104,14 @@ class Server:
                 if not waiting and campaign not in self._contradicted:
                     self._done[campaign] = tip.hash
         finally:
-            self._put_back(campaign, claim if waiting else None, claim)
+            self._put_back(campaign, claim if waiting and not self._misses(campaign) else None, claim)
         return signed
+
+    def _misses(self, campaign: CampaignId) -> bool:
+        """Whether a closed round waits for gradients that this worker's store does not give, and another's may."""
+        with self._lock:
+            settler = self._settlers.get(campaign)
+        return settler is not None and settler.misses
 
     def _put_back(self, campaign: CampaignId, kept: Claim | None, claim: Claim | None) -> None:
         """Keeps a claim for the next time, or gives it back."""

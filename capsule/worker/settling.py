@@ -88,6 +88,8 @@ class Settler:
         self._opened: dict[_Place, Result] = {}
         self._missing_since: dict[_Place, float] = {}
         self._again: dict[_Place, Patience] = {}
+        self.misses = False
+        """Whether the round is closed, and gradients of it cannot be fetched."""
         self._key: _RoundKey | None = None
         self._pause, self._not_before = _PAUSE_SECONDS[0], 0.0
         self._problem: JobLostError | None = None
@@ -116,7 +118,9 @@ class Settler:
                 problem = error
         if problem is not None:
             raise problem
-        if not all(place in self._opened for place in places):
+        missing = [place for place in places if place not in self._opened]
+        self.misses = closed and any(place in self._again for place in missing)
+        if missing:
             return None
         return OpenedRound(tuple(submissions), tuple(_first_only(places, [self._opened[place] for place in places])))
 

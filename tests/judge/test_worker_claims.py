@@ -1,6 +1,7 @@
 """Workers that get nowhere leave what they claimed to others of the same Capsule, whose node and store answer."""
 
 import dataclasses
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,11 @@ from worker_checks import check_settled_once, signatures, steps
 
 from capsule.worker import Worker
 from sonar.chain.client import SonarClient
+from sonar.chain.cursor import campaign_events
 from sonar.chain.errors import RpcUnavailableError
+from sonar.chain.events import GradientSubmitted
 from sonar.storage.directory import DirectoryStore
+from sonar.units import Address
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +133,25 @@ def test_a_worker_whose_store_is_away_keeps_no_campaign_while_it_waits_for_it(
     finally:
         other.stop()
         thread.join(30)
+
+
+def test_a_gradient_that_one_workers_store_does_not_give_is_judged_by_another(
+    world: Any, scientist: Any, other: Worker, gateway: Path
+) -> None:
+    object.__setattr__(world.capsule.policy, "fetch_seconds", 3600)
+    campaign = scientist.campaign()
+    mines = [campaign.submit() for _ in range(3)]
+    found = campaign_events(world.chain, campaign.id, 0)
+    cids = [event.cid for event in found if isinstance(event, GradientSubmitted)]
+    gateway.unlink()
+    shutil.copytree(world.home / "store", gateway)
+    (gateway / cids[0]).unlink()
+    (gateway / cids[1]).write_bytes(b"other bytes")
+    other.step()
+    assert signatures(world, campaign) == []
+    steps(world)
+    assert len(signatures(world, campaign)) == 1
+    other.step()  # it relays, as it did before
+    check_settled_once(world, campaign, 1)
+    bond = world.chain.campaign(campaign.id).terms.bond
+    assert all(world.chain.credit(Address(mine.address)) >= bond for mine in mines)
