@@ -1,7 +1,7 @@
 """The typed client of one deployed contract: views as records, transactions signed, sent once and awaited."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self, cast
@@ -14,7 +14,6 @@ from eth_utils.abi import collapse_if_tuple, function_abi_to_4byte_selector
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from web3 import Web3
-from web3.exceptions import MismatchedABI
 from web3.types import TxParams, TxReceipt
 
 from sonar.chain._artifact import arguments_type, artifact
@@ -59,7 +58,6 @@ class SonarClient:
         self.address = contract
         self.chain_id = chain_id
         self.account = account
-        self._contract = web3.eth.contract(address=to_checksum_address(contract), abi=artifact()["abi"])
         self._sending = threading.Lock()
 
     @classmethod
@@ -194,12 +192,7 @@ class SonarClient:
 
         Raises ChainError for values that the contract's types do not hold.
         """
-        try:
-            data = str(self._contract.encode_abi(call.function, args=list(call.arguments)))
-        except MismatchedABI as error:
-            given = ", ".join("0x" + one.hex() if isinstance(one, bytes) else str(one) for one in call.arguments)[:200]
-            raise ChainError(f"the contract's {call.function} does not take {given}: check each value") from error
-        return EncodedCall(self.address, bytes.fromhex(data.removeprefix("0x")), call.value)
+        return EncodedCall(self.address, self._encoded(call.function, call.arguments), call.value)
 
     def fee_market(self) -> FeeMarket:
         """What the chain asks per gas now."""
@@ -252,12 +245,8 @@ class SonarClient:
         return {"to": encoded.to, "data": "0x" + encoded.data.hex(), "value": encoded.value}
 
     def _view(self, function: str, *arguments: Any, block: int | None = None) -> Any:
-        view = _view(function)
-        try:
-            data = view.selector + codec.encode(view.inputs, arguments)
-        except EncodingError as error:
-            raise ChainError(f"the contract's {function} does not take {arguments!s:.200}: check each value") from error
-        sent = cast(TxParams, {"to": self.address, "data": "0x" + data.hex()})
+        view = _function(function)
+        sent = cast(TxParams, {"to": self.address, "data": "0x" + self._encoded(function, arguments).hex()})
         with rpc(self.web3):
             answer = bytes(self.web3.eth.call(sent, "latest" if block is None else BlockNumber(block)))
         try:
@@ -268,6 +257,15 @@ class SonarClient:
                 "contract: was the chain restarted? Deploy again or check the address"
             ) from error
         return _named(view.components, got) if view.components else got
+
+    def _encoded(self, function: str, arguments: Sequence[Any]) -> bytes:
+        """A call's data; raises ChainError for values that the types do not hold, such as bytes that are too short."""
+        asked = _function(function)
+        try:
+            return asked.selector + self.web3.codec.encode(asked.inputs, arguments)
+        except (EncodingError, TypeError, ValueError) as error:
+            given = ", ".join("0x" + one.hex() if isinstance(one, bytes) else str(one) for one in arguments)[:200]
+            raise ChainError(f"the contract's {function} does not take {given}: check each value") from error
 
     def _receipt(self, found: TxReceipt) -> Receipt:
         logs = (log for log in found["logs"] if str(log["address"]) == self.address)
@@ -303,8 +301,8 @@ def entries_head(campaign: CampaignId, round: int, entries: Iterable[Entry]) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """How a view is asked, and how its answer reads; without components it is a single value."""
+class _Function:
+    """How a function is called, and how its answer reads; without components that is a single value or nothing."""
 
     selector: bytes
     inputs: list[str]
@@ -313,11 +311,12 @@ class _View:
 
 
 @cache
-def _view(function: str) -> _View:
-    entry = next(e for e in artifact()["abi"] if e["type"] == "function" and e["name"] == function)
-    (output,) = entry["outputs"]
+def _function(name: str) -> _Function:
+    # web3's own contracts look all of this up, and check it, for each call anew.
+    entry = next(e for e in artifact()["abi"] if e["type"] == "function" and e["name"] == name)
+    output: dict[str, Any] = entry["outputs"][0] if entry["outputs"] else {"type": ""}
     selector = function_abi_to_4byte_selector(entry)
-    return _View(selector, arguments_type(entry), collapse_if_tuple(output), output.get("components", []))
+    return _Function(selector, arguments_type(entry), collapse_if_tuple(output), output.get("components", []))
 
 
 def _named(components: list[dict[str, Any]], values: Any) -> dict[str, Any]:

@@ -153,6 +153,17 @@ def test_a_view_costs_one_request(node: tuple[Node, str]) -> None:
     assert state.asked == ["eth_call"]
 
 
+def test_a_view_of_what_its_types_do_not_hold_is_refused_before_the_node_is_asked(node: tuple[Node, str]) -> None:
+    state, url = node
+    state.sane = {"eth_chainId": "0x1", "eth_getCode": "0x60"}
+    client = SonarClient.connect(url, CONTRACT)
+    state.asked.clear()
+    for campaign, score in ((CampaignId(bytes(31)), Ppm(1)), (CampaignId(bytes(33)), Ppm(1)), (CAMPAIGN, Ppm(-1))):
+        with pytest.raises(ChainError, match="does not take"):
+            client.quote(campaign, score)
+    assert state.asked == []
+
+
 def test_a_contract_cannot_have_anything_fetched(node: tuple[Node, str]) -> None:
     """EIP-3668: a call that reverts so asks its caller to fetch what a contract, or the node, chooses."""
     state, url = node
