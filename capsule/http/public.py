@@ -1,6 +1,6 @@
 """What everybody may ask: who the Capsule is, how it is, and what it has signed."""
 
-from functools import lru_cache
+from collections import OrderedDict
 from typing import Annotated
 
 from fastapi import FastAPI, Path
@@ -19,6 +19,8 @@ __all__ = ["add_public_routes"]
 
 CampaignText = Annotated[str, Path(pattern=r"^0x[0-9a-f]{64}$", description="The campaign's id.")]
 RoundText = Annotated[str, Path(pattern=r"^[0-9]{1,9}$", description="The round's number.")]
+_REMEMBERED = 1024
+"""How many admissions are kept written: about a kilobyte each."""
 _SIGNED = "The Capsule's EIP-712 signature of the answer: account 0, nonce 0, this action, the body's SHA-256."
 
 
@@ -52,7 +54,11 @@ def _add_standing(app: FastAPI, service: CapsuleService) -> None:
 
 
 def _add_signed_facts(app: FastAPI, service: CapsuleService, places: Places) -> None:
-    @lru_cache(maxsize=1)
+    # What never changes is signed and written once, in a thread, and answered by the event loop itself from then on: a
+    # request that needs a thread waits for those of the worker.
+    facts: dict[str, tuple[bytes, bytes]] = {}
+    admitted: OrderedDict[str, bytes] = OrderedDict()
+
     def signed_info() -> tuple[bytes, bytes]:
         found = service.info()
         reply = InfoReply(
@@ -66,12 +72,10 @@ def _add_signed_facts(app: FastAPI, service: CapsuleService, places: Places) -> 
         content = reply.model_dump_json().encode()
         return content, service.sign(info_answer(content))
 
-    @lru_cache(maxsize=1024)
-    def admission_reply(campaign: str) -> str:
-        # An admission never changes; one that is unknown raises, and is not remembered.
+    def admission_reply(campaign: str) -> bytes:
         key = CampaignId(bytes.fromhex(campaign[2:]))
         found = service.admission(key)
-        return AdmissionReply.of(key, found.admission, found.signature).model_dump_json()
+        return AdmissionReply.of(key, found.admission, found.signature).model_dump_json().encode()
 
     def head() -> tuple[bytes, bytes]:
         length, digest, now = service.audit_head()
@@ -82,9 +86,11 @@ def _add_signed_facts(app: FastAPI, service: CapsuleService, places: Places) -> 
     info_responses[200] = {"headers": signed_headers(_SIGNED)}
 
     @app.get("/v1/info", response_model=InfoReply, responses=info_responses)
-    def info() -> Response:
+    async def info() -> Response:
         """Who this Capsule is, signed by the account that it names."""
-        return signed_answer(*signed_info())
+        if "info" not in facts:
+            facts["info"] = await places.run(signed_info)
+        return signed_answer(*facts["info"])
 
     @app.get("/v1/audit/head", response_model=AuditHeadReply, responses=info_responses)
     async def audit_head() -> Response:
@@ -98,7 +104,12 @@ def _add_signed_facts(app: FastAPI, service: CapsuleService, places: Places) -> 
     )
     async def admission(campaign: CampaignText) -> Response:
         """A signed admission, for who lost the answer and for auditors."""
-        return Response(await places.run(admission_reply, campaign), media_type="application/json")
+        found = admitted.get(campaign)
+        if found is None:  # one that is unknown raises, and is not remembered
+            found = admitted[campaign] = await places.run(admission_reply, campaign)
+            if len(admitted) > _REMEMBERED:
+                admitted.popitem(last=False)
+        return Response(found, media_type="application/json")
 
     @app.get(
         "/v1/campaigns/{campaign}/rounds/{number}",
