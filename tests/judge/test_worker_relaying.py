@@ -107,14 +107,15 @@ def test_a_settlement_that_is_not_mined_is_replaced_at_a_higher_fee(world: Any, 
 def test_a_settlement_that_offers_enough_waits_for_a_block_without_bidding_against_itself(
     world: Any, scientist: Any, remote: Remote
 ) -> None:
-    campaign, clock = full(scientist), world.capsule.clock
+    campaign, now = full(scientist), world.capsule.clock()
+    object.__setattr__(world.capsule, "clock", lambda: now)  # however long a busy machine takes
     with remote.holding_back():
         steps(world)
         for seconds in (100, 200, 400, 800):
-            object.__setattr__(world.capsule, "clock", _later(clock, seconds))
+            object.__setattr__(world.capsule, "clock", lambda late=seconds: now + late)
             steps(world, 1)
         assert len(relays(world, campaign)) == 1
-        object.__setattr__(world.capsule, "clock", _later(clock, 901))
+        object.__setattr__(world.capsule, "clock", lambda: now + 901)
         steps(world, 1)
         assert len(relays(world, campaign)) == 2  # whoever asks so little does not mine it
     remote.mine()
@@ -125,14 +126,15 @@ def test_a_settlement_that_offers_enough_waits_for_a_block_without_bidding_again
 def test_a_settlement_whose_tip_is_below_the_usual_one_now_is_replaced(
     world: Any, scientist: Any, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign, clock, market = full(scientist), world.capsule.clock, world.chain.fee_market
+    campaign, now, market = full(scientist), world.capsule.clock(), world.chain.fee_market
+    object.__setattr__(world.capsule, "clock", lambda: now)
     with remote.holding_back():
         steps(world)
         risen = dataclasses.replace(market(), tip=Wei(5 * market().tip))
         monkeypatch.setattr(world.chain, "fee_market", lambda: risen)
         steps(world, 1)
         assert len(relays(world, campaign)) == 1  # it is not old yet
-        object.__setattr__(world.capsule, "clock", _later(clock, 91))
+        object.__setattr__(world.capsule, "clock", lambda: now + 91)
         steps(world, 3)
         first, second = relays(world, campaign)
         assert first.nonce == second.nonce
@@ -317,7 +319,8 @@ def _set_balance(remote: Remote, account: str, wei: int) -> tuple[Any, ...]:
 def test_a_settlement_that_keeps_reverting_is_left_alone_longer_each_time(
     world: Any, scientist: Any, anvil: Remote
 ) -> None:
-    campaign = full(scientist)
+    campaign, now = full(scientist), world.capsule.clock()
+    object.__setattr__(world.capsule, "clock", lambda: now)  # however long a busy machine takes
     with anvil.holding_back():
         steps(world)
         (sent,) = relays(world, campaign)
@@ -330,14 +333,10 @@ def test_a_settlement_that_keeps_reverting_is_left_alone_longer_each_time(
     world.capsule.state.set_relay(sent.hash, "failed")
     steps(world, 3)
     assert len(relays(world, campaign)) == 1
-    object.__setattr__(world.capsule, "clock", _later(world.capsule.clock, 31))
+    object.__setattr__(world.capsule, "clock", lambda: now + 31)
     steps(world)
     assert [relay.state for relay in relays(world, campaign)] == ["failed", "mined"]
     check_settled_once(world, campaign, 1)
-
-
-def _later(clock: Any, seconds: float) -> Any:
-    return lambda: clock() + seconds
 
 
 def _with_little_gas(world: Any, call: Any, nonce: int) -> Any:
