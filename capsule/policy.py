@@ -37,8 +37,8 @@ class Policy:
     A gradient that cannot be fetched for `fetch_seconds` after its round's closing is unavailable.
 
     An event counts once it is `confirmations` blocks deep; None leaves that to the chain's kind. A transaction that is
-    not mined within `replace_seconds`, and offers too little by then, is sent again with higher fees, up to `highest_fee` (wei for a unit of gas).
-    So many `campaigns_at_once` are served side by side.
+    not mined within `replace_seconds`, and offers too little by then, is sent again with higher fees, up to
+    `highest_fee` (wei for a unit of gas). So many `campaigns_at_once` are served side by side.
 
     Artifacts are opened and judged in `judge_processes` (0: one a core) of `judge_memory` bytes each at most; a job
     that takes longer than `judge_seconds` is ended.
