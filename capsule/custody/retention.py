@@ -30,6 +30,7 @@ _ADMISSION_SECONDS: Final = 3600.0
 """How long a key that is used up is left alone at least: far longer than any admission takes."""
 _SCRUB_SECONDS: Final = 0.25
 """How long a try to empty SQLite's log may keep writers waiting."""
+_SCRUB_AGAIN_SECONDS: Final = 10.0
 _WARN_SECONDS: Final = 60.0
 
 
@@ -67,7 +68,7 @@ class Retention:
         self._next = 0.0
         # Who was here before may have been killed between a deletion and this.
         self._unscrubbed_since: float | None = clock()
-        self._warned = False
+        self._next_scrub, self._warned = 0.0, False
 
     def step(self, tip: Block) -> None:
         """Deletes what is due, one campaign after the other; killed in between, the next step goes on.
@@ -78,8 +79,8 @@ class Retention:
         if now >= self._next:
             due = [kept.campaign for kept in self._kept() if is_due(kept, self._policy, now, tip.time)]
             deleted = sum(self._delete(campaign, tip, now) for campaign in due) + self._delete_useless_keys(now)
-            if deleted and self._unscrubbed_since is None:
-                self._unscrubbed_since = now
+            if deleted:
+                self._unscrubbed_since, self._next_scrub = self._unscrubbed_since or now, now
             self._next = now + _PAUSE_SECONDS
         self._scrub(now)
 
@@ -114,9 +115,10 @@ class Retention:
             return _delete_keys(self._state, db, used_up, now)
 
     def _scrub(self, now: float) -> None:
-        """Empties SQLite's log of what was deleted, tried with each step until nobody reads it."""
-        if self._unscrubbed_since is None:
+        """Empties SQLite's log of what was deleted, tried every now and then until nobody reads it."""
+        if self._unscrubbed_since is None or now < self._next_scrub:
             return
+        self._next_scrub = now + _SCRUB_AGAIN_SECONDS
         if self._state.scrub(_SCRUB_SECONDS):
             self._unscrubbed_since, self._warned = None, False
         elif not self._warned and now - self._unscrubbed_since >= _WARN_SECONDS:

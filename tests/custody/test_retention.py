@@ -254,6 +254,7 @@ def test_what_is_read_meanwhile_is_scrubbed_as_soon_as_nobody_reads_it(
         retention.step(tip(clock))
         assert any(_in_files(tmp_path, each) for each in sealed)
         assert "still be in the log" in caplog.text
+    clock.now += 10
     retention.step(tip(clock))
     assert not any(_in_files(tmp_path, each) for each in sealed), "long before an hour is over"
     home.state.close()
