@@ -11,7 +11,7 @@ from capsule.errors import CapsuleDatabaseError
 from capsule.state import Claim, State
 from sonar import canonical
 
-__all__ = ["Notes", "Problems", "noted_problems"]
+__all__ = ["Notes", "Problems", "missed_problem", "noted_problems"]
 
 Problems = dict[str, tuple[str, float]]
 """What is not well: what it is, and since when in Unix seconds, by the name of a part or a campaign in hex."""
@@ -69,3 +69,12 @@ def noted_problems(state: State) -> Problems:
             if what not in problems or since < problems[what][1]:
                 problems[what] = (problem, since)
     return problems
+
+
+def missed_problem(number: int) -> str:
+    """What is not well with a campaign whose round was settled by another database."""
+    return (
+        f"round {number} was settled on chain by what is not in this database: another Capsule with this account "
+        "signed it, or this is an old backup. This one can neither judge the campaign further nor deliver its last "
+        "model: stop it, and serve the database that has them. Never run two with one account"
+    )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from capsule.notes import noted_problems
+from capsule.notes import missed_problem, noted_problems
 from capsule.state import State
 
 __all__ = ["campaign_rows"]
@@ -14,12 +14,14 @@ def campaign_rows(state: State) -> list[dict[str, Any]]:
     `round` is the last round that was signed, `unsettled` how many signed settlements are not final, `problem` what
     stopped the worker at the campaign when it last looked, and `since` when that began.
     """
-    problems = noted_problems(state)
+    problems, missed = noted_problems(state), state.missed()
     waiting = [campaign for campaign, _ in state.unsettled()]
     rows = []
     for known in state.campaigns():
         version, signed = state.version(known.campaign), state.rounds(known.campaign)
         problem, since = problems.get(known.campaign.hex(), (None, None))
+        if known.campaign in missed:  # also where no worker has noted it yet
+            problem = missed_problem(missed[known.campaign])
         rows.append({
             "campaign": "0x" + known.campaign.hex(),
             "state": "delivered" if known.delivered is not None else known.state,

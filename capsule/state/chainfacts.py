@@ -6,15 +6,16 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, delete, select, update
 
 from capsule.state import tables as t
-from capsule.state._topic import Recorder, Topic, put
+from capsule.state._topic import Recorder, Topic, insert_new, put
 from capsule.state.admissions import version_row
 from capsule.state.records import Final, Position, StoredCampaign, Submission, Told
 from sonar.chain.records import Entry
 from sonar.units import Address, CampaignId, Cid, Digest
 
-__all__ = ["ChainFacts", "position_in"]
+__all__ = ["ChainFacts", "forget_missed", "position_in"]
 
 _CURSOR = "cursor"
+_MISSED = "missed "
 
 
 class ChainFacts(Topic):
@@ -45,6 +46,8 @@ class ChainFacts(Topic):
                 where = and_(t.rounds.c.campaign == campaign, t.rounds.c.round == number, t.rounds.c.state != "final")
                 db.execute(update(t.rounds).where(where).values(state="expired", block=block))
                 record("expired", campaign=campaign, round=number, block=block)
+            for campaign, number, block in told.missed:
+                insert_new(db, t.settings, {"name": _MISSED + campaign.hex(), "value": b"%d %d" % (number, block)})
             for campaign, block in told.over:
                 _end(db, campaign, block, self.audit.now())
             for number, block_hash in told.checkpoints:
@@ -64,6 +67,9 @@ class ChainFacts(Topic):
             for table in (t.submissions, t.versions, t.campaigns):
                 db.execute(delete(table).where(table.c.block >= block))
             db.execute(delete(t.blocks).where(t.blocks.c.number >= block))
+            for campaign, (_, missed) in _missed_in(db).items():
+                if missed >= block:
+                    forget_missed(db, campaign)
             db.execute(update(t.rounds).where(t.rounds.c.block >= block).values(state="signed", block=None))
             again = {"state": "running", "over_block": None, "ended": None}
             db.execute(update(t.campaigns).where(t.campaigns.c.over_block >= block).values(again))
@@ -71,6 +77,14 @@ class ChainFacts(Topic):
             _move(db, Position(block if since is None else min(block, since.block), rewinds + 1))
             record("rewind", block=block)
         return True
+
+    def missed(self) -> dict[CampaignId, int]:
+        """The campaigns that the chain took to a version which this database does not hold, each with the first round.
+
+        Neither can they be judged on, nor can their last models be delivered: the keys are in another database.
+        """
+        with self._reading() as db:
+            return {campaign: number for campaign, (number, _) in _missed_in(db).items()}
 
     def checkpoints(self, limit: int = 1000) -> list[tuple[int, bytes]]:
         """Numbers and hashes of blocks as they were read, the newest first."""
@@ -151,6 +165,21 @@ def position_in(db: Connection) -> Position | None:
         return None
     block, rewinds = value.split()
     return Position(int(block), int(rewinds))
+
+
+def forget_missed(db: Connection, campaign: CampaignId) -> None:
+    """Forgets that the campaign's versions are missed: the chain took them back, or nobody wants them any more."""
+    db.execute(delete(t.settings).where(t.settings.c.name == _MISSED + campaign.hex()))
+
+
+def _missed_in(db: Connection) -> dict[CampaignId, tuple[int, int]]:
+    """Round and block by campaign."""
+    its = t.settings.c.name.startswith(_MISSED, autoescape=True)
+    found = {}
+    for row in db.execute(select(t.settings).where(its)):
+        number, block = row.value.split()
+        found[CampaignId(bytes.fromhex(row.name.removeprefix(_MISSED)))] = (int(number), int(block))
+    return found
 
 
 def _move(db: Connection, position: Position) -> None:

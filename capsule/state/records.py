@@ -116,8 +116,9 @@ class Final:
 class Told:
     """What one read of the chain told, up to but without `next_block`.
 
-    `created` and `over`: campaign and block; `expired`: campaign, round and block; `checkpoints`: number and hash of
-    blocks by which a later reader sees whether the history is still the same.
+    `created` and `over`: campaign and block; `expired`: campaign, round and block; `missed` likewise: settlements that
+    made a version which this database does not hold; `checkpoints`: number and hash of blocks by which a later reader
+    sees whether the history is still the same.
     """
 
     next_block: int
@@ -125,6 +126,7 @@ class Told:
     submitted: tuple[tuple[CampaignId, Submission], ...] = ()
     settled: tuple[Final, ...] = ()
     expired: tuple[tuple[CampaignId, int, int], ...] = ()
+    missed: tuple[tuple[CampaignId, int, int], ...] = ()
     over: tuple[tuple[CampaignId, int], ...] = ()
     checkpoints: tuple[tuple[int, bytes], ...] = ()
 

@@ -179,12 +179,15 @@ class Follower:
                 ours.append(event)
         submissions = [(event.id, _submission(event)) for event in ours if isinstance(event, GradientSubmitted)]
         reader = _FinalReader(self._capsule, submissions)
-        settled = [reader.read(event) for event in ours if isinstance(event, RoundSettled)]
+        settled = [(event, reader.read(event)) for event in ours if isinstance(event, RoundSettled)]
         return Told(
             page.last + 1,
             created=tuple((event.id, event.block) for event in ours if isinstance(event, CampaignCreated)),
             submitted=tuple(submissions),
-            settled=tuple(final for final in settled if final is not None),
+            settled=tuple(final for _, final in settled if final is not None),
+            missed=tuple(
+                (event.id, event.round, event.block) for event, final in settled if final is None and event.advances
+            ),
             expired=tuple((event.id, event.round, event.block) for event in ours if isinstance(event, RoundExpired)),
             over=tuple(
                 (event.id, event.block) for event in ours if isinstance(event, CampaignFinished | CampaignClosed)
@@ -226,7 +229,8 @@ class _FinalReader:
         before = self._before(event.id)
         if stored is None or before is None or settlement is None or settlement.model != event.model:
             _log.error(
-                "round %d of campaign %s was settled in a way that this database does not hold: restore its backup",
+                "round %d of campaign %s was settled by what is not in this database: another Capsule has this "
+                "account, or this is an old backup; there must never be two",
                 event.round,
                 event.id.hex(),
             )

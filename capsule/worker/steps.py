@@ -17,7 +17,7 @@ from typing import Any
 from capsule.custody.retention import Retention
 from capsule.errors import CapsuleError
 from capsule.logs import fields
-from capsule.notes import Notes, Problems
+from capsule.notes import Notes, Problems, missed_problem
 from capsule.parts import Capsule
 from capsule.state import Claim
 from capsule.worker.crew import Crew
@@ -64,6 +64,7 @@ class Worker:
         self._store = Patience(_FIRST_WAIT, _LONGEST_WAIT)
         self._without_store: set[str] = set()
         self._served: dict[CampaignId, float] = {}
+        self._missed: dict[CampaignId, int] = {}
         self._relay: Claim | None = None
         self._relay_failures = 0
         self._problems: Problems = {}
@@ -168,7 +169,11 @@ class Worker:
         """Serves every running campaign, those first that waited longest."""
         self._server.stay()
         running = dict(self._capsule.state.running())
+        self._missed = self._capsule.state.missed()
+        self.tally.undeliverable.value = len(self._missed)
         self._forget_all_but(set(running))
+        for campaign in self._missed.keys() - running.keys():
+            self._trouble(campaign.hex(), missed_problem(self._missed[campaign]))
         for campaign in sorted(running, key=lambda one: self._served.get(one, 0.0)):
             job = partial(self._serve, campaign, running[campaign], tip)
             while not (begun := self._crew.start(campaign.hex(), job)) and wait:
@@ -181,9 +186,22 @@ class Worker:
     def _serve(self, campaign: CampaignId, block: int, tip: Block) -> None:
         signed: list[bool] = []
         with fields(campaign=campaign.hex()):
-            self._guarded(campaign.hex(), lambda: signed.append(self._server.serve(campaign, block, tip)))
+            self._guarded(campaign.hex(), lambda: signed.append(self._serve_unless_missed(campaign, block, tip)))
         if any(signed):
             self._wake.set()
+
+    def _serve_unless_missed(self, campaign: CampaignId, block: int, tip: Block) -> bool:
+        """Serves also one whose version is missed, whose events are read again then: perhaps the node left some out."""
+        missed = self._missed.get(campaign)
+        try:
+            signed = self._server.serve(campaign, block, tip)
+        except CapsuleError as error:
+            if missed is None:
+                raise
+            raise CapsuleError(missed_problem(missed)) from error
+        if missed is not None:
+            raise CapsuleError(missed_problem(missed))
+        return signed
 
     def _forget_all_but(self, running: set[CampaignId]) -> None:
         self._server.forget_all_but(running)
@@ -195,7 +213,7 @@ class Worker:
             _DELETING,
             _AUDIT,
             _LEAVING,
-            *(campaign.hex() for campaign in running),
+            *(campaign.hex() for campaign in running | self._missed.keys()),
         }
         with self._lock:
             self._problems = {

@@ -78,6 +78,8 @@ class Tally:
     """Closed rounds that wait for their settlement to be signed."""
     unsettled: Gauge = field(default_factory=Gauge)
     """Signed settlements that are not final."""
+    undeliverable: Gauge = field(default_factory=Gauge)
+    """Campaigns that the chain took to versions which this database does not hold."""
     head_block: Gauge = field(default_factory=Gauge)
     """The latest block that the node has shown."""
     followed_block: Gauge = field(default_factory=Gauge)

@@ -13,7 +13,9 @@ from capsule.custody.backup import back_up
 from capsule.custody.quarantine import Quarantine, RoundHeldError, hold
 from capsule.custody.restoring import restore
 from capsule.errors import CapsuleRefusedError
+from capsule.overview import campaign_rows
 from capsule.secret import Record
+from capsule.state import Told
 from capsule.wire import RoundReply
 from capsule.worker import Worker
 from sonar.chain.calls import expire_round, settle_round
@@ -267,6 +269,43 @@ def test_a_settlement_that_was_signed_after_the_backup_is_never_signed_different
     assert world.capsule.state.rounds(campaign.id) == []
     assert not world.worker.health()["ok"]
     world.capsule.state.verify_audit()
+
+
+def test_a_campaign_that_another_database_settled_stays_a_problem_also_once_it_is_over(
+    world: Any, scientist: Any, tmp_path: Path
+) -> None:
+    campaign = scientist.campaign(seconds=1000)
+    steps(world)
+    lost = lost_and_restored(world, campaign, tmp_path / "backup", 0)
+    steps(world)
+    relay(world, scientist, lost, 0)
+    told = "round 0 was settled on chain by what is not in this database"
+    steps(world)
+    for _ in range(2):  # it is no problem of one pass, nor of one process
+        assert told in world.worker.health()["problems"][campaign.id.hex()], "no gradient waits, yet nothing is well"
+        assert world.worker.tally.undeliverable.value == 1
+        world.restart()
+        assert told in campaign_rows(world.capsule.state)[0]["problem"]
+        steps(world)
+    world.advance_time(1001)
+    scientist.campaign()  # a block
+    steps(world, 3)
+    row = next(row for row in campaign_rows(world.capsule.state) if row["campaign"] == "0x" + campaign.id.hex())
+    assert row["state"] == "over"
+    assert told in row["problem"]
+    assert told in world.worker.health()["problems"][campaign.id.hex()]
+
+
+def test_a_settlement_that_was_missed_is_forgotten_with_the_chain_that_told_of_it(world: Any, scientist: Any) -> None:
+    campaign = settled_campaign(world, scientist)
+    state, position = world.capsule.state, world.capsule.state.position()
+    missed = ((campaign.id, 1, position.block), (campaign.id, 2, position.block + 1))
+    assert state.follow(Told(position.block + 2, missed=missed), position)
+    assert state.missed() == {campaign.id: 1}
+    assert state.rewind(position.block + 1, state.position())
+    assert state.missed() == {campaign.id: 1}
+    assert state.rewind(position.block, state.position())
+    assert state.missed() == {}
 
 
 def test_a_campaign_goes_on_after_a_lost_settlement_that_left_its_model(
