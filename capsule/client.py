@@ -164,9 +164,9 @@ class CapsuleClient:
         body = DeliveryRequest(campaign=hexadecimal(campaign), sealing_key=hexadecimal(sealing_key))
         return self._post("deliveries", body, DeliveryReply).data()
 
-    def round(self, campaign: CampaignId, number: int) -> RoundReport:
-        """The signed settlement of a round, which anyone may relay to the contract."""
-        reply = self._get(f"/v1/campaigns/{hexadecimal(campaign)}/rounds/{number}", RoundReply)
+    def round(self, campaign: CampaignId, number: int, *, seconds: float | None = None) -> RoundReport:
+        """The signed settlement of a round, which anyone may relay to the contract; waits `seconds` for it at most."""
+        reply = self._get(f"/v1/campaigns/{hexadecimal(campaign)}/rounds/{number}", RoundReply, seconds=seconds)
         settlement, signature = reply.settlement()
         return RoundReport(
             settlement, signature, reply.reasons(), reply.published(), reply.seed_block, Ppm(reply.sampling_error)
@@ -184,8 +184,8 @@ class CapsuleClient:
         """What the Capsule says of its own state; it is not signed."""
         return self._get("/v1/health", HealthReply)
 
-    def _get(self, path: str, kind: type[Reply]) -> Reply:
-        content, _ = self._send("GET", path)
+    def _get(self, path: str, kind: type[Reply], *, seconds: float | None = None) -> Reply:
+        content, _ = self._send("GET", path, seconds=seconds)
         return self._parse(path, content, kind)
 
     def _post(self, action: str, body: BaseModel, kind: type[Reply], *, seconds: float | None = None) -> Reply:

@@ -19,8 +19,8 @@ ALLOWED = {
     "sonar.protocol": ("sonar.chain.records", "sonar.syft"),
     "sonar": ("sonar",),
     "capsule": ("sonar",),
-    "mine": ("sonar", "capsule.client"),
-    "pysonar": ("sonar", "capsule.client"),
+    "mine": ("sonar", "capsule.client", "capsule.reasons"),
+    "pysonar": ("sonar", "capsule.client", "capsule.reasons"),
 }
 
 
