@@ -24,6 +24,7 @@ from capsule.http.metrics import CapsuleNumbers, Requests, serving_metrics
 from capsule.keypool import KeyPool
 from capsule.keyprocess import KeyProcess
 from capsule.logs import configure
+from capsule.lookout import Lookout
 from capsule.parts import Capsule
 from capsule.policy import Policy
 from capsule.readiness import Readiness
@@ -42,6 +43,9 @@ __all__ = ["serve"]
 
 _SWITCH_SECONDS = 0.0005
 _STOP_SECONDS = 30.0
+_LOOK_STOP_SECONDS = 5.0
+_BACKLOG = 2048
+"""uvicorn's own."""
 
 
 def serve(directory: Path, passphrase: str, network: Network, settings: Settings) -> None:
@@ -59,19 +63,20 @@ def serve(directory: Path, passphrase: str, network: Network, settings: Settings
         stack.enter_context(_serving(home))
         capsule = _assemble(home, network, store, settings.policy())
         worker = Worker(capsule, network.start_block)
-        service = CapsuleService(capsule, readiness=Readiness(capsule, worker.health, wait_for_key=True))
+        readiness = Readiness(capsule, worker.health, wait_for_key=True)
+        service, lookout = CapsuleService(capsule, readiness=readiness), Lookout(capsule, readiness)
         registry = CollectorRegistry()
         app = create_app(
             service,
             limits=Limits(settings.requests_per_minute, settings.signed_per_minute),
             counts=Requests(registry),
-            lifespan=lambda _: _beside(capsule, worker, settings.poll),
+            lifespan=lambda _: _beside(capsule, worker, lookout, settings.poll),
         )
         stack.enter_context(capsule.sandbox)
         listener = stack.enter_context(_listen(settings.host, settings.port))
         line = {"url": _url(settings.host, listener.getsockname()[1]), "address": home.address}
         if settings.metrics_port is not None:
-            registry.register(CapsuleNumbers(home.state, worker.tally, capsule.sandbox))
+            registry.register(CapsuleNumbers(home.state, worker.tally, capsule.sandbox, lookout))
             where = serving_metrics(settings.metrics_host, settings.metrics_port, registry)
             line["metrics"] = stack.enter_context(where)
         server = _Server(_configuration(app, settings), json.dumps(line))
@@ -137,18 +142,23 @@ def _assemble(home: OpenHome, network: Network, store: ContentStore, policy: Pol
 
 
 @asynccontextmanager
-async def _beside(capsule: Capsule, worker: Worker, poll: float) -> AsyncIterator[None]:
-    """Runs worker, judge processes and key pool while the application does."""
+async def _beside(capsule: Capsule, worker: Worker, lookout: Lookout, poll: float) -> AsyncIterator[None]:
+    """Runs worker, lookout, judge processes and key pool while the application does."""
+    stopping = threading.Event()
+    looking = threading.Thread(target=lookout.run, args=(stopping,), name="lookout", daemon=True)
     thread = threading.Thread(target=worker.run, args=(poll,), name="worker", daemon=True)
     capsule.keys.start()
     thread.start()
+    looking.start()
     try:
         yield
     finally:
+        stopping.set()
         worker.stop()
         await run_in_threadpool(capsule.sandbox.stop)
         await run_in_threadpool(capsule.keys.stop)
         await run_in_threadpool(thread.join, _STOP_SECONDS)
+        await run_in_threadpool(looking.join, _LOOK_STOP_SECONDS)
 
 
 class _Server(uvicorn.Server):
@@ -175,6 +185,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(_BACKLOG)  # bound alone, the port is still another's to take
     except OSError as error:
         listener.close()
         raise CapsuleHomeError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error

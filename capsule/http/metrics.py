@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from capsule.errors import CapsuleError, CapsuleHomeError
+from capsule.lookout import Lookout
 from capsule.sandbox import PARTS, Loss, Sandbox
 from capsule.state import State
 from capsule.worker.tally import Counter as Counted
@@ -24,6 +25,7 @@ __all__ = ["CapsuleNumbers", "Requests", "serving_metrics"]
 
 _log = logging.getLogger("capsule.metrics")
 _PREFIX = "sonar_capsule"
+_PARTS = ("database", "chain", "store", "keys", "judges", "worker")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0, 300.0)
 
 
@@ -57,15 +59,19 @@ class Requests:
 
 
 class CapsuleNumbers(Collector):
-    """What the database, the worker and the judge processes know, read when it is asked for."""
+    """What the database, the worker and the judge processes know, read when it is asked for.
 
-    def __init__(self, state: State, tally: Tally, sandbox: Sandbox) -> None:
-        self._state, self._tally, self._sandbox = state, tally, sandbox
+    Chain, store and account are told as `lookout` saw them last, and not at all before, or without it.
+    """
+
+    def __init__(self, state: State, tally: Tally, sandbox: Sandbox, lookout: Lookout | None = None) -> None:
+        self._state, self._tally, self._sandbox, self._lookout = state, tally, sandbox, lookout
 
     def collect(self) -> Iterable[Metric]:
         """All numbers; those of a database that does not answer are left out, and `database_up` is 0."""
         yield from self._worker()
         yield from self._judges()
+        yield from self._seen()
         numbers: list[Metric] = []
         try:
             numbers += self._database()
@@ -79,6 +85,17 @@ class CapsuleNumbers(Collector):
     def describe(self) -> Iterable[Metric]:
         """Nothing ahead: it would ask the database at registration."""
         return ()
+
+    def _seen(self) -> Iterator[Metric]:
+        if self._lookout is None:
+            return
+        if (health := self._lookout.health) is not None:
+            parts = GaugeMetricFamily(f"{_PREFIX}_part_up", "Whether a part was well when last seen.", labels=["part"])
+            for part in _PARTS:
+                parts.add_metric([part], getattr(health, part).ok)
+            yield parts
+        if (wei := self._lookout.account_wei) is not None:
+            yield GaugeMetricFamily(f"{_PREFIX}_account_wei", "Coin of the account that settles rounds.", wei)
 
     def _database(self) -> Iterator[Metric]:
         keys = GaugeMetricFamily(f"{_PREFIX}_keys", "Paillier keys by use.", labels=["use"])

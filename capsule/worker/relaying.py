@@ -182,7 +182,7 @@ class Relayer:
         try:
             capsule.chain.send(SignedTransaction(relay.raw, relay.hash, relay.nonce))
         except UnfundedAccountError as error:
-            self._problems["funds"] = str(error)
+            self._lack(error)
             return False
         except TransactionFailedError as error:
             self._tally.relay_failures.add()
@@ -210,7 +210,7 @@ class Relayer:
         try:
             signed = self._sign_again(place, former.nonce, fees)
         except UnfundedAccountError as error:
-            self._problems["funds"] = str(error)
+            self._lack(error)
             return
         except TransactionFailedError as error:
             self._problems[former.campaign.hex()] = str(error)
@@ -251,7 +251,7 @@ class Relayer:
                 self._problems["fees"] = str(error)
                 return
             except UnfundedAccountError as error:
-                self._problems["funds"] = str(error)
+                self._lack(error)
                 return
             except RpcUnavailableError:
                 raise
@@ -309,6 +309,10 @@ class Relayer:
             return relay
         _log.warning("another worker relays at the same time: leaving round %d of %s to it", number, _short(campaign))
         return None
+
+    def _lack(self, error: UnfundedAccountError) -> None:
+        self._tally.relay_failures.add()
+        self._problems["funds"] = str(error)
 
     def _tell(self, campaign: CampaignId, problem: str) -> None:
         self._problems[campaign.hex()] = problem

@@ -153,8 +153,12 @@ def sign_transaction(
         balance = web3.eth.get_balance(account.address)
         offered = fees or FeeMarket.read(web3, block).usual
         highest = offered.highest
-        _require_funds(account, balance, value, _TRANSFER_GAS * highest)
-        estimate = web3.eth.estimate_gas(cast(TxParams, {**call, "from": account.address}))
+        try:
+            estimate = web3.eth.estimate_gas(cast(TxParams, {**call, "from": account.address}))
+        except Web3Exception:
+            # Nodes refuse to estimate what cannot be paid, each in words of its own.
+            _require_funds(account, balance, value, _TRANSFER_GAS * highest, at_least=True)
+            raise
         # What it costs may change until it is mined, e.g. when another gradient enters the round first.
         gas = min(estimate * 5 // 4 + 25_000, block["gasLimit"])
         _require_funds(account, balance, value, gas * highest)
@@ -229,12 +233,22 @@ def is_known(web3: Web3, transaction: bytes) -> bool:
     return True
 
 
-def _require_funds(account: LocalAccount, balance: Wei | int, value: int, gas: int) -> None:
+def _require_funds(account: LocalAccount, balance: Wei | int, value: int, gas: int, *, at_least: bool = False) -> None:
+    """Raises UnfundedAccountError unless the balance covers both; `at_least` where the gas may be more than that."""
     if balance < value + gas:
+        needs = f"{format_ether(value)} and " if value else ""
+        bound = "at least" if at_least else "up to"
         raise UnfundedAccountError(
-            f"account {account.address} has {format_ether(balance)} ether, but needs {format_ether(value)} and up to "
-            f"{format_ether(gas)} for gas: fund it"
+            f"account {account.address} has {format_ether(balance)} ether, but needs {needs}{bound} "
+            f"{format_ether(_rounded_up(gas))} for gas: fund it by a transfer of "
+            f"{format_ether(_rounded_up(value + gas - balance))} ether or more"
         )
+
+
+def _rounded_up(wei: int) -> int:
+    """To three digits, which people can read."""
+    unit = 10 ** max(len(str(wei)) - 3, 0)
+    return int(-(-wei // unit) * unit)
 
 
 def _revert(error: Web3Exception) -> ContractRevertError:

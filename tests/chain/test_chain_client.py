@@ -1,5 +1,6 @@
 """The client against a real chain: views, transactions sent once, errors with their reasons."""
 
+import re
 import socket
 import threading
 import time
@@ -192,8 +193,22 @@ def test_an_unfunded_account_is_told_what_it_lacks(stage, client_for, new_accoun
     campaign = stage()
     for wei in (0, int(ether("0.01"))):
         poor = client_for(new_account(wei))
-        with pytest.raises(UnfundedAccountError, match=r"needs 0\.01 and up to .* for gas: fund it"):
+        with pytest.raises(UnfundedAccountError, match=r"needs 0\.01 and (up to|at least) .* for gas: fund it"):
             campaign.submit(poor, "poor")
+
+
+def test_an_account_is_told_to_send_what_the_transaction_takes_and_no_less(stage, client_for, new_account):
+    owner = stage().owner
+    poor = new_account(1)
+    with pytest.raises(UnfundedAccountError) as caught:
+        client_for(poor).sign(calls.close_campaign(bytes(32)))
+    told = re.fullmatch(
+        rf"account {poor.address} has 0\.000000000000000001 ether, but needs (?:up to|at least) (\S+) for gas: "
+        r"fund it by a transfer of (\S+) ether or more",
+        str(caught.value),
+    )
+    assert told
+    assert int(ether(told[2])) + 1 >= int(ether(told[1])) >= 21_000 * owner.fee_market().usual.highest
 
 
 def test_a_client_without_an_account_only_reads(stage, client_for):

@@ -16,6 +16,7 @@ from capsule.errors import CapsuleDatabaseError, CapsuleRefusedError
 from capsule.http.app import Limits, create_app
 from capsule.http.errors import CODES
 from capsule.http.metrics import CapsuleNumbers, Requests, serving_metrics
+from capsule.lookout import Lookout
 from capsule.readiness import Readiness
 from capsule.sandbox import PARTS, Sandbox, SandboxError
 from capsule.sandbox import Limits as JudgeLimits
@@ -303,7 +304,9 @@ def numbers(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 def test_metrics_tell_what_happened_with_labels_that_are_few(world: Any, scientist: Any) -> None:
     registry = CollectorRegistry()
-    registry.register(CapsuleNumbers(world.capsule.state, world.worker.tally, world.sandbox))
+    lookout = Lookout(world.capsule, Readiness(world.capsule, world.worker.health))
+    lookout.look()
+    registry.register(CapsuleNumbers(world.capsule.state, world.worker.tally, world.sandbox, lookout))
     world.app = create_app(world.service, limits=Limits(address_per_minute=30), counts=Requests(registry))
     campaign = scientist.campaign()
     for _ in range(3):
@@ -329,6 +332,9 @@ def test_metrics_tell_what_happened_with_labels_that_are_few(world: Any, scienti
     assert found["sonar_capsule_jobs_lost_total", (("loss", "time"),)] == 0
     assert found["sonar_capsule_audit_entries", ()] == world.capsule.state.audit_head().length
     assert found["sonar_capsule_database_up", ()] == 1
+    for part in ("database", "chain", "store", "keys", "judges", "worker"):
+        assert found["sonar_capsule_part_up", (("part", part),)] == 1
+    assert found["sonar_capsule_account_wei", ()] > 0
     assert len(found) < 400
     manual = (ROOT / "docs" / "operations.md").read_text()
     for name in re.findall(r"`(sonar_capsule_\w+)", manual):

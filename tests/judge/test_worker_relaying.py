@@ -302,7 +302,8 @@ def test_an_account_without_coin_is_a_problem_of_its_own_and_judging_goes_on(
     balance = world.chain.balance(Address(world.attester.address))
     remote.ask(*_set_balance(remote, world.attester.address, 0))
     world.worker.step()
-    assert "fund it" in world.worker.health()["problems"]["relaying funds"]
+    assert "fund it by a transfer of 0." in world.worker.health()["problems"]["relaying funds"]
+    assert world.worker.tally.relay_failures.value > 0, "what the manual watches"
     second = full(scientist)
     world.worker.step()
     assert len(signatures(world, first)) == len(signatures(world, second)) == 1

@@ -1,0 +1,63 @@
+"""Looks at the Capsule's parts and its account's coin now and then, so that the log tells what nobody asked about."""
+
+import logging
+import threading
+
+from capsule.parts import Capsule
+from capsule.readiness import Readiness
+from capsule.standing import HealthReply
+from sonar.errors import SonarError
+from sonar.units import Wei, format_ether
+
+__all__ = ["Lookout"]
+
+_log = logging.getLogger("capsule.lookout")
+_LOOK_SECONDS = 15.0
+_ROUND_GAS = 175_000
+"""What it takes to settle a round of 8 gradients (docs/gas.md)."""
+_FEW_ROUNDS = 10
+
+
+class Lookout:
+    """What was seen last: `health` of all parts, and `account_wei`, the coin that settles rounds; None before."""
+
+    def __init__(self, capsule: Capsule, readiness: Readiness) -> None:
+        self._capsule, self._readiness = capsule, readiness
+        self._is_low = False
+        self.health: HealthReply | None = None
+        self.account_wei: Wei | None = None
+
+    def run(self, stopping: threading.Event) -> None:
+        """Looks every quarter of a minute until it is told to stop."""
+        while not stopping.is_set():
+            self.look()
+            stopping.wait(_LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Looks once. What does not answer is told by the health's own log, and seen again at the next look."""
+        self.health = self._readiness.health()
+        if not self.health.chain.ok:
+            self.account_wei = None
+            return
+        try:
+            chain, account = self._capsule.chain, self._capsule.address
+            balance, fees = chain.balance(account), chain.fee_market().usual
+        except SonarError as error:
+            self.account_wei = None
+            _log.info("the account's coin is not known: %s", error)
+            return
+        self.account_wei = balance
+        self._tell(balance, _FEW_ROUNDS * _ROUND_GAS * fees.highest)
+
+    def _tell(self, balance: Wei, wanted: int) -> None:
+        low = balance < wanted
+        if low and not self._is_low:
+            _log.warning(
+                "the account %s has %s ether, less than %d rounds may cost at the present fees: transfer %s ether or "
+                "more to it on chain %d",
+                self._capsule.address, format_ether(balance), _FEW_ROUNDS, format_ether(wanted - balance),
+                self._capsule.chain.chain_id,
+            )  # fmt: skip
+        elif self._is_low and not low:
+            _log.info("the account %s has %s ether", self._capsule.address, format_ether(balance))
+        self._is_low = low
