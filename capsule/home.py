@@ -124,8 +124,13 @@ def open_home(directory: Path, passphrase: str, *, database: str | None = None, 
 def open_state(directory: Path, database: str | None = None, *, migrate: bool = True) -> State:
     """The database of a Capsule, with everything in it still sealed; raises CapsuleHomeError where there is none."""
     if database is None and not (directory / _DATABASE).exists():
+        if _keystore(directory).exists():
+            raise CapsuleHomeError(
+                f"{directory} has a Capsule's account, but no database: set `database` in its capsule.toml, or "
+                "SONAR_CAPSULE_DATABASE, or give --database"
+            )
         raise CapsuleHomeError(f"{directory} is no Capsule's directory: run `capsule init` first, or give --home")
-    return State(database or directory / _DATABASE, migrate=migrate)
+    return State(database or directory / _DATABASE, migrate=migrate, create=False)
 
 
 @contextmanager

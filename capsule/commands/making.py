@@ -1,5 +1,6 @@
 """`capsule init`: makes a Capsule."""
 
+import json
 from pathlib import Path
 
 import click
@@ -43,4 +44,7 @@ def init(
         "home": str(directory),
     }
     options.show(facts, as_json=as_json)
+    if database is not None:
+        talk(f"put this line into {directory / 'capsule.toml'}, so that all commands find the database:")
+        talk(f"database = {json.dumps(database, ensure_ascii=False)}")
     talk("keep a backup of this directory and its passphrase: campaigns cannot be judged or delivered without them")

@@ -34,16 +34,23 @@ class State(Settings, Keys, Failures, Admissions, ChainFacts, Rounds, Relays):
     `audit.unlock` gives its key, is not the one that this Capsule wrote.
     """
 
-    def __init__(self, target: str | Path, *, clock: Callable[[], float] = time.time, migrate: bool = True) -> None:
+    def __init__(
+        self,
+        target: str | Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        migrate: bool = True,
+        create: bool = True,
+    ) -> None:
         """Opens a SQLite file, given as a path, or a database by its URL, and makes or upgrades its tables.
 
         Raises CapsuleHomeError where it cannot be reached, is not a Capsule's, or is of a newer version; without
-        `migrate` also where it is of an older one.
+        `migrate` also where it is of an older one, and without `create` where it is missing or empty.
         """
-        engine = open_engine(target)
+        engine = open_engine(target, create=create)
         try:
             check_answers(engine)
-            bring_up_to_date(engine, migrate=migrate)
+            bring_up_to_date(engine, migrate=migrate, create=create)
         except BaseException:
             engine.dispose()
             raise

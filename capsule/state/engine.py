@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from capsule.errors import CapsuleDatabaseError, CapsuleError, CapsuleHomeError
 
-__all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "reason", "scrub", "writing"]
+__all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "reason", "scrub", "unusable", "writing"]
 
 _BUSY_SECONDS = 30
 _OLDEST_POSTGRESQL = 14
@@ -51,11 +51,14 @@ _PATIENCE = {
 }
 
 
-def open_engine(target: str | Path) -> Engine:
-    """An engine for a SQLite file, given as a path, or for a database URL; raises CapsuleHomeError for another one."""
+def open_engine(target: str | Path, *, create: bool = True) -> Engine:
+    """An engine for a SQLite file, given as a path, or for a database URL; raises CapsuleHomeError for another one.
+
+    Without `create` a SQLite file must be there already.
+    """
     url = URL.create("sqlite", database=str(target)) if isinstance(target, Path) else _parse(target)
     if url.get_backend_name() == "sqlite":
-        return _open_sqlite(url)
+        return _open_sqlite(url, create=create)
     if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
         return _open_postgresql(url.set(drivername="postgresql+psycopg"))
     raise CapsuleHomeError(
@@ -146,7 +149,7 @@ def _parse(text: str) -> URL:
         ) from None
 
 
-def _open_sqlite(url: URL) -> Engine:
+def _open_sqlite(url: URL, *, create: bool) -> Engine:
     if url.drivername not in {"sqlite", "sqlite+pysqlite"} or not url.database or url.database == ":memory:":
         raise CapsuleHomeError("SQLite needs a file here: give sqlite:////path/to/file")
     if url.query:
@@ -154,6 +157,8 @@ def _open_sqlite(url: URL) -> Engine:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         oldest = ".".join(map(str, _OLDEST_SQLITE))
         raise CapsuleHomeError(f"this Python has SQLite {sqlite3.sqlite_version}: use one with {oldest} or newer")
+    if not create and not Path(url.database).exists():
+        raise CapsuleHomeError(f"there is no database at {Path(url.database).absolute()}: is its name mistyped?")
     try:
         Path(url.database).touch(mode=0o600)
         names = Path(url.database).stat().st_nlink
@@ -205,9 +210,16 @@ def check_answers(engine: Engine) -> None:
     except OperationalError as error:
         raise CapsuleHomeError(f"the database {describe(engine)} cannot be opened: {reason(error)}") from error
     except DatabaseError as error:
-        raise CapsuleHomeError(
-            f"{describe(engine)} is not a Capsule's database: move it away or restore a backup"
-        ) from error
+        raise unusable(engine, error) from error
+
+
+def unusable(engine: Engine, error: DatabaseError) -> CapsuleHomeError:
+    """What to tell of a database that gave this error when it was opened: a file is none, a server says why."""
+    if engine.dialect.name == "sqlite":
+        return CapsuleHomeError(f"{describe(engine)} is not a Capsule's database: move it away or restore a backup")
+    return CapsuleHomeError(
+        f"the database {describe(engine)} cannot be opened: {reason(error)}: correct its URL, or what its role may do"
+    )
 
 
 def _check_postgresql(db: Connection, where: str) -> None:

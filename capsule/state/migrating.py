@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Inspector, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from capsule.errors import CapsuleHomeError
-from capsule.state.engine import describe, reading, reason
+from capsule.state.engine import describe, reading, reason, unusable
 from capsule.state.filelock import lock_file, try_lock
 from capsule.state.tables import REVISION, metadata
 
@@ -32,8 +32,8 @@ def lock_number(name: str) -> int:
     return int.from_bytes(sha256(b"sonar capsule lock\0" + name.encode()).digest()[:8], "big", signed=True)
 
 
-def bring_up_to_date(engine: Engine, *, migrate: bool = True) -> None:
-    """Makes or upgrades the tables; raises CapsuleHomeError for a database that cannot be used as it is."""
+def bring_up_to_date(engine: Engine, *, migrate: bool = True, create: bool = True) -> None:
+    """Upgrades the tables, or with `create` makes them; raises CapsuleHomeError for a database that cannot be used."""
     try:
         with reading(engine) as db:
             if _revision(db) == REVISION:
@@ -43,12 +43,10 @@ def bring_up_to_date(engine: Engine, *, migrate: bool = True) -> None:
                 db.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": lock_number("migrating")})
             found = _revision(db)  # perhaps another process was faster
             if found != REVISION:
-                _check(db, describe(engine), found, migrate=migrate)
+                _check(db, describe(engine), found, migrate=migrate, create=create)
                 _upgrade(db, describe(engine))
     except DatabaseError as error:
-        raise CapsuleHomeError(
-            f"{describe(engine)} is not a Capsule's database: move it away or restore a backup"
-        ) from error
+        raise unusable(engine, error) from error
 
 
 def _revision(db: Connection) -> str | None:
@@ -57,7 +55,7 @@ def _revision(db: Connection) -> str | None:
     return db.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _check(db: Connection, where: str, found: str | None, *, migrate: bool) -> None:
+def _check(db: Connection, where: str, found: str | None, *, migrate: bool, create: bool) -> None:
     if found is None:
         strangers = _tables(inspect(db)) - {"alembic_version"}
         if strangers & set(metadata.tables):
@@ -67,6 +65,8 @@ def _check(db: Connection, where: str, found: str | None, *, migrate: bool) -> N
             )
         if strangers:
             raise CapsuleHomeError(f"{where} holds somebody else's tables: give the Capsule a database of its own")
+        if not create:
+            raise CapsuleHomeError(f"{where} is an empty database: give that of a Capsule, or run `capsule init`")
         return
     from alembic.script import ScriptDirectory
 

@@ -142,6 +142,23 @@ def test_a_directory_without_a_database_is_no_home(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_only_init_and_restore_make_a_database(tmp_path: Path, postgres_url: str) -> None:
+    with pytest.raises(CapsuleHomeError, match=f"there is no database at {tmp_path}/typo.db"):
+        open_home(tmp_path / "home", PASSPHRASE, database=f"sqlite:///{tmp_path}/typo.db")
+    assert list(tmp_path.iterdir()) == []
+    for migrate in (False, True):
+        with pytest.raises(CapsuleHomeError, match=r"is an empty database: .*`capsule init`"):
+            open_state(tmp_path, postgres_url, migrate=migrate)
+    make_home(tmp_path, postgres_url).state.close()
+    open_state(tmp_path, postgres_url, migrate=False).close()
+
+
+def test_a_home_whose_database_is_elsewhere_says_where_to_name_it(tmp_path: Path, postgres_url: str) -> None:
+    make_home(tmp_path, postgres_url).state.close()
+    with pytest.raises(CapsuleHomeError, match=r"has a Capsule's account, but no database: set `database`"):
+        open_state(tmp_path)
+
+
 def test_workers_share_a_home_and_who_changes_it_has_it_alone(tmp_path: Path) -> None:
     refused = pytest.raises(CapsuleHomeError, match="another process serves")
     with locked(tmp_path, shared=True), locked(tmp_path, shared=True), refused, locked(tmp_path):

@@ -29,6 +29,20 @@ def test_what_is_not_a_database_that_a_capsule_can_use_is_refused_without_its_pa
         assert "hunter2" not in str(caught.value)
 
 
+def test_why_a_server_refuses_is_told_in_its_own_words(postgres: Any, postgres_url: str, tmp_path: Path) -> None:
+    with pytest.raises(CapsuleHomeError, match=r"cannot be opened: .*sslmod.*: correct its URL"):
+        State(postgres_url + "&sslmod=verify-full")
+    name = postgres_url.partition("?")[0].rpartition("/")[2]
+    with postgres.connect() as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN")
+        with pytest.raises(CapsuleHomeError, match="stays as it is: permission denied for"):
+            State(postgres_url.replace("//postgres@", f"//{name}@"))
+        admin.execute(f"DROP ROLE {name}")
+    (tmp_path / "text").write_text("not a database, whatever it is called")
+    with pytest.raises(CapsuleHomeError, match="text is not a Capsule's database: move it away"):
+        State(tmp_path / "text")
+
+
 def test_what_hinders_the_database_is_told_without_what_was_written(state: State) -> None:
     admit(state, admission(), version())
     with pytest.raises(IntegrityError) as caught:

@@ -1,0 +1,51 @@
+"""What the operator's commands print, and what they refuse, in the words that are on the terminal."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from capsule.cli import main
+from capsule.home import create_home
+from capsule.secret.stretching import INTERACTIVE
+
+PASSPHRASE = "correct horse"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    made = create_home(tmp_path / "home", PASSPHRASE, 512, cost=INTERACTIVE, allow_insecure_small_key=True)
+    made.state.close()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def capsule(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    def run(*arguments: str, passphrase: str | None = PASSPHRASE) -> Result:
+        if passphrase is not None:
+            monkeypatch.setenv("SONAR_CAPSULE_PASSPHRASE", passphrase)
+        return CliRunner().invoke(main, list(arguments))
+
+    return run
+
+
+def test_a_mistyped_database_is_refused_and_not_made(capsule: Callable[..., Result], home: Path) -> None:
+    for command in (["campaigns"], ["audit", "show"], ["backup", str(home / "backup")], ["held"], ["keys", "list"]):
+        result = capsule(*command, "--home", str(home), "--database", f"sqlite:///{home}/typo.db")
+        assert result.exit_code != 0
+        assert f"there is no database at {home}/typo.db" in result.stderr
+    assert not list(home.glob("typo*"))
+
+
+def test_init_says_how_the_other_commands_find_its_database(capsule: Callable[..., Result], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/elsewhere.db"
+    made = capsule(
+        "init", "--home", str(tmp_path / "home"), "--database", url, "--key-bits", "512", "--allow-insecure-small-key"
+    )
+    assert made.exit_code == 0
+    file = tmp_path / "home" / "capsule.toml"
+    assert str(file) in made.stderr
+    assert "no database: set `database`" in capsule("campaigns", "--home", str(tmp_path / "home")).stderr
+    file.write_text(made.stderr.splitlines()[1])
+    assert capsule("campaigns", "--home", str(tmp_path / "home")).exit_code == 0
