@@ -139,8 +139,12 @@ def held(
         rows = [{"campaign": "0x" + campaign.hex(), "round": number} for campaign, number in quarantine.held().items()]
     finally:
         state.close()
+    if release is not None:
+        talk(f"released: the round of {release} can be judged, and its settlement signed, again")
     if as_json:
         echo_json(rows)
         return
+    if not rows:
+        talk("nothing is held")
     for row in rows:
         click.echo(f"{row['campaign']}  {'not seen yet' if row['round'] is None else 'round ' + str(row['round'])}")

@@ -14,7 +14,7 @@ published. What was found out is kept as long as the campaign's secrets are, for
 import logging
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
 from capsule.errors import CapsuleError
 from capsule.state import State
@@ -81,16 +81,14 @@ class Quarantine:
 
     def held(self) -> dict[CampaignId, int | None]:
         """The campaigns that are held, with the round that is; None for one of which the chain was not yet seen."""
-        over = select(t.campaigns.c.campaign).where(t.campaigns.c.state == "over")
-        holding = select(t.held).where(t.held.c.holding == 1, t.held.c.campaign.not_in(over))
         with self._state.snapshot() as db:
-            rows = db.execute(holding.order_by(t.held.c.campaign)).all()
+            rows = db.execute(select(t.held).where(_holding()).order_by(t.held.c.campaign)).all()
         return {CampaignId(row.campaign): row.round for row in rows}
 
     def release(self, campaign: CampaignId) -> bool:
         """Lets the campaign's round be signed again, on the operator's word; False where it is not held."""
         with self._state.transaction() as db:
-            its = delete(t.held).where(t.held.c.campaign == campaign, t.held.c.holding == 1)
+            its = delete(t.held).where(t.held.c.campaign == campaign, _holding())
             done = bool(db.execute(its).rowcount)
             if done:
                 self._state.audit.append(db, "released", {"campaign": campaign})
@@ -115,3 +113,9 @@ class Quarantine:
                 self._state.audit.append(db, "held", {"campaign": campaign, "round": last})
         if holding:
             _log.warning("round %d of %s is held back: it may have been signed before", last, campaign.hex()[:16])
+
+
+def _holding() -> ColumnElement[bool]:
+    """What waits for the chain or the operator: not a campaign that is over, unless the chain takes its end back."""
+    over = select(t.campaigns.c.campaign).where(t.campaigns.c.state == "over")
+    return and_(t.held.c.holding == 1, t.held.c.campaign.not_in(over))

@@ -7,8 +7,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from capsule.cli import main
-from capsule.home import create_home
+from capsule.custody.quarantine import hold
+from capsule.home import create_home, open_home
 from capsule.secret.stretching import INTERACTIVE
+from capsule.state import Told
+from sonar.units import CampaignId
 
 PASSPHRASE = "correct horse"
 
@@ -49,3 +52,23 @@ def test_init_says_how_the_other_commands_find_its_database(capsule: Callable[..
     assert "no database: set `database`" in capsule("campaigns", "--home", str(tmp_path / "home")).stderr
     file.write_text(made.stderr.splitlines()[1])
     assert capsule("campaigns", "--home", str(tmp_path / "home")).exit_code == 0
+
+
+def test_only_what_is_held_is_released_and_both_are_said(capsule: Callable[..., Result], home: Path) -> None:
+    assert "nothing is held" in capsule("held", "--home", str(home), passphrase=None).stderr
+    running, over = CampaignId(b"r" * 32), CampaignId(b"o" * 32)
+    state = open_home(home, PASSPHRASE).state
+    assert state.follow(Told(9, created=((running, 1), (over, 1)), over=((over, 2),)), None)
+    with state.transaction() as db:
+        hold(db, [running, over], 0.0)
+    state.close()
+    listed = capsule("held", "--home", str(home)).stdout.splitlines()
+    assert listed == [f"0x{running.hex()}  not seen yet"]
+    refused = capsule("held", "--home", str(home), "--release", over.hex())
+    assert (refused.exit_code, f"{over.hex()} is not held" in refused.stderr) == (3, True)
+    done = capsule("held", "--home", str(home), "--release", running.hex())
+    assert done.exit_code == 0
+    assert f"released: the round of {running.hex()}" in done.stderr
+    assert "nothing is held" in done.stderr
+    log = capsule("audit", "show", "--home", str(home)).stdout
+    assert log.count("released") == 1
