@@ -205,6 +205,10 @@ def run(
         report("started", {"address": account.address, "datasets": [one.name for one in ledger.datasets()]})
         if once:
             daemon.step(only)
+            if not daemon.knows(only) and campaign is not None:
+                from sonar.errors import ConfigError
+
+                raise ConfigError(f"no campaign's id starts with {campaign}: `mine campaigns` lists them all")
             if (error := daemon.waiting()) is not None:
                 raise error
         else:
@@ -240,14 +244,14 @@ def withdraw(
 ) -> None:
     """Withdraw everything that the contract owes this mine: pay and returned bonds."""
     from mine.overview import withdraw_all
-    from sonar.units import format_ether
+    from sonar.units import round_ether
 
     with _session(home, network, _quiet, patience) as (place, worker):
         result = withdraw_all(place, worker, to, token, patience)
     if as_json:
         echo_json(result)
     elif token is None:
-        click.echo(f"{format_ether(result['amount'])} ether to {result['to']}")
+        click.echo(f"{round_ether(result['amount'])} ether to {result['to']}")
     else:
         click.echo(f"{result['amount']} of {token} to {result['to']}")
 

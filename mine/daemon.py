@@ -115,6 +115,13 @@ class Daemon:
             if campaign.status is Status.RUNNING and campaign.id.hex().startswith(only):
                 self._consider(worker, campaign, policy)
 
+    def knows(self, start: str) -> bool:
+        """Whether there is a campaign, running or over, whose id in hex starts so; of the chain as it was seen last."""
+        worker = self._worker
+        return worker is not None and any(
+            campaign.id.hex().startswith(start) for campaign in worker.ledger.campaigns(worker.deployment)
+        )
+
     def waiting(self) -> SonarError | None:
         """The first of the reasons for which something is to be tried again, if there is one."""
         return next((pause.error for pause in self._pauses.values()), None)
@@ -175,10 +182,12 @@ class Daemon:
             word = {CampaignCreated: "campaign", CampaignFinished: "finished", CampaignClosed: "closed"}[type(event)]
             self._report(word, _for(event.id))
         elif isinstance(event, GradientJudged) and event.mine == worker.address:
+            submission = worker.explain(event)
             self._report("judged", {
-                **_for(event.id), "round": event.round, "verdict": event.verdict.name.lower(), "share_ppm": event.share,
+                **_for(event.id), "round": event.round, "verdict": event.verdict.name.lower(),
+                "reason": (submission and submission.note) or None, "share_ppm": event.share,
                 "payout_wei": event.payout, "token": _token(worker, event.id),
-                "bond_returned_wei": event.bond_returned,
+                "bond_returned_wei": event.bond_returned, "bond_lost_wei": submission and submission.bond_lost,
             })  # fmt: skip
         elif isinstance(event, BountyRaised):
             self._report("raised", {**_for(event.id), "bounty_wei": event.bounty, "token": _token(worker, event.id)})

@@ -166,6 +166,10 @@ class Ledger:
         )
         return [Verdict(row["verdict"]) for row in rows]
 
+    def note(self, submission: Submission, text: str) -> Submission:
+        """Writes down what is to be said of a judged gradient; returns it with that."""
+        return self._move(submission, (State.JUDGED,), State.JUDGED, note=text)
+
     def box(self, submission: Submission) -> bytes | None:
         """The sealed bytes of a submission, kept until it is judged so that the store can be given them again."""
         row = self._one(
@@ -242,7 +246,7 @@ class Ledger:
             case GradientJudged() if event.mine == mine:
                 self._db.execute(
                     "UPDATE submissions SET state = ?, verdict = ?, share = ?, payout = ?, bond_returned = ?, "
-                    "box = NULL, raw = NULL WHERE campaign = ? AND round = ?",
+                    "note = '', box = NULL, raw = NULL WHERE campaign = ? AND round = ?",
                     (State.JUDGED, event.verdict, event.share, str(event.payout), str(event.bond_returned), event.id,
                      event.round),
                 )  # fmt: skip

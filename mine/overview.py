@@ -11,6 +11,7 @@ from mine.follow import deployment_of, follow
 from mine.home import Home
 from mine.ledger import Ledger
 from mine.policy import Policy
+from mine.reasons import explain, reasons_of
 from mine.records import KnownCampaign, State, Submission, hexed, token_or_none
 from mine.worker import Worker
 from sonar.chain.calls import withdraw
@@ -21,7 +22,7 @@ from sonar.chain.records import NATIVE, Status, show_amount
 from sonar.config import Network
 from sonar.protocol.errors import ProtocolError
 from sonar.storage import StorageError
-from sonar.units import Address, address_of, format_ether, format_ppm
+from sonar.units import Address, address_of, format_ppm, round_ether
 
 __all__ = [
     "campaign_rows", "campaign_table", "sentence", "status_report", "status_table", "withdraw_all",
@@ -104,6 +105,9 @@ def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
             deployment = ledger.last_deployment(f"{net.chain_id}:{to_checksum_address(net.contract)}:")
             client = None
         submissions = ledger.submissions(deployment) if deployment else []
+        if client is not None:
+            reasons = reasons_of(net, client)
+            submissions = [explain(ledger, reasons, one) for one in submissions]
         paid_in = {known.id: known.token for known in ledger.campaigns(deployment or "")}
         report["datasets"] = [
             {"name": one.name, "path": str(one.path), "target": one.target, "records": one.records}
@@ -141,6 +145,7 @@ def _submission_row(one: Submission, token: Address) -> dict[str, Any]:
         "token": token_or_none(token),
         "bond_wei": one.bond,
         "bond_returned_wei": one.bond_returned,
+        "bond_lost_wei": one.bond_lost,
         "artifact": one.artifact.cid,
         "gradient": hexed(one.gradient),
         "transaction": None if one.hash is None else hexed(one.hash),
@@ -154,19 +159,18 @@ def status_table(report: dict[str, Any]) -> str:
     if report["problem"]:
         lines.append(f"chain     {report['problem']}")
     else:
-        lines.append(f"balance   {format_ether(report['balance_wei'])} ether")
-        lines.append(f"credit    {format_ether(report['credit_wei'])} ether to withdraw")
-    lines.append(f"earned    {format_ether(report['earned_wei'])} ether")
+        lines.append(f"balance   {round_ether(report['balance_wei'])} ether")
+        lines.append(f"credit    {round_ether(report['credit_wei'])} ether to withdraw")
+    lines.append(f"earned    {round_ether(report['earned_wei'])} ether")
     for row in report["tokens"]:
         owed = "" if row["credit"] is None else f", {row['credit']} to withdraw"
         lines.append(f"token     {row['earned']} of {row['token']} earned{owed}")
-    lines.append(f"at stake  {format_ether(report['bond_at_stake_wei'])} ether in bonds")
+    lines.append(f"at stake  {round_ether(report['bond_at_stake_wei'])} ether in bonds")
     lines += [f"data      {one['name']}: {one['records']} records, {one['path']}" for one in report["datasets"]]
     for one in report["submissions"]:
-        verdict = one["verdict"] or one["state"]
         pay = "" if one["payout_wei"] is None else f", {show_amount(one['payout_wei'], one['token'] or NATIVE)}"
-        note = f" ({one['note']})" if one["note"] else ""
-        lines.append(f"gradient  {one['campaign'][:14]} round {one['round']}: {verdict}{pay}{note}")
+        said = _said(one["verdict"] or one["state"], one["note"]) + pay + _lost(one["bond_lost_wei"])
+        lines.append(f"gradient  {one['campaign'][:14]} round {one['round']}: {said}")
     return "\n".join(lines)
 
 
@@ -181,6 +185,18 @@ def withdraw_all(place: Home, worker: Worker, to: str | None, token: str | None,
 
 def _checked(text: str | None, default: Address) -> Address:
     return default if text is None else address_of(text)
+
+
+def _said(state: str, why: str | None) -> str:
+    """A verdict or state and its reason, which mostly begins with it."""
+    word = state.replace("_", " ")
+    if not why:
+        return word
+    return why if why.startswith(word) else f"{word} ({why})"
+
+
+def _lost(bond: int | None) -> str:
+    return f", {round_ether(bond)} ether of the bond lost" if bond else ""
 
 
 def sentence(what: str, facts: dict[str, Any]) -> str:
@@ -200,8 +216,8 @@ def sentence(what: str, facts: dict[str, Any]) -> str:
             return f"{place}: posted as gradient {facts['index']}"
         case "judged":
             return (
-                f"{place}: {facts['verdict'].replace('_', ' ')}, share {format_ppm(facts['share_ppm'])}, "
-                f"{show_amount(facts['payout_wei'], facts['token'] or NATIVE)}"
+                f"{place}: {_said(facts['verdict'], facts.get('reason'))}, share {format_ppm(facts['share_ppm'])}, "
+                f"{show_amount(facts['payout_wei'], facts['token'] or NATIVE)}{_lost(facts.get('bond_lost_wei'))}"
             )
         case "raised":
             return f"{place}: the bounty is {show_amount(facts['bounty_wei'], facts['token'] or NATIVE)} now"

@@ -71,6 +71,14 @@ class Submission:
     payout: Wei | None = None
     bond_returned: Wei | None = None
     note: str = ""
+    """Why it was missed, or judged as it was."""
+
+    @property
+    def bond_lost(self) -> Wei | None:
+        """What the verdict cost of the bond; None before there is one, and where another copy of the ledger posted."""
+        if self.bond_returned is None or self.bond < self.bond_returned:
+            return None
+        return Wei(self.bond - self.bond_returned)
 
 
 def token_or_none(token: Address) -> Address | None:

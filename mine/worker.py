@@ -1,7 +1,7 @@
 """One mine on one connected chain: what it takes to get from a campaign to a posted gradient, step by step.
 
 Everything here raises what stops it; `mine.daemon` decides what is waited for and what is left alone. The Capsule is
-never asked anything: while it is down a round simply stays unsettled.
+asked for nothing but the reasons of its verdicts: while it is down a round simply stays unsettled.
 """
 
 import time
@@ -19,13 +19,14 @@ from mine.ledger import Ledger
 from mine.offer import Offer, read_offer
 from mine.policy import Policy
 from mine.posting import Poster
+from mine.reasons import explain, reasons_of
 from mine.records import KnownCampaign, State, Submission, hexed
 from mine.trainer import Gradient, max_model_bytes, train
 from sonar.chain.calls import expire_round
 from sonar.chain.client import SonarClient, entries_head
 from sonar.chain.cursor import campaign_events
 from sonar.chain.errors import ChainError, ContractRevertError
-from sonar.chain.events import Event, GradientSubmitted
+from sonar.chain.events import Event, GradientJudged, GradientSubmitted
 from sonar.chain.records import CampaignRecord, Entry
 from sonar.config import Network
 from sonar.protocol.spec import Spec
@@ -95,6 +96,7 @@ class Worker:
         self._options = options
         self._sending = home.sending
         self._poster = Poster(self.client, ledger, self.address, home.sending, options.patience)
+        self._reasons = reasons_of(network, self.client)
         self._offers: dict[tuple[CampaignId, str | None], Offer] = {}
         self._gathered: dict[object, Gathered] = {}
 
@@ -200,6 +202,11 @@ class Worker:
                 return False  # somebody settled or expired it meanwhile
             raise
         return True
+
+    def explain(self, event: GradientJudged) -> Submission | None:
+        """This mine's judged gradient, with the Capsule's reason as its note where that can be had."""
+        submission = self.ledger.submission(event.id, event.round)
+        return None if submission is None else explain(self.ledger, self._reasons, submission)
 
     def offer(self, campaign: KnownCampaign, policy: Policy) -> Offer:
         """The campaign's verified offer, read once, and again when the policy names other signers."""

@@ -4,7 +4,7 @@ Amounts are integers in wei, scores and shares integers in parts per million (pp
 """
 
 import re
-from decimal import Decimal, InvalidOperation, Overflow, localcontext
+from decimal import ROUND_DOWN, Decimal, InvalidOperation, Overflow, localcontext
 from hashlib import sha256
 from typing import NewType
 
@@ -12,7 +12,7 @@ from sonar.errors import ConfigError
 
 __all__ = [
     "PPM", "Address", "CampaignId", "Cid", "Digest", "KeyId", "Ppm", "Wei",
-    "address_of", "digest_of", "duration", "ether", "format_ether", "format_ppm",
+    "address_of", "digest_of", "duration", "ether", "format_ether", "format_ppm", "round_ether",
 ]  # fmt: skip
 
 Wei = NewType("Wei", int)
@@ -75,6 +75,15 @@ def format_ether(wei: int) -> str:
     """The amount in ether without trailing zeros, e.g. '0.025'."""
     with localcontext(prec=100):
         text = f"{Decimal(wei) / _WEI_PER_ETHER:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def round_ether(wei: int) -> str:
+    """The amount in ether for people, towards zero: six decimals, and six digits of what is smaller."""
+    with localcontext(prec=100):
+        amount = Decimal(wei) / _WEI_PER_ETHER
+        step = Decimal(1).scaleb(min(-6, amount.adjusted() - 5) if amount else 0)
+        text = f"{amount.quantize(step, rounding=ROUND_DOWN):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any
 
-from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei, format_ether
+from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei, round_ether
 
 __all__ = [
     "LARGEST_AMOUNT", "NATIVE", "Admission", "CampaignRecord", "Entry", "Outcome", "PayoutBase", "RoundRecord",
@@ -21,8 +21,8 @@ LARGEST_AMOUNT = Wei(2**128 - 1)
 
 
 def show_amount(amount: int, token: Address) -> str:
-    """An amount for people: in ether, or in the smallest unit of a token, whose decimals are its own to say."""
-    return f"{format_ether(amount)} ether" if token == NATIVE else f"{amount} of token {token}"
+    """An amount for people: rounded ether, or the smallest unit of a token, whose decimals are its own to say."""
+    return f"{round_ether(amount)} ether" if token == NATIVE else f"{amount} of token {token}"
 
 
 class PayoutBase(IntEnum):

@@ -9,7 +9,7 @@ from mine.records import State
 from sonar.chain import calls
 from sonar.chain.events import BountyRaised, CampaignCreated, CampaignTransferred, CampaignTransferStarted
 from sonar.chain.records import NATIVE, Verdict
-from sonar.units import Address, Wei, ether, format_ether
+from sonar.units import Address, Wei, ether, round_ether
 
 
 def hand_over(stage, campaign):
@@ -74,7 +74,7 @@ def test_a_campaign_that_changes_hands_in_mid_round_is_paid_and_mined_on(stage, 
     worker = mine.worker(ledger, stage.store)
     (row,) = campaign_rows(worker, mine.home.policy())
     assert (row["owner"], row["bounty_wei"], row["token"]) == (heir.address, ether(2), None)
-    assert f"  {format_ether(ether(2) - stage.client.campaign(campaign).paid)} ether left" in campaign_table([row])
+    assert f"  {round_ether(ether(2) - stage.client.campaign(campaign).paid)} ether left" in campaign_table([row])
 
 
 def test_a_policy_about_owners_sees_who_owns_a_campaign_now(stage, opened_mine, next_paillier):
