@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,15 @@ __all__ = ["Campaign"]
 _RETRY_SECONDS = 0.5
 
 
+class _ShownId(bytes):
+    """A campaign's id that prints as people and commands write it."""
+
+    def __repr__(self) -> str:
+        return "0x" + self.hex()
+
+    __str__ = __repr__
+
+
 class Campaign:
     """A campaign on the contract. Every property asks the chain, so it is always the present.
 
@@ -36,7 +46,7 @@ class Campaign:
     """
 
     def __init__(self, sonar: "Sonar", campaign: CampaignId, *, spec: Spec | None = None) -> None:
-        self.id = campaign
+        self.id = CampaignId(_ShownId(campaign))
         self._sonar = sonar
         self._spec = spec
         self._created: CampaignCreated | None = None
@@ -109,12 +119,15 @@ class Campaign:
         return self._history
 
     def rounds(self) -> tuple[Round, ...]:
-        """Every round that has held a gradient: number, state, score in ppm, payout in wei, gradients."""
-        return self.history().rounds
+        """Every round that has held a gradient: number, state, score in ppm, payout in wei, gradients.
+
+        The gradients' reasons are asked of the Capsule; while it does not answer they are empty.
+        """
+        return tuple(self._with_reasons(held) for held in self.history().rounds)
 
     def gradients(self) -> tuple[Gradient, ...]:
-        """Every gradient in the order of submission: mine, verdict, share in ppm, payout in wei."""
-        return self.history().gradients
+        """Every gradient in the order of submission: mine, verdict and its reason, share in ppm, payout in wei."""
+        return tuple(gradient for held in self.rounds() for gradient in held.gradients)
 
     def payouts(self) -> tuple[Payout, ...]:
         """What every mine that posted has earned, the best paid first."""
@@ -235,10 +248,21 @@ class Campaign:
     def _entries(self, number: int) -> Sequence[Entry]:
         return [
             Entry(gradient.mine, gradient.artifact, gradient.gradient)
-            for held in self.rounds()
+            for held in self.history().rounds
             if held.number == number and held.state is RoundState.PENDING
             for gradient in held.gradients
         ]
+
+    def _with_reasons(self, held: Round) -> Round:
+        gradients = tuple(
+            gradient
+            if gradient.verdict is None
+            else replace(
+                gradient, reason=self._sonar.reasons.why(self.id, held.number, gradient.position, gradient.verdict)
+            )
+            for gradient in held.gradients
+        )
+        return replace(held, gradients=gradients)
 
     def _own(self, what: str) -> CampaignRecord:
         record = self.record

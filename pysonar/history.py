@@ -35,6 +35,7 @@ class Gradient:
     """One gradient: `index` counts over the campaign, `position` in its round; the verdict is None until it is judged.
 
     `share` is its part of the round's payout in ppm, `payout` in the campaign's token, `bond_returned` in wei.
+    `reason` is the Capsule's sentence on it, for people; empty until that is had, and in what events alone tell.
     """
 
     index: int
@@ -49,6 +50,7 @@ class Gradient:
     share: Ppm = _NO_SHARE
     payout: Wei = _NOTHING
     bond_returned: Wei = _NOTHING
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
 from capsule.client import CapsuleClient
+from capsule.reasons import Reasons
 from pysonar import creation
 from pysonar._inputs import address, campaign_id
 from pysonar.campaign import Campaign
@@ -114,6 +115,7 @@ class Sonar:
         self.client = client
         self.store = store
         self.capsule = capsule
+        self.reasons = Reasons(capsule)
         self.oracle = oracle
         self.address = Address(client.account.address)
         self.domain = Domain(client.chain_id, client.address)

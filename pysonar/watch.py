@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,15 +15,18 @@ from rich.table import Table
 from rich.text import Text
 
 from pysonar.errors import NotOverError
-from pysonar.history import Round, RoundState
+from pysonar.history import Gradient, Round, RoundState
 from sonar.chain.errors import RpcUnavailableError
 from sonar.chain.records import CampaignRecord, RoundRecord, Status, Terms, Verdict
-from sonar.units import format_ppm
+from sonar.units import format_ppm, round_ether
 
 if TYPE_CHECKING:
     from pysonar.campaign import Campaign
 
 __all__ = ["watch"]
+
+_MOST_SHOWN = 16
+"""How many gradients of the last round a terminal has room for."""
 
 
 def watch(
@@ -102,6 +106,7 @@ class _LineView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._said: set[str] = set()
+        self._judged: set[int] = set()
 
     def shown(self) -> AbstractContextManager[object]:
         return nullcontext()
@@ -120,8 +125,18 @@ class _LineView:
                 self._say(f"round {held.number}: gradient {gradient.position} by {gradient.mine}")
             if held.state is not RoundState.PENDING:
                 self._say(f"round {held.number}: {_told(held, terms)}")
+                self._tell_gradients(held, terms)
+        if not seen.over and seen.present.open:
+            self._say(f"round {seen.present.number} {_closing(seen)}")
         if seen.over:
             self._say(_ending(record))
+
+    def _tell_gradients(self, held: Round, terms: Terms) -> None:
+        """Each gradient's verdict, once: a reason that comes later is not worth a second line."""
+        if held.number not in self._judged and held.state is not RoundState.EXPIRED:
+            self._judged.add(held.number)
+            for gradient in held.gradients:
+                self._say(f"round {held.number}: gradient {gradient.position}: {_verdict(gradient, terms)}")
 
     def _say(self, text: str) -> None:
         if text not in self._said:
@@ -164,13 +179,19 @@ class _LiveView:
             kept = sum(gradient.verdict is Verdict.KEPT for gradient in held.gradients)
             told = _told(held, terms) if held.state is not RoundState.PENDING else _waiting(seen)
             rounds.add_row(str(held.number), str(len(held.gradients)), str(kept), told)
+        judged = [held for held in seen.rounds if held.state in {RoundState.ADVANCED, RoundState.STAYED}]
+        reasons = [
+            Text(f"round {held.number}, gradient {gradient.position}: {_verdict(gradient, terms)}", style="dim")
+            for held in judged[-1:]
+            for gradient in held.gradients[:_MOST_SHOWN]
+        ]
         left = max(0, terms.deadline - seen.now)
         state = (
             _ending(record)
             if seen.over
             else f"{terms.show(record.paid)} of {terms.show(terms.bounty)} paid, {_clock(left)} to the deadline"
         )
-        self._shown = Group(head, rounds, Text(state))
+        self._shown = Group(head, rounds, *reasons, Text(state))
         self._live.update(self._shown, refresh=True)
 
 
@@ -186,8 +207,30 @@ def _told(held: Round, terms: Terms) -> str:
 
 def _waiting(seen: _Seen) -> str:
     if seen.present.open and seen.now < seen.present.closes_at:
-        return f"takes gradients for {_clock(seen.present.closes_at - seen.now)}"
+        return f"takes gradients for {_clock(seen.present.closes_at - seen.now)}, {_closing(seen)}"
     return "waits for the Capsule"
+
+
+def _closing(seen: _Seen) -> str:
+    """When the present round closes, by the clock on the wall and by what it holds."""
+    size, count = seen.record.terms.round_size, seen.present.count
+    full = "1 gradient" if size == 1 else f"{size} gradients"
+    if count == 0:
+        return f"closes {seen.record.terms.round_seconds} s after its first gradient, or at {full}"
+    at, now = datetime.fromtimestamp(seen.present.closes_at), datetime.fromtimestamp(seen.now)
+    return f"closes at {at:{'%H:%M' if at.date() == now.date() else '%Y-%m-%d %H:%M'}} or at {full}; {count} so far"
+
+
+def _verdict(gradient: Gradient, terms: Terms) -> str:
+    """What became of a gradient, why, and what it earned or cost."""
+    word = "not judged" if gradient.verdict is None else gradient.verdict.name.lower().replace("_", " ")
+    said = gradient.reason if gradient.reason.startswith(word) else word
+    if gradient.reason and said is word:
+        said = f"{word} ({gradient.reason})"
+    if gradient.payout:
+        said += f", {terms.show(gradient.payout)}"
+    lost = terms.bond - gradient.bond_returned
+    return f"{said}, {round_ether(lost)} ether of the bond lost" if lost else said
 
 
 def _ending(record: CampaignRecord) -> str:

@@ -26,6 +26,7 @@ from capsule.wire import (
     DeliveryRequest,
     InfoReply,
     KeyReply,
+    RoundReply,
     hexadecimal,
 )
 from pysonar.campaign import Campaign
@@ -76,6 +77,8 @@ class PlayedCapsule(httpx.BaseTransport):
     requests: list[str] = field(default_factory=list)
     admitted: dict[str, Any] = field(default_factory=dict)
     delivered: np.ndarray | None = None
+    rounds: dict[str, bytes] = field(default_factory=dict)
+    """What it tells of settled rounds, by path; else it knows none."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """One answer, by path."""
@@ -89,6 +92,10 @@ class PlayedCapsule(httpx.BaseTransport):
             return httpx.Response(409, json={"code": "not_over", "message": "the campaign is not over"})
         if "refuse" in self.lies:
             return httpx.Response(400, json={"code": "policy", "message": self.lies["refuse"]})
+        if path.startswith("/v1/campaigns/"):
+            if path in self.rounds:
+                return httpx.Response(200, content=self.rounds[path])
+            return httpx.Response(404, json={"code": "unknown_round", "message": "no such round"})
         answer = {
             "/v1/info": self._info,
             "/v1/keys": self._key,
@@ -218,8 +225,11 @@ class Stage:
         call = calls.submit_gradient(campaign.id, number, sealed, sealed, Cid("bafk"), campaign.record.terms.bond)
         self.client_for(mine).transact(call)
 
-    def settle(self, campaign: Campaign, score: int | None, shares: list[int]) -> None:
-        """Signs and relays the present round's settlement: share 0 is left out, score None does not advance."""
+    def settle(self, campaign: Campaign, score: int | None, shares: list[int], reasons: tuple[str, ...] = ()) -> None:
+        """Signs and relays the present round's settlement: share 0 is left out, score None does not advance.
+
+        `reasons` are what the Capsule tells of it, if it tells any.
+        """
         present = campaign.present_round
         advances = score is not None
         made = Digest(digest_of(b"next")) if advances else Digest(bytes(32))
@@ -239,6 +249,12 @@ class Stage:
                 for share in shares
             ),
         )
+        if reasons:
+            reply = RoundReply.of(
+                settlement, bytes(65), reasons, (None,) * len(shares), seed_block=1, sampling_error=Ppm(0)
+            )
+            place = f"/v1/campaigns/{hexadecimal(campaign.id)}/rounds/{present.number}"
+            self.capsule.rounds[place] = reply.model_dump_json().encode()
         signature = sign_settlement(self.capsule.domain, settlement, self.capsule.attester)
         entries = campaign._entries(present.number)
         self.client_for(self.new_account()).transact(calls.settle_round(settlement, entries, signature))

@@ -4,6 +4,7 @@ import io
 import re
 import threading
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -228,13 +229,16 @@ def test_watch_writes_one_plain_line_for_each_event_into_a_pipe(stage):
     play_one_round(stage, campaign, 900_000, [500_000, 500_000, 0])
     lines = follow(campaign, terminal=False).splitlines()
     assert lines[0] == f"campaign {campaign.id.hex()}: start 33.33%, target 90.00%, bounty 1 ether"
-    assert lines[1:5] == [
+    assert lines[1:8] == [
         *(f"round 0: gradient {position} by {mine}" for position, mine in enumerate(mines)),
         "round 0: no improvement, score stays 33.33%",
+        *(f"round 0: gradient {at}: left out, 0.0001 ether of the bond lost" for at in range(3)),
     ]
-    assert lines[-2].startswith("round 1: score 90.00%, paid 0.62963")
-    assert lines[-2].endswith("to 2 mines")
-    assert lines[-1].startswith("finished: score 90.00%, paid 0.62963")
+    assert lines[-5:-2] == [
+        "round 1: score 90.00%, paid 0.62963 ether to 2 mines",
+        *(f"round 1: gradient {at}: kept, 0.314815 ether" for at in range(2)),
+    ]
+    assert lines[-1] == "finished: score 90.00%, paid 0.62963 ether of 1 ether"
     assert "\x1b" not in "".join(lines)
 
 
@@ -261,6 +265,65 @@ def test_watch_shows_where_a_running_round_stands(stage):
     with pytest.raises(NotOverError):
         watch(campaign, poll=0.01, timeout=0.05, console=console)
     assert "waits for the Capsule" in text.getvalue()
+
+
+NOISE = "left out: its value is not above the noise of the validation set"
+
+
+def told_round(stage, campaign, reasons=(NOISE, "copy: of another", NOISE)):
+    """A round in which three are left out, with what the Capsule says of it."""
+    for _ in range(3):
+        stage.submit(campaign, stage.new_account())
+    stage.settle(campaign, None, [0, 0, 0], reasons)
+
+
+def test_gradients_have_the_capsules_reasons(stage):
+    campaign = stage.campaign()
+    told_round(stage, campaign)
+    stage.submit(campaign, stage.new_account())
+    wanted = [NOISE, "copy: of another", NOISE, ""]
+    assert [gradient.reason for gradient in campaign.gradients()] == wanted
+    assert [gradient.reason for held in campaign.rounds() for gradient in held.gradients] == wanted
+    asked = [path for path in stage.capsule.requests if path.startswith("/v1/campaigns/")]
+    assert len(asked) == 1, "what was told is kept, and of a round that runs nothing is asked"
+
+
+def test_a_capsule_that_is_down_leaves_verdicts_without_reasons(stage):
+    campaign = stage.campaign()
+    told_round(stage, campaign)
+    stage.capsule.lies = {"busy": 100}
+    assert [(gradient.verdict, gradient.reason) for gradient in campaign.gradients()] == [(Verdict.LEFT_OUT, "")] * 3
+    assert stage.capsule.lies["busy"] == 99, "it is not asked for every gradient"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_watch_tells_why_a_round_did_not_advance_and_what_it_cost(stage, terminal):
+    campaign = stage.campaign()
+    told_round(stage, campaign)
+    campaign.close()
+    told = follow(campaign, terminal=terminal)
+    assert f"gradient 0: {NOISE}, 0.0001 ether of the bond lost" in told
+    assert "gradient 1: left out (copy: of another), 0.0001 ether" in told
+
+
+def test_watch_says_when_a_round_closes(stage):
+    campaign = stage.campaign()
+    text = io.StringIO()
+    with pytest.raises(NotOverError):
+        watch(campaign, poll=0.01, timeout=0.0, console=Console(file=text, width=200))
+    assert "round 0 closes 600 s after its first gradient, or at 3 gradients\n" in text.getvalue()
+    stage.submit(campaign, stage.new_account())
+    with pytest.raises(NotOverError):
+        watch(campaign, poll=0.01, timeout=0.0, console=Console(file=text, width=200))
+    at = datetime.fromtimestamp(campaign.present_round.closes_at)
+    assert re.search(rf"round 0 closes at (\S+ )?{at:%H:%M} or at 3 gradients; 1 so far\n", text.getvalue())
+
+
+def test_a_campaigns_id_prints_as_commands_take_it_and_is_its_bytes(stage):
+    campaign = stage.campaign()
+    assert str(campaign.id) == repr(campaign.id) == f"{campaign.id}" == "0x" + campaign.id.hex()
+    assert len(campaign.id) == 32
+    assert stage.session().campaign(str(campaign.id)) == stage.session().campaign(bytes(campaign.id)) == campaign
 
 
 def test_watch_follows_a_campaign_that_goes_on_meanwhile(stage):
