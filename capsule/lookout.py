@@ -35,7 +35,7 @@ class Lookout:
 
     def look(self) -> None:
         """Looks once. What does not answer is told by the health's own log, and seen again at the next look."""
-        self.health = self._readiness.health()
+        self.health = self._readiness.look()
         if not self.health.chain.ok:
             self.account_wei = None
             return

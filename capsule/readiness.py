@@ -70,6 +70,11 @@ class Readiness:
         finally:
             self._asking.release()
 
+    def look(self) -> HealthReply:
+        """How all parts are now, for the log's sake; what callers are told stays as it was. Never raises."""
+        with self._asking:
+            return self._ask()
+
     def ready(self) -> bool:
         """Whether requests of every kind can be served; the worker may be behind."""
         health = self.health()

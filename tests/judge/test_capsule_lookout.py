@@ -17,7 +17,7 @@ from sonar.chain.client import SonarClient
 
 @pytest.fixture
 def lookout(world: Any) -> Lookout:
-    return Lookout(world.capsule, Readiness(world.capsule, world.worker.health, keep_seconds=0))
+    return Lookout(world.capsule, Readiness(world.capsule, world.worker.health))
 
 
 @pytest.fixture
