@@ -1,7 +1,7 @@
 """The operator's settings of a Capsule: `capsule.toml` in its home, the environment above it, flags above both.
 
-Each setting NAME is the environment variable SONAR_CAPSULE_NAME too; numbers, booleans and lists are written there as
-in TOML. The passphrase is no setting: it has its own file, variable or prompt, and is never printed.
+Each setting NAME is the environment variable SONAR_CAPSULE_NAME too; numbers and booleans are written there as in TOML,
+lists so too or with commas. The passphrase is no setting: it has its own file, variable or prompt, and is never shown.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,11 +21,17 @@ from sqlalchemy.exc import ArgumentError
 from capsule.policy import LEAST_JUDGE_MEMORY, Policy
 from sonar.errors import ConfigError
 from sonar.units import Wei
+from sonar.wording import wording
 
 __all__ = ["FILE", "Settings"]
 
 FILE = "capsule.toml"
 _PREFIX = "SONAR_CAPSULE_"
+_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  (named, not listened on)
+_OTHERS = {"HOME", "PASSPHRASE", "NEW_PASSPHRASE", "BACKUP_PASSPHRASE"}
+"""Variables with this prefix that are no settings."""
+_FLAGS = {"trusted_proxies": "trusted_proxy"}
+"""Flags that are not called like their settings."""
 _GWEI = 10**9
 _DAY = 86_400
 
@@ -40,7 +47,10 @@ def _database(text: str) -> str:
 
 
 def _network(text: str) -> str:
-    ip_network(text)
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"must be an address or a network, such as 10.0.0.0/8: {error}") from error
     return text
 
 
@@ -132,22 +142,43 @@ class Settings(BaseModel):
             problem = error.errors(include_url=False)[0]
             place = [str(part) for part in problem["loc"]] or ["file"]
             if place[0] in given:
-                where = f"--{place[0].replace('_', '-')}"
+                where = f"--{_FLAGS.get(place[0], place[0]).replace('_', '-')}"
             elif place[0] in variables:
                 where = _PREFIX + place[0].upper()
             else:
-                where = f"{file}{_line(text, place[0])}: {'.'.join(place)}"
+                where = f"{file}{_line(text, place[0])}: {place[0]}"
             if problem["type"] == "extra_forbidden":
                 raise ConfigError(f"{where}: there is no such setting; `capsule config` lists them") from error
             shown = "" if place[0] == "database" else f" (got {_short(problem['input'])})"
-            raise ConfigError(f"{where} is not valid: {problem['msg']}{shown}") from error
+            entry = f"entry {int(place[1]) + 1} " if place[1:] and place[1].isdigit() else ""
+            raise ConfigError(f"{where} is not valid: {entry}{wording(problem)}{shown}") from error
         if settings.database is not None and "database" in given and make_url(settings.database).password:
             raise ConfigError(
                 f"--database holds a password, which everybody on this machine can see: set {_PREFIX}DATABASE instead"
             )
+        settings._check_ports()
         if "database" not in {*given, *variables}:
             _check_private(file, settings.database)
         return settings
+
+    def _check_ports(self) -> None:
+        hosts = {self.host, self.metrics_host}
+        if self.port and self.port == self.metrics_port and (len(hosts) == 1 or hosts & _EVERYWHERE):
+            raise ConfigError(f"port and metrics_port are both {self.port}: choose another metrics_port")
+
+    @classmethod
+    def unknown(cls, environment: Mapping[str, str]) -> list[str]:
+        """A sentence about each variable that looks like a setting and is none.
+
+        No error: Kubernetes sets such variables for a service of this name.
+        """
+        known = {_PREFIX + name.upper() for name in cls.model_fields} | {_PREFIX + name for name in _OTHERS}
+        told = []
+        for name in sorted(name for name in environment if name.startswith(_PREFIX) and name not in known):
+            near = get_close_matches(name, sorted(known), 1, 0.8)
+            meant = f": did you mean {near[0]}?" if near else "; `capsule config` lists them"
+            told.append(f"{name} is ignored, because there is no such setting{meant}")
+        return told
 
     def policy(self) -> Policy:
         """The limits that service and worker keep."""
@@ -209,6 +240,8 @@ def _from_environment(name: str, text: str) -> Any:
     """A variable's value: text where it is not TOML, as it stands for settings that are text."""
     if name in {"database", "host", "metrics_host", "log_format"}:
         return text
+    if name == "trusted_proxies" and not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

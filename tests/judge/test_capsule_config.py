@@ -61,11 +61,13 @@ def test_variables_are_read_as_toml_and_text_as_it_stands(tmp_path: Path) -> Non
     [
         ("host = 'x'\n\nport = 70000\n", r"capsule\.toml:3: port is not valid: .*65535 \(got 70000\)"),
         ("prot = 1", r"capsule\.toml:1: prot: there is no such setting"),
-        ("port = '1'", r"capsule\.toml:1: port is not valid: .*integer \(got '1'\)"),
-        ("trusted_proxies = ['10.0.0.1', 'proxy']", r"capsule\.toml:1: trusted_proxies\.1 is not valid"),
-        ("trusted_proxies = ['10.0.0.1/8']", r"trusted_proxies\.0 is not valid: .*host bits"),
+        ("port = '1'", r"capsule\.toml:1: port is not valid: must be a whole number \(got '1'\)"),
+        ("trusted_proxies = ['10.0.0.1', 'proxy']", r":1: trusted_proxies is not valid: entry 2 must be an addr"),
+        ("trusted_proxies = ['10.0.0.1/8']", r"trusted_proxies is not valid: entry 1 .*host bits"),
+        ("trusted_proxies = '10.0.0.1'", r"trusted_proxies is not valid: must be a list \(got '10"),
+        ("require_funds = 'no'", r"require_funds is not valid: must be true or false"),
         ("port = ", r"capsule\.toml is not TOML: "),
-        ("log_format = 'xml'", r"capsule\.toml:1: log_format"),
+        ("log_format = 'xml'", r"capsule\.toml:1: log_format is not valid: must be 'text' or 'json'"),
         ("poll = nan", r"capsule\.toml:1: poll is not valid"),
         ("[port]\na = 1", r"capsule\.toml:1: port is not valid"),
     ],
@@ -80,6 +82,31 @@ def test_a_wrong_variable_or_flag_is_told_by_its_name(tmp_path: Path) -> None:
         load(tmp_path, {"SONAR_CAPSULE_PORT": "tcp://10.0.0.1:8700"})
     with pytest.raises(ConfigError, match=r"--metrics-port is not valid: .*got -1"):
         load(tmp_path, metrics_port=-1)
+    with pytest.raises(ConfigError, match=r"--trusted-proxy is not valid: entry 1 must be an address or a network"):
+        load(tmp_path, trusted_proxies=("10.0.0.300",))
+
+
+def test_a_list_in_a_variable_may_be_written_with_commas(tmp_path: Path) -> None:
+    found = load(tmp_path, {"SONAR_CAPSULE_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8"})
+    assert found.trusted_proxies == ("127.0.0.1", "10.0.0.0/8")
+    assert load(tmp_path, {"SONAR_CAPSULE_TRUSTED_PROXIES": "::1"}).trusted_proxies == ("::1",)
+
+
+def test_a_variable_that_is_no_setting_is_told_with_the_one_that_was_meant() -> None:
+    environment = {"SONAR_CAPSULE_PROT": "8700", "SONAR_CAPSULE_SERVICE_HOST": "10.0.0.1"}
+    known = {f"SONAR_CAPSULE_{name}": "1" for name in ("PORT", "HOME", "PASSPHRASE", "BACKUP_PASSPHRASE")}
+    mistyped, stranger = Settings.unknown({**environment, **known, "SONAR_HOME": "/"})
+    assert mistyped.startswith("SONAR_CAPSULE_PROT is ignored, because there is no such setting")
+    assert mistyped.endswith("did you mean SONAR_CAPSULE_PORT?")
+    assert stranger.startswith("SONAR_CAPSULE_SERVICE_HOST is ignored")
+
+
+@pytest.mark.parametrize("metrics_host", ["127.0.0.1", "0.0.0.0"])
+def test_metrics_on_the_port_of_the_api_are_refused(tmp_path: Path, metrics_host: str) -> None:
+    with pytest.raises(ConfigError, match="port and metrics_port are both 8700: choose another metrics_port"):
+        load(tmp_path, metrics_port=8700, metrics_host=metrics_host)
+    assert load(tmp_path, port=0, metrics_port=0).port == 0
+    assert load(tmp_path, metrics_port=8700, metrics_host="127.0.0.2").metrics_port == 8700
 
 
 URL = "postgresql+psycopg://capsule:hunter2@db.internal/sonar?password=hunter2&sslmode=verify-full"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,33 @@ def test_a_metrics_port_that_is_taken_is_told_and_nothing_is_served(home: Path, 
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "--metrics-port" in done.stderr) == (8, True)
     assert done.stdout == ""
+
+
+def test_a_port_that_is_taken_is_told_and_two_that_start_at_once_do_not_both_serve(
+    home: Path, network: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(home, tmp_path / "second")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+    commands = [
+        capsule("serve", "--home", str(one), "--network", str(network), "--port", port)
+        for one in (home, tmp_path / "second")
+    ]
+    both = [
+        subprocess.Popen(one, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for one in commands
+    ]
+    try:
+        while all(process.poll() is None for process in both):
+            with suppress(subprocess.TimeoutExpired):
+                both[0].wait(0.05)
+        (lost,) = (process for process in both if process.poll() is not None)
+        said = lost.communicate()[1]
+        assert (lost.returncode, f"cannot listen on 127.0.0.1:{port}" in said, "Traceback" in said) == (8, True, False)
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
 
 
 def test_a_wrong_setting_keeps_it_from_starting(home: Path, network: Path) -> None:
