@@ -6,6 +6,7 @@ threads that it waits for: a request's id, a campaign. Bodies, headers and secre
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,10 +32,13 @@ def fields(**values: Any) -> Iterator[None]:
 
 
 def configure(kind: Literal["text", "json"]) -> None:
-    """Makes stderr the log of this process, in lines for people or in a JSON object a line."""
+    """Makes stderr the log of this process, in lines for people or in a JSON object a line; times are UTC."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_add_fields)
-    handler.setFormatter(_Text() if kind == "text" else _json())
+    formatter = _Text() if kind == "text" else _json()
+    formatter.converter = time.gmtime
+    formatter.default_time_format, formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
+    handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -44,6 +48,7 @@ def _add_fields(record: logging.LogRecord) -> bool:
     for name, value in _FIELDS.get().items():
         if name not in vars(record):
             setattr(record, name, value)
+    vars(record).pop("color_message", None)  # uvicorn's, for terminals
     return True
 
 

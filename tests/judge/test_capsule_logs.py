@@ -2,7 +2,9 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -57,11 +59,19 @@ def test_an_event_in_json_has_its_fields_and_those_around_it(capsys: pytest.Capt
         logging.getLogger("capsule.test").info("judged %d", 8, extra={"seconds": 0.5})
     logging.getLogger("capsule.test").info("after")
     inside, after = (json.loads(line) for line in capsys.readouterr().err.splitlines())
-    assert inside.pop("time")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", inside["time"])
+    assert abs(datetime.fromisoformat(inside.pop("time")) - datetime.now(UTC)) < timedelta(minutes=5)
     assert inside == {
         "level": "INFO", "logger": "capsule.test", "message": "judged 8", "seconds": 0.5, "campaign": "ab", "round": 4,
     }  # fmt: skip
     assert "campaign" not in after
+
+
+def test_what_a_library_colours_for_terminals_is_not_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("text", "json"):
+        configure(kind)  # type: ignore[arg-type]
+        logging.getLogger("uvicorn.error").info("on %d", 1, extra={"color_message": "on \x1b[1m%d\x1b[0m"})
+        assert "1b[" not in capsys.readouterr().err
 
 
 def test_an_event_in_text_has_its_fields_behind_it(capsys: pytest.CaptureFixture[str]) -> None:
