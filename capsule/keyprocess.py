@@ -6,6 +6,7 @@ of what the first key takes was imports. It gets as little of the environment as
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -57,7 +58,7 @@ class KeyProcess:
         with self._lock:
             self._cancelled = True
             if self._child is not None and self._child.poll() is None:
-                self._child.terminate()
+                self._child.kill()
 
     def _started(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", "capsule.keyprocess", str(self._bits)]
@@ -91,6 +92,8 @@ def _end(child: subprocess.Popen[bytes]) -> bytes:
 
 def _main(arguments: list[str]) -> None:
     harden()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # for the parent, which ends this process when it may
     if hasattr(os, "nice"):
         os.nice(10)
     bits, allow = int(arguments[0]), "--allow-insecure-small-key" in arguments

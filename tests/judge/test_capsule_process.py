@@ -328,6 +328,19 @@ def test_keys_come_from_another_process_which_can_be_cancelled() -> None:
     assert failed
 
 
+def test_the_key_process_leaves_it_to_the_capsule_when_to_stop() -> None:
+    maker = KeyProcess(512, allow_insecure_small_key=True)
+    first = maker.make()
+    assert maker._child is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        maker._child.send_signal(number)  # as systemd and terminals do, to every process of a service
+        assert maker.make().public.n != first.public.n
+    child = maker._child
+    maker.cancel()
+    maker.rest()
+    assert child.returncode == -signal.SIGKILL
+
+
 def test_a_home_is_made_for_safe_keys_only_unless_asked(tmp_path: Path) -> None:
     with pytest.raises(CapsuleError, match="2048"):
         create_home(tmp_path / "new", PASSPHRASE, 1024)
