@@ -1,5 +1,7 @@
 """What a notebook may hand in, turned into exact values: arrays, labels, amounts, targets, deadlines."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -7,18 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pysonar.errors import TermsError, UnknownCampaignError, ValidationSetError
+from pysonar.errors import FewRecordsWarning, TermsError, UnknownCampaignError, ValidationSetError
 from sonar.chain.records import LARGEST_AMOUNT
 from sonar.errors import ConfigError
 from sonar.units import PPM, Address, CampaignId, Ppm, Wei, address_of, duration
 
 __all__ = [
     "address", "campaign_id", "class_indices", "deadline_at", "feature_table", "parts_per_million", "plain_array",
-    "wei",
+    "warn_of_few", "wei",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+_COARSEST = 0.05
+"""A rise of the score by so much should be above the noise."""
 
 
 def plain_array(values: Any) -> npt.NDArray[Any]:
@@ -132,6 +137,25 @@ def parts_per_million(fraction: Any, what: str) -> Ppm:
     return Ppm(round(float(fraction) * PPM))
 
 
+def warn_of_few(records: int, target: float, noise: float) -> None:
+    """Warns where the validation set cannot tell five points of score near the target: less than that is unpaid there.
+
+    `target` is a score in (0, 1], `noise` the standard errors above which credit starts. What a score p of n records
+    is off by is about sqrt(p (1 - p) / n), the standard error of a mean of n noughts and ones; a target above 0.9 is
+    taken as 0.9, through which the score must go.
+    """
+    near = min(target, 0.9)
+    seen = noise * math.sqrt(near * (1 - near) / records)
+    if seen > _COARSEST:
+        needed = math.ceil(near * (1 - near) * (noise / _COARSEST) ** 2)
+        warnings.warn(
+            f"{records} validation records tell a score near {near:.0%} to about {seen:.1%} only, and mines that "
+            f"raise it by less may be left out or kept without pay: give {needed} records or more",
+            FewRecordsWarning,
+            stacklevel=4,
+        )
+
+
 def deadline_at(deadline: Any, now: int) -> int:
     """Unix seconds of a deadline: '2h' or whole seconds from now, or a datetime (without a zone: local time).
 
@@ -139,6 +163,8 @@ def deadline_at(deadline: Any, now: int) -> int:
     """
     if isinstance(deadline, datetime):
         at = int(deadline.timestamp())
+    elif isinstance(deadline, int | np.integer) and not isinstance(deadline, bool) and deadline <= 0:
+        raise TermsError(f"the deadline {deadline} is not ahead: give '2h', seconds from now above 0, or a datetime")
     elif isinstance(deadline, str | int | np.integer) and not isinstance(deadline, bool):
         try:
             at = now + duration(deadline if isinstance(deadline, str) else int(deadline))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capsule.client import CapsuleClient, CapsuleInfo, KeyGrant, SignedAdmission
-from pysonar._inputs import deadline_at, parts_per_million, wei
+from pysonar._inputs import deadline_at, parts_per_million, warn_of_few, wei
 from pysonar.errors import AdmissionMismatchError, TermsError, ValidationSetError
 from pysonar.models import Floats, Ints, LinearClassifier
 from sonar import syft
@@ -23,7 +23,7 @@ from sonar.protocol.payloads import check_validation_size, encode_validation
 from sonar.protocol.sealing import BoxContext, Purpose, seal
 from sonar.protocol.spec import Encoding, Rounds, Spec, Training
 from sonar.storage.base import Artifact, ContentStore
-from sonar.units import Address, CampaignId, KeyId, format_ether, format_ppm
+from sonar.units import PPM, Address, CampaignId, KeyId, format_ether, format_ppm
 
 __all__ = ["Plan", "Published", "admit", "escrow_call", "make_plan", "publish"]
 
@@ -98,6 +98,8 @@ def make_plan(
         check_validation_size(len(labels), widest, spec.shape[1], spec.metric, spec.rounds.round_size)
     except ProtocolError as error:
         raise ValidationSetError(str(error)) from error
+    if spec.metric == "accuracy":  # of the others the spread depends on more than the score
+        warn_of_few(len(labels), spec.payout.target / PPM, spec.rounds.noise)
     return Plan(model, features, labels, spec, spec.terms(bounty=escrow, deadline=at, token=token))
 
 

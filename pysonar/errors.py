@@ -8,13 +8,15 @@ CampaignError
 |-- UnknownCampaignError   no such campaign on this contract
 |-- NotOwnerError          the call is its owner's, and this account is another
 `-- NotOverError           the campaign still runs, or a round still waits for its settlement
+
+FewRecordsWarning is no error: the validation set is too small to tell mines apart.
 """
 
 from sonar.errors import SonarError
 
 __all__ = [
-    "AdmissionMismatchError", "CampaignError", "ModelError", "NotOverError", "NotOwnerError", "TermsError",
-    "UnknownCampaignError", "ValidationSetError",
+    "AdmissionMismatchError", "CampaignError", "FewRecordsWarning", "ModelError", "NotOverError", "NotOwnerError",
+    "TermsError", "UnknownCampaignError", "ValidationSetError",
 ]  # fmt: skip
 
 
@@ -50,3 +52,7 @@ class NotOwnerError(CampaignError):
 
 class NotOverError(CampaignError):
     """The campaign still runs, or a round still waits for its settlement."""
+
+
+class FewRecordsWarning(UserWarning):
+    """The validation set is so small that mines which raise the score by several points may go unpaid."""

@@ -10,7 +10,14 @@ from eth_account import Account
 import pysonar
 from capsule.client import CapsuleClient
 from capsule.errors import CapsuleReplyError
-from pysonar.errors import AdmissionMismatchError, CampaignError, TermsError, UnknownCampaignError, ValidationSetError
+from pysonar.errors import (
+    AdmissionMismatchError,
+    CampaignError,
+    FewRecordsWarning,
+    TermsError,
+    UnknownCampaignError,
+    ValidationSetError,
+)
 from pysonar.models import LinearClassifier
 from pysonar.session import Sonar
 from sonar.chain import calls
@@ -304,3 +311,9 @@ def test_the_spec_on_chain_must_promise_the_terms_on_chain(stage):
     campaign._created = replace(created, terms=replace(created.terms, bond=5))
     with pytest.raises(SpecError, match="the spec promises bond"):
         _ = campaign.spec
+
+
+def test_the_warning_of_few_records_points_at_the_caller(stage):
+    with pytest.warns(FewRecordsWarning, match="30 validation records") as caught:
+        stage.campaign()
+    assert caught[0].filename.endswith("conftest.py")
