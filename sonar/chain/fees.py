@@ -19,6 +19,8 @@ __all__ = ["FeeMarket", "Fees"]
 
 _LEGACY_LIST = 0xC0
 """Legacy transactions are an RLP list, whose first byte is at least this; typed ones begin with their type."""
+_MOST_USUAL = 10
+"""How many times the usual tip a replacement may be raised to: above the base fee, that is what is really paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +83,56 @@ class FeeMarket:
         """What to offer now: the usual, at most `limit` in all, and as a replacement an eighth above the former fees.
 
         Nodes take a replacement that offers a tenth more (geth, Anvil, Ganache) or an eighth more (OpenEthereum), of
-        both fees. Raises FeeLimitError where `limit` is too low for that, or for the present base fee and tip.
+        both fees. So what is offered stays two eighths below `limit`, and then one, as long as the chain asks for less
+        than that: a transaction at the limit could not be replaced. Where gas is free nothing is raised, and the
+        replacement's fees are the former ones.
+
+        Raises FeeLimitError where `limit` is too low for that, or for the present base fee and tip, and where the tip
+        (the gas price, on chains without base fee) would be raised above ten times the usual one and the base fee.
         """
         usual = self.usual
         highest, tip = usual.highest, usual.tip
-        least = Wei(self.tip + (self.base or 0))
-        if replacing is not None:
+        asked = least = Wei(self.tip + (self.base or 0))
+        if replacing is not None and (replacing.highest or highest):
             if tip is not None:
                 tip = max(tip, _raised(replacing.highest if replacing.tip is None else replacing.tip))
                 least = Wei((self.base or 0) + tip)
             least = max(least, _raised(replacing.highest))
             highest = max(highest, least)
-        if least > limit:
+        if asked > limit:
             raise FeeLimitError(
-                f"the chain asks for {_gwei(least)} gwei per gas, and the limit is {_gwei(limit)}: waiting until it "
+                f"the chain asks for {_gwei(asked)} gwei per gas, and the limit is {_gwei(limit)}: waiting until it "
                 "asks for less; raise the limit if this cannot wait"
             )
-        return Fees(min(highest, limit), tip)
+        if least > asked:
+            self._check_raised(least if tip is None else tip)
+        if least > limit:
+            raise FeeLimitError(
+                f"to replace the transaction under way takes {_gwei(least)} gwei per gas, and the limit is "
+                f"{_gwei(limit)}, though the chain asks for {_gwei(asked)}: waiting until it is mined as it is; raise "
+                "the limit if this cannot wait"
+            )
+        return Fees(min(highest, _rung(least, limit)), tip)
+
+    def _check_raised(self, paid: Wei) -> None:
+        """Whoever replaces again and again must not bid without end against himself."""
+        most = Wei(max(_MOST_USUAL * self.tip, self.base or 0))
+        if paid > most:
+            raise FeeLimitError(
+                f"to replace the transaction under way takes {_gwei(paid)} gwei per gas for the block's maker, and the "
+                f"usual is {_gwei(self.tip)}: waiting until it is mined as it is"
+            )
+
+
+def _rung(least: Wei, limit: Wei) -> Wei:
+    """The lowest of three bounds, each an eighth above the one before and `limit` the last, that `least` is within."""
+    middle = Wei(limit * 8 // 9)
+    return next(bound for bound in (Wei(middle * 8 // 9), middle, limit) if least <= bound)
 
 
 def _raised(fee: Wei) -> Wei:
-    return Wei(fee + -(-fee // 8))
+    """An eighth more, and more also where it was nothing."""
+    return Wei(fee + max(-(-fee // 8), 1))
 
 
 def _gwei(wei: int) -> str:

@@ -1,14 +1,17 @@
 """What transactions offer per gas: the market's price, a replacement's rise, and the limit above both."""
 
+import dataclasses
+
 import pytest
 from eth_account import Account
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sonar.chain.errors import FeeLimitError
 from sonar.chain.fees import FeeMarket, Fees
 from sonar.units import Wei
 
+GWEI = 10**9
 wei = st.integers(0, 10**15).map(Wei)
 markets = st.builds(FeeMarket, st.one_of(st.none(), wei), wei)
 
@@ -27,12 +30,14 @@ def test_a_replacement_offers_an_eighth_more_of_both_fees_or_nothing(
         offered = market.offer(limit, former)
     except FeeLimitError:
         asked = max(former.highest + former.highest / 8, market.tip + (market.base or 0))
+        raised = former.highest if former.tip is None else former.tip
         if former.tip is not None:
             asked = max(asked, former.tip + former.tip / 8 + (market.base or 0))
-        assert limit < asked + 1
+        assert limit < asked + 1 or raised + raised / 8 + 1 > max(10 * market.tip, market.base or 0)
         return
     assert offered.highest <= limit
     assert 8 * offered.highest >= 9 * former.highest
+    assert offered.highest > former.highest or offered == former == Fees(Wei(0), former.tip)
     assert offered.highest >= (market.base or 0) + (offered.tip or 0)
     if former.tip is not None:
         assert offered.tip is not None
@@ -69,8 +74,53 @@ def test_a_spike_above_the_limit_says_what_is_asked_for_and_what_the_limit_is() 
         FeeMarket(Wei(500 * 10**9), Wei(1_500_000_000)).offer(Wei(500 * 10**9))
 
 
-def test_a_limit_between_the_present_and_the_usual_price_is_offered() -> None:
-    assert FeeMarket(Wei(100), Wei(10)).offer(Wei(150)) == Fees(Wei(150), Wei(10))
+def test_a_limit_between_the_present_and_the_usual_price_leaves_room_to_be_replaced() -> None:
+    market, limit = FeeMarket(Wei(260 * GWEI), Wei(GWEI)), Wei(500 * GWEI)
+    first = market.offer(limit)
+    assert market.usual.highest > limit > first.highest > 395 * GWEI
+    second = market.offer(limit, first)
+    third = market.offer(limit, second)
+    assert first.highest < second.highest < third.highest <= limit
+    with pytest.raises(FeeLimitError, match=r"to replace .* the limit is 500, though the chain asks for 261"):
+        market.offer(limit, third)
+
+
+@given(market=markets, limit=wei)
+def test_what_is_offered_first_can_be_replaced_twice_unless_the_chain_asks_for_more(
+    market: FeeMarket, limit: Wei
+) -> None:
+    asked = market.tip + (market.base or 0)
+    assume(market.tip and 81 * asked <= 64 * (limit - 2))
+    first = market.offer(limit)
+    second = dataclasses.replace(market.offer(limit, first), tip=first.tip)
+    assert market.offer(limit, second).highest <= limit
+
+
+@pytest.mark.parametrize(("least", "offered"), [(789, 789), (790, 888), (888, 888), (889, 1000), (1000, 1000)])
+def test_no_more_than_is_asked_for_is_left_of_the_room_for_replacements(least: int, offered: int) -> None:
+    assert FeeMarket(Wei(least), Wei(0)).offer(Wei(1000)).highest == offered
+
+
+def test_where_gas_is_free_nothing_is_raised() -> None:
+    for base in (Wei(0), None):
+        market = FeeMarket(base, Wei(0))
+        free = market.offer(Wei(500 * GWEI))
+        assert free.highest == 0
+        assert market.offer(Wei(500 * GWEI), free) == free
+    dear = FeeMarket(Wei(5), Wei(2)).offer(Wei(500 * GWEI), Fees(Wei(0), Wei(0)))
+    assert dear == Fees(Wei(12), Wei(2))
+    assert FeeMarket(Wei(5), Wei(0)).offer(Wei(500 * GWEI), Fees(Wei(12), Wei(0))).tip == 1
+
+
+@pytest.mark.parametrize("base", [Wei(GWEI // 4), None])
+def test_replacements_raise_what_is_paid_to_ten_times_the_usual_and_no_further(base: Wei | None) -> None:
+    market, limit = FeeMarket(base, Wei(GWEI)), Wei(500 * GWEI)
+    raised = market.offer(limit, Fees(Wei(8 * GWEI), None if base is None else Wei(8 * GWEI)))
+    assert (raised.highest if raised.tip is None else raised.tip) == 9 * GWEI
+    with pytest.raises(
+        FeeLimitError, match=r"takes 10\.125 gwei .* for the block's maker, and the usual is 1: waiting"
+    ):
+        market.offer(limit, raised)
 
 
 @pytest.mark.parametrize("fees", [Fees(Wei(123), Wei(7)), Fees(Wei(10**12), None)])
