@@ -14,6 +14,7 @@ from sonar.protocol.errors import ProtocolError
 from sonar.protocol.payloads import CLIP, check_labels, check_validation_size
 from sonar.protocol.spec import MAX_CLASSES, MAX_FEATURES, METRICS, AnyMap, Encoding, Feature, IdentityMap, MetricName
 from sonar.syft import FeatureMap
+from sonar.wording import wording
 
 __all__ = ["LinearClassifier"]
 
@@ -194,7 +195,7 @@ def _feature_map(given: Any, features: int) -> AnyMap:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         place = "".join(f" {part}:" for part in problem["loc"])
-        raise ModelError(f"the feature_map {given!r} does not work:{place} {problem['msg']}") from error
+        raise ModelError(f"the feature_map {given!r} does not work:{place} {wording(problem)}") from error
     outputs = feature_map.of(features).outputs
     if outputs > MAX_FEATURES:
         raise ModelError(

@@ -15,10 +15,19 @@ from pydantic_core import from_json
 
 from sonar.errors import ConfigError
 from sonar.units import address_of
+from sonar.wording import wording
 
 __all__ = ["AddressText", "Network", "home", "network_path"]
 
 _URL = r"^https?://[^\s]+$"
+_FORMS = {
+    "rpc_url": "write it like http://127.0.0.1:8545",
+    "contract": "write it like 0x and 40 hexadecimal digits",
+    "store": "write it like directory:/srv/sonar, kubo:http://127.0.0.1:5001 or memory:",
+    "capsule_url": "write it like https://capsule.example.org",
+    "capsule": "write it like 0x and 40 hexadecimal digits",
+}
+"""How the fields with a pattern are written."""
 
 
 def _not_mistyped(text: str) -> str:
@@ -69,14 +78,16 @@ class Network(BaseModel):
             return cls.model_validate_json(_completed(file.read_bytes(), file))
         except FileNotFoundError as error:
             raise ConfigError(
-                f"no network file at {file}: start `sonar devnet`, or set SONAR_NETWORK to the file of your network"
+                f"no network file at {file}: start `sonar devnet`, or name the file of your network with --network or "
+                "SONAR_NETWORK"
             ) from error
         except OSError as error:
             raise ConfigError(f"the network file {file} cannot be read: {error.strerror}") from error
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in problem["loc"])[:100] or "file"
-            raise ConfigError(f"the network file {file} is not valid: {place}: {problem['msg']}") from error
+            told = _FORMS.get(place, wording(problem)) if "pattern" in problem["type"] else wording(problem)
+            raise ConfigError(f"the network file {file} is not valid: {place}: {told}") from error
 
     def save(self, path: Path | str | None = None) -> Path:
         """Writes the network file in one step, so that no reader sees half of it; returns its path."""

@@ -3,11 +3,15 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from capsule.commands import options
+from sonar.cli_support import talk
+
+if TYPE_CHECKING:
+    from capsule.config import Settings
 
 __all__ = ["config", "serve"]
 
@@ -52,6 +56,7 @@ def serve(home: Path | None, passphrase_file: Path | None, network: Path | None,
 
     found, directory = Network.load(network), home or default_home()
     settings = Settings.load(directory, os.environ, _given(flags))
+    _tell_unknown(settings)
     run(directory, options.read_passphrase(passphrase_file), found, settings)
 
 
@@ -69,7 +74,13 @@ def config(home: Path | None, template: bool, as_json: bool, **flags: Any) -> No
         click.echo(Settings.template(), nl=False)
         return
     settings = Settings.load(home or default_home(), os.environ, _given(flags))
+    _tell_unknown(settings)
     options.show(settings.shown(), as_json=as_json)
+
+
+def _tell_unknown(settings: "Settings") -> None:
+    for told in settings.unknown(os.environ):
+        talk(told)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

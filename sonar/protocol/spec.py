@@ -25,6 +25,7 @@ from sonar.syft import (
 from sonar.syft.statistics import check_class_weights
 from sonar.syft.wire import MAX_STRIDE
 from sonar.units import PPM, Address, Ppm, Wei
+from sonar.wording import wording
 
 __all__ = [
     "MAX_SPEC_BYTES", "METRICS", "AnyMap", "Encoding", "Feature", "FourierMap", "IdentityMap", "MetricName", "Payout",
@@ -407,4 +408,4 @@ def _first(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in problem["loc"])[:_LONGEST_PLACE] or "spec"  # may be a stranger's own name
     value = repr(problem.get("input"))
-    return f"{place}: {problem['msg']:.300} (got {value if len(value) <= 80 else value[:77] + '...'})"
+    return f"{place}: {wording(problem):.300} (got {value if len(value) <= 80 else value[:77] + '...'})"

@@ -50,7 +50,8 @@ def test_init_says_how_the_other_commands_find_its_database(capsule: Callable[..
     file = tmp_path / "home" / "capsule.toml"
     assert str(file) in made.stderr
     assert "no database: set `database`" in capsule("campaigns", "--home", str(tmp_path / "home")).stderr
-    file.write_text(made.stderr.splitlines()[1])
+    (line,) = [line for line in made.stderr.splitlines() if line.startswith("database = ")]
+    file.write_text(line)
     assert capsule("campaigns", "--home", str(tmp_path / "home")).exit_code == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("sonar", "capsule", "mine", "pysonar")
-BASE = ("sonar.units", "sonar.errors", "sonar.canonical", "sonar.config")
+BASE = ("sonar.units", "sonar.errors", "sonar.canonical", "sonar.config", "sonar.wording")
 # What a part of the house may import of the house, besides itself and the base.
 ALLOWED = {
     "sonar.syft": (),
