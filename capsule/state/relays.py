@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, select, update
 
 from capsule.state import tables as t
-from capsule.state._topic import Topic
+from capsule.state._topic import Topic, put
 from capsule.state.records import Relay
 from sonar.units import CampaignId
 
@@ -22,6 +22,8 @@ class Relays(Topic):
 
         False, and nothing is stored, where one that may still be mined has this nonce for another settlement, or
         another nonce for this one: another worker relays at the same time.
+
+        The same call, nonce and fees give the same bytes: one that was given up before is taken up again.
         """
         row = {
             "hash": relay.hash, "campaign": relay.campaign, "round": relay.round, "head": relay.head,
@@ -31,7 +33,7 @@ class Relays(Topic):
         with self._recording() as (db, record):
             if db.execute(select(t.relays.c.hash).where(_competes_with(relay)).limit(1)).first() is not None:
                 return False
-            db.execute(insert(t.relays).values(row))
+            put(db, t.relays, row)
             record(
                 "relay", campaign=relay.campaign, round=relay.round, head=relay.head, nonce=relay.nonce,
                 transaction=relay.hash, fee=str(relay.fee),

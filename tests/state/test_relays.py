@@ -4,6 +4,7 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from stored import AUDIT_KEY, CAMPAIGN
 
 from capsule.state import Relay, State
@@ -30,6 +31,20 @@ def test_a_settlement_has_one_nonce_while_it_may_be_mined(state: State) -> None:
     for relay in state.open_relays():
         state.set_relay(relay.hash, "failed")
     assert state.add_relay(dataclasses.replace(SENT, hash=b"c" * 32, nonce=8))
+
+
+@pytest.mark.parametrize("former", ["replaced", "failed"])
+def test_the_same_bytes_signed_again_are_the_transaction_that_was_given_up_before(state: State, former: str) -> None:
+    """A settlement was left alone, and then had its nonce again; its nonce alone may be given back twice, too."""
+    assert state.add_relay(SENT)
+    for again in (
+        dataclasses.replace(SENT, state="intent", time=2.0),
+        dataclasses.replace(SENT, state="intent", time=3.0, campaign=OTHER),
+    ):
+        state.set_relay(SENT.hash, former)
+        assert state.add_relay(again)
+        assert state.open_relays() == [again]
+    assert not state.add_relay(SENT)
 
 
 def test_of_workers_that_take_a_nonce_at_the_same_time_one_gets_it(state: State, target: Path | str) -> None:
