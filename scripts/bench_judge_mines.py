@@ -223,3 +223,36 @@ POISONS: dict[str, Callable[[Mine, np.random.Generator], Mine]] = {
     "scaled gradients, x 3": lambda m, _: Mine(m.X, m.y, scaled(3), poisons=True),
     "scaled gradients, x -1": lambda m, _: Mine(m.X, m.y, scaled(-1), poisons=True),
 }
+
+
+def towards(direction: Weights, noise: float = 0.0) -> Attack:
+    """As long as the honest gradient, in a direction that is known before, with noise relative to it."""
+
+    def attack(vector: Weights, rng: np.random.Generator) -> Weights:
+        drawn = rng.normal(size=vector.shape)
+        found = direction / np.linalg.norm(direction) + noise * drawn / np.linalg.norm(drawn)
+        return whole(found * np.linalg.norm(vector.astype(float)) / np.linalg.norm(found))
+
+    return attack
+
+
+def _pair(mines: list[Mine], direction: Callable[[tuple[int, ...]], Weights]) -> list[Mine]:
+    """One posts harm, the other what undoes it: the second is worth much as long as the first is counted."""
+
+    def one(mine: Mine, sign: int, noise: float) -> Mine:
+        return Mine(mine.X, mine.y, lambda v, rng: towards(sign * direction(v.shape), noise)(v, rng), poisons=True)
+
+    return [one(mine, 1 - 2 * (at % 2), 0.02 if at % 2 else 0.5) for at, mine in enumerate(mines)]
+
+
+def _bias(shape: tuple[int, ...]) -> Weights:
+    found = np.full(shape, 0.0)
+    found[-1] = -1 / shape[1]
+    found[-1, 0] += 1
+    return found
+
+
+PAIRS: dict[str, Callable[[list[Mine]], list[Mine]]] = {
+    "a direction and its opposite": lambda mines: _pair(mines, lambda s: np.random.default_rng(0).normal(size=s)),
+    "a class pushed up and down": lambda mines: _pair(mines, _bias),
+}

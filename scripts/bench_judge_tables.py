@@ -9,12 +9,12 @@ import bench_judge_mines as sim
 import numpy as np
 from bench_judge_mines import Mine, Split
 
-from capsule.judge import ValidationSet, find_copies, judge_round, score
+from capsule.judge import ValidationSet, judge_round, score
 from capsule.judge.blend import Blend, limits
 from capsule.judge.credit import credit
 from capsule.judge.game import Game
 from capsule.judge.likeness import unions
-from sonar.protocol.spec import Feature, Payout, Rounds, Spec, Training
+from sonar.protocol.spec import Feature, Payout, Rounds, Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,11 @@ class Sizes:
     seeds: int = 8
     accounts: tuple[int, ...] = (1, 2, 3, 4, 5)
     noises: tuple[float, ...] = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 0.5, 1.0)
-    records: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
     largest: tuple[tuple[int, int], ...] = ((1 << 22, 4), (3 << 19, 10), (1 << 18, 64))
     bits: int = 3072
 
 
-QUICK = Sizes(seeds=1, accounts=(1, 3), noises=(0.0, 0.03), records=(100, 1_000), largest=((1 << 12, 12),), bits=512)
+QUICK = Sizes(seeds=1, accounts=(1, 3), noises=(0.0, 0.03), largest=((1 << 12, 12),), bits=512)
 
 
 @dataclass(slots=True)
@@ -87,7 +86,7 @@ def poison(sizes: Sizes) -> Table:
     }
     for name, each in trainings.items():
         for training in each:
-            for kind in sim.POISONS:
+            for kind in (*sim.POISONS, *sim.PAIRS):
                 table.rows.append(_poisoned(sizes, name, training, kind, 6, 2))
     return table
 
@@ -118,7 +117,11 @@ def _poisoned(
         data = sim.split(name, seed, mines, training=training)
         rng = np.random.default_rng(seed)
         given = sim.honest(data)
-        given[good:] = [sim.POISONS[kind](mine, rng) for mine in given[good:]]
+        given[good:] = (
+            sim.PAIRS[kind](given[good:])
+            if kind in sim.PAIRS
+            else [sim.POISONS[kind](mine, rng) for mine in given[good:]]
+        )
         end = sim.run(data, given, seed)
         central = sim.central(data, data.shares[:good])
         found.append([end.validation, end.test, central, end.poisoned_share, end.rounds, end.kept_poison])
@@ -175,24 +178,19 @@ def splitting(sizes: Sizes) -> Table:
 
 
 def likeness(sizes: Sizes) -> Table:
-    """Honest mines that draw from one source."""
+    """Honest mines whose data are alike: does sharing a part cost them anything?"""
     table = Table(
-        "likeness", "Honest mines that draw from one source: are they taken for copies?",
-        ["source", "records each", "pairs", "taken for copies", "closest pair: 1 - cosine"],
-        ["four mines a seed; tables are drawn from with replacement, blobs are three Gaussians in 10 dimensions",
-         "a copy is closer than 1e-8; a copy with noise of a ten-thousandth of its length is 5e-9 away"],
+        "likeness", "Four honest mines with alike data",
+        ["table", "local training", "test", "central test", "largest mine's share of the pay", "smallest mine's"],
     )  # fmt: skip
-    for source in (*sim.TABLES, "blobs"):
-        for records in sizes.records:
-            copies, pairs, closest = 0, 0, 1.0
-            for seed in range(min(sizes.seeds, 4)):
-                spec, shares = _source(source, records, seed)
-                zero = np.zeros(spec.shape, dtype=np.int64)
-                given = [sim.gradient(spec, sim.affine_map(spec, X, y), zero) for X, y in shares]
-                copies, pairs = copies + len(find_copies(given)), pairs + len(given) * (len(given) - 1) // 2
-                flat = np.array([g.astype(float).ravel() / np.linalg.norm(g.astype(float)) for g in given])
-                closest = min(closest, 1 - float(np.triu(flat @ flat.T, 1).max()))
-            table.rows.append([source, f"{records:,}", str(pairs), str(copies), f"{closest:.1e}"])
+    for name in sim.TABLES:
+        for training in (sim.SHORT, LONG):
+            found = []
+            for seed in range(sizes.seeds):
+                data = sim.split(name, seed, 4, training=training, alike=True)
+                end = sim.run(data, sim.honest(data), seed)
+                found.append([end.test, sim.central(data, data.shares), end.largest_share, end.smallest_share])
+            table.rows.append([name, describe(training), *means(found)])
     return table
 
 
@@ -259,21 +257,6 @@ def describe(training: dict[str, int]) -> str:
 def means(rows: Iterable[list[float]]) -> list[float]:
     """Of each column."""
     return [float(value) for value in np.mean(list(rows), axis=0)]
-
-
-def _source(name: str, records: int, seed: int) -> tuple[Spec, list[tuple[np.ndarray, np.ndarray]]]:
-    rng = np.random.default_rng(seed)
-    if name == "blobs":
-        centres = rng.normal(size=(3, 10))
-        labels = rng.integers(0, 3, (4, records))
-        shares = [(centres[y] + rng.normal(size=(records, 10)), y) for y in labels]
-        spec = Spec.build(name=name, features=tuple(Feature(name=f"x{i}") for i in range(10)), classes=("a", "b", "c"),
-                          training=Training(**LONG), payout=Payout(target=900_000))  # fmt: skip
-        return spec, shares
-    data = sim.split(name, seed, 1, training=LONG)
-    X, y = data.shares[0]
-    drawn = [rng.integers(0, len(y), records) for _ in range(4)]
-    return data.spec, [(X[rows], y[rows]) for rows in drawn]
 
 
 def _large(scores: int, count: int, classes: int) -> float:

@@ -1,8 +1,9 @@
 """The judge: scores models and picks what a round's gradients are worth. It knows no key, no chain and no store.
 
 rounds       the verdict on a round
-likeness     copies, and unions of alike gradients
+likeness     unions of alike gradients
 credit       what each gradient is worth: Shapley and Winter values
+luck         what random directions reach
 search       the set to keep, and the step
 game         what any mean of gradients is worth
 blend        that mean: unions weigh as one, and length is limited
@@ -13,11 +14,7 @@ _exact       integers in float64
 """
 
 from capsule.judge._exact import BigInts, Ints
-from capsule.judge.likeness import COPY_COSINE, find_copies
 from capsule.judge.rounds import Judged, Judgement, judge_round, next_weights
 from capsule.judge.validation import ValidationSet, score
 
-__all__ = [
-    "COPY_COSINE", "BigInts", "Ints", "Judged", "Judgement", "ValidationSet", "find_copies", "judge_round",
-    "next_weights", "score",
-]  # fmt: skip
+__all__ = ["BigInts", "Ints", "Judged", "Judgement", "ValidationSet", "judge_round", "next_weights", "score"]

@@ -1,27 +1,20 @@
-"""Which gradients are alike: copies, which are left out, and unions of alike ones, which share a part.
+"""Which gradients are alike: unions of alike ones share a part.
 
-A replicator posts one gradient under several accounts. Where it is the same but for scale and a trace of noise, it is a
-copy. Nobody can read another's sealed gradient, so copies are one party's, or those of mines whose data the spec hides
-from each other's work: features that all clip, or a penalty beside which no record counts. Because a data scientist
-could write such a spec to win bonds, a copy is left out and not fined as what can be proved is (a repeated digest,
-another's box). With more noise no rule could tell it from honest work on alike data, so likeness is shared: a union of
-alike gradients plays the round as one player, and divides its part among its branches, each a union of still
-more alike ones (Owen, "Values of Games with a Priori Unions", 1977; Winter, "A Value for Cooperative Games with Levels
-Structure of Cooperation", 1989). Agarwal, Dahleh and Sarkar, "A Marketplace for Data" (2019), state the goal.
+A replicator posts one gradient under several accounts, as it is, scaled or noised. No rule could tell it from honest
+work on alike data, or where the spec makes all work alike (a target that is exactly linear, a large penalty), so
+likeness is not punished but shared: a union of alike gradients plays the round as one player, and divides its part
+among its branches, each a union of still more alike ones (Owen, "Values of Games with a Priori Unions", 1977; Winter,
+"A Value for Cooperative Games with Levels Structure of Cooperation", 1989). Together replicas earn what one of them
+would. Agarwal, Dahleh and Sarkar, "A Marketplace for Data" (2019), state the goal.
 """
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from capsule.judge._exact import BigInts, Ints, excess_bits, gram, rounded_shift
+from capsule.judge._exact import Ints, excess_bits, gram, rounded_shift
 
-__all__ = ["COPY_COSINE", "LEVELS", "Tree", "find_copies", "leaves", "unions"]
+__all__ = ["LEVELS", "Tree", "leaves", "unions"]
 
-COPY_COSINE = 1 - Fraction(1, 10**8)
-"""Two gradients of different accounts in one round whose directions agree more than this are one work.
-
-Honest mines that draw from one source come closer the more they have: docs/judging.md has what was measured.
-"""
 LEVELS = tuple(1 - Fraction(1, 10**place) for place in range(1, 6))
 """Cosines of what two gradients do to the class scores, from which on they are alike: each level ten times as close."""
 
@@ -29,21 +22,6 @@ _PUSH_BITS = 40
 
 Tree = int | tuple["Tree", ...]
 """A gradient, or a union of several trees."""
-
-
-def find_copies(gradients: Sequence[BigInts]) -> dict[int, int]:
-    """Which gradients repeat the direction of an earlier one, which is not a copy itself: index to original.
-
-    A gradient of zeros has no direction, and is nobody's copy.
-    """
-    products = gram(list(gradients))
-    copies: dict[int, int] = {}
-    for index in range(len(gradients)):
-        earlier = (i for i in range(index) if i not in copies and _alike(products, i, index, COPY_COSINE))
-        original = next(earlier, None)
-        if original is not None:
-            copies[index] = original
-    return copies
 
 
 def unions(pushes: Sequence[Ints], *, centred: bool) -> Tree:

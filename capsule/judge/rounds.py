@@ -6,6 +6,7 @@ same gradients get the same settlement on every machine.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from capsule.judge._exact import BigInts, Ints, excess_bits, one_thread, rounded
 from capsule.judge.blend import Blend, limits
 from capsule.judge.credit import Credit, credit, split
 from capsule.judge.game import Game
-from capsule.judge.likeness import find_copies, unions
+from capsule.judge.likeness import unions
 from capsule.judge.luck import luck
 from capsule.judge.search import Option, Search
 from capsule.judge.validation import ValidationSet, score
@@ -29,12 +30,13 @@ SHORT_FACTOR = 16
 """So is one this many times shorter: from nothing even it would decide classes, and others' parts shrink by its own."""
 _LEAST_FOR_MEDIAN = 3
 _TRIES = 64
+_SETS = 3
+"""How many sets may have nobody who is owed pay before the model stays."""
 _NOTHING = Ppm(0)
 
 # Whoever sees a reason sees the shares too, and learns no figure of the validation set from it.
 _KEPT = "kept"
 _UNPAID = "kept without pay: its value is not above the noise of the validation set"
-_COPY = "left out: the same direction as an earlier gradient of this round"
 _BOUND = "left out: it would push the model beyond the spec's weight bound"
 _FAR = f"left out: more than {NORM_FACTOR} times as long as the median of its round"
 _SHORT = f"left out: less than a {SHORT_FACTOR}th as long as the median of its round"
@@ -78,36 +80,34 @@ def judge_round(
 ) -> Judgement:
     """The verdict on a round's valid gradients, each (features + 1, outputs) at the spec's gradient scale.
 
-    What repeats the direction of an earlier gradient, what would leave the weight bound, and what is far longer or
-    shorter than the others, is left out and takes no further part. Credit is due to a gradient whose value is above the
-    noise, and where luck reaches something, beyond that too or to a majority of the others. Candidates are these and,
-    if there are any, those whose value is within the noise. All sets of at least
-    `min_mines` candidates with somebody to credit are tried at all steps, of more than ten the most valuable ones.
-    Those that raise the score by `min_gain`, and are not worse than the best of them by more than the noise of the
-    paired difference, are equally good; of these one with the most to credit is kept: that with the best score, then
-    the smallest, then with the largest step. (The best alone would be picked by noise, and leave out honest mines:
-    their smallest share of a round falls from 17% to 13% on digits.) The rise is split by the values of those kept
-    that are above the noise; the others are kept without pay. `seed` decides the orders of large rounds. Raises
-    nothing for gradients within the spec's gradient bound.
+    What would leave the weight bound, and what is far longer or shorter than the others, is left out and takes no
+    further part. Credit is due to a gradient whose value is above the noise, and where luck reaches something, beyond
+    that too or to a majority of the others. Candidates are these and, if there are any, those whose value is within
+    the noise. All sets of at least `min_mines` candidates with somebody to credit are tried at all steps, of more
+    than ten the most valuable ones. Those that raise the score by `min_gain`, and are not worse than the best of them
+    by more than the noise of the paired difference, are equally good; of these one with the most to credit is kept:
+    that with the best score, then the smallest, then with the largest step. (The best alone would be picked by noise,
+    and leave out honest mines: their smallest share of a round falls from 17% to 13% on digits.) The rise is split by
+    what those with credit are worth to those kept, because who undoes the harm of somebody who is not kept is worth
+    much beside him and nothing without; the others are kept without pay. `seed` decides the orders of large rounds.
+    Raises nothing for gradients within the spec's gradient bound.
     """
     with one_thread():
         round_ = _Round(spec, validation, weights, gradients)
         search = round_.search(current, seed) if round_.players else None
-        chosen = None if search is None else round_.first_valid(search, current)
+        chosen = None if search is None else round_.first_valid(search, current, seed)
     players = round_.players
     found = None if search is None else search.credit
     error = _NOTHING if found is None else found.sampling_error
     if search is None or chosen is None:
         return Judgement(current, 0, None, round_.results({}, {}, found, _STAYS), error)
-    option, new_score, new_weights = chosen
+    option, new_score, new_weights, owed = chosen
     exponent = spec.encoding.step_bits
-    values = search.credit.values
-    paid = search.paid(option)
-    shares = split([values[place].value for place in paid])
+    shares = split(list(owed.values()))
     factors = search.multipliers(option, 1 << exponent)
     results = round_.results(
         {players[place]: factors[place] for place in option.kept},
-        dict(zip((players[place] for place in paid), shares, strict=True)),
+        dict(zip((players[place] for place in owed), shares, strict=True)),
         found,
         _WORSE,
     )
@@ -136,7 +136,6 @@ class _Round:
     validation: ValidationSet
     weights: Ints
     gradients: Sequence[BigInts]
-    copies: dict[int, int] = field(init=False)
     beyond: set[int] = field(init=False)
     short: set[int] = field(init=False)
     players: list[int] = field(init=False)
@@ -144,13 +143,12 @@ class _Round:
     limits: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.copies = find_copies(self.gradients)
         bits, bound = self.spec.encoding.gradient_shift, self.spec.encoding.weight_bound
         here = self.weights.astype(object) * (1 << bits)
         # A mean of the present model and of models inside the bound is inside: no gradient spoils the sets it is in.
         ends = (np.abs(here + gradient).max() for gradient in self.gradients)
         self.beyond = {i for i, end in enumerate(ends) if end > bound << bits}
-        inside = [i for i in range(len(self.gradients)) if i not in self.copies and i not in self.beyond]
+        inside = [i for i in range(len(self.gradients)) if i not in self.beyond]
         moves = {i: rounded_shift(self.gradients[i].astype(object), bits).astype(np.int64) for i in inside}
         pushes = {i: self.validation.scores(move) for i, move in moves.items()}
         lengths, far = _squares(pushes), _far(_squares(moves))
@@ -163,27 +161,57 @@ class _Round:
 
     def search(self, current: Ppm, seed: bytes) -> Search:
         """The search for the set to keep, with the players' credit."""
-        game = Game(self.validation, self.validation.scores(self.weights), self.pushes)
-        blend = Blend(unions(self.pushes, centred=self.validation.metric.centred), self.limits)
         rules = self.spec.rounds
-        found = credit(game, blend, seed, luck(game, blend, self.validation, rules.noise, seed))
+        game, blend, found = self._play(range(len(self.players)), seed)
         credited = found.due(rules.noise)
         harmless = (place for place, value in enumerate(found.values) if value.reaches_above(rules.noise))
         candidates = tuple(harmless) if credited else ()
         return Search(rules, 1 << self.spec.encoding.step_bits, current, game, blend, found, candidates, credited)
 
-    def first_valid(self, search: Search, current: Ppm) -> tuple[Option, Ppm, Ints] | None:
-        """The first option whose model, rounded as it will be, advances the round; with its score and weights."""
+    def first_valid(
+        self, search: Search, current: Ppm, seed: bytes
+    ) -> tuple[Option, Ppm, Ints, dict[int, Fraction]] | None:
+        """The first option that advances the round: its score and weights, rounded as they will be, and who is owed."""
         exponent = self.spec.encoding.step_bits
         gradients = [self.gradients[i] for i in self.players]
+        known: dict[tuple[int, ...], dict[int, Fraction]] = {}
         for _, option in zip(range(_TRIES), search.ranked(), strict=False):
             new = next_weights(self.spec, self.weights, gradients, search.multipliers(option, 1 << exponent), exponent)
             if new is None:
                 continue
             new_score = score(self.validation, new)
-            if new_score >= current + self.spec.rounds.min_gain:
-                return option, new_score, new
+            if new_score < current + self.spec.rounds.min_gain:
+                continue
+            if option.kept not in known:
+                if len(known) == _SETS:
+                    return None
+                known[option.kept] = self._owed(search, option, seed)
+            if known[option.kept]:
+                return option, new_score, new, known[option.kept]
         return None
+
+    def _owed(self, search: Search, option: Option, seed: bytes) -> dict[int, Fraction]:
+        """Who of the kept is owed pay, with what each is worth to those that are kept."""
+        paid = search.paid(option)
+        if len(option.kept) == len(self.players):
+            return {place: search.credit.values[place].value for place in paid}
+        _, _, found = self._play(option.kept, seed)
+        noise = self.spec.rounds.noise
+        due = None if found.beyond_luck is None else found.due(noise)
+        worth = dict(zip(option.kept, found.values, strict=True))
+        at = {place: i for i, place in enumerate(option.kept)}
+        return {
+            place: worth[place].value for place in paid if worth[place].value > 0 and (due is None or at[place] in due)
+        }
+
+    def _play(self, places: Sequence[int], seed: bytes) -> tuple[Game, Blend, Credit]:
+        """The game of these players alone."""
+        pushes, rules = [self.pushes[place] for place in places], self.spec.rounds
+        game = Game(self.validation, self.validation.scores(self.weights), pushes)
+        blend = Blend(
+            unions(pushes, centred=self.validation.metric.centred), tuple(self.limits[place] for place in places)
+        )
+        return game, blend, credit(game, blend, seed, luck(game, blend, self.validation, rules.noise, seed))
 
     def results(
         self, factors: dict[int, int], shares: dict[int, Ppm], found: Credit | None, why: str
@@ -201,8 +229,6 @@ class _Round:
         def reason(index: int) -> str:
             if index in place and found is not None:
                 return why if place[index] in due else _NOISE
-            if index in self.copies:
-                return _COPY
             if index in self.beyond:
                 return _BOUND
             return _SHORT if index in self.short else _FAR
@@ -219,8 +245,10 @@ def _squares(rows: dict[int, Ints]) -> dict[int, int]:
 def _median(squares: dict[int, int]) -> int:
     """The median of the squared lengths that are not zero; of fewer than three the largest.
 
-    It is the upper one, and then the lower one of those that are at least a quarter as long: as long as no more than
-    half are an attacker's, very short ones do not make it small, nor very long ones large.
+    It is the upper one, and then the lower one of those that are at least a quarter as long: very short ones that are
+    as many as the others do not make it small. Who is far longer is told by the longer of this and the upper median,
+    who is far shorter by the shorter of this and the lower one: where half is long and half is short, neither is left
+    out.
     """
     lengths = sorted(square for square in squares.values() if square)
     if len(lengths) < _LEAST_FOR_MEDIAN:
@@ -231,12 +259,16 @@ def _median(squares: dict[int, int]) -> int:
 
 
 def _far(squares: dict[int, int]) -> set[int]:
-    """Which are more than NORM_FACTOR times as long as the median."""
-    median = _median(squares)
-    return {i for i, square in squares.items() if square > NORM_FACTOR**2 * median}
+    """Which are more than NORM_FACTOR times as long as the median, of two the upper one."""
+    lengths = sorted(square for square in squares.values() if square)
+    upper = lengths[len(lengths) // 2] if len(lengths) >= _LEAST_FOR_MEDIAN else 0
+    most = NORM_FACTOR**2 * max(upper, _median(squares))
+    return {i for i, square in squares.items() if square > most}
 
 
 def _short(squares: dict[int, int]) -> set[int]:
-    """Which do nothing, or are more than SHORT_FACTOR times shorter than the median, if there is one."""
-    median = _median(squares) if sum(map(bool, squares.values())) >= _LEAST_FOR_MEDIAN else 0
-    return {i for i, square in squares.items() if not square or square * SHORT_FACTOR**2 < median}
+    """Which do nothing, or are more than SHORT_FACTOR times shorter than the median, of two the lower one."""
+    lengths = sorted(square for square in squares.values() if square)
+    lower = lengths[(len(lengths) - 1) // 2] if len(lengths) >= _LEAST_FOR_MEDIAN else 0
+    least = min(lower, _median(squares))
+    return {i for i, square in squares.items() if not square or square * SHORT_FACTOR**2 < least}

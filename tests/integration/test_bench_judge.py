@@ -30,7 +30,7 @@ def test_a_quick_run_makes_the_tables_that_are_asked_for(tmp_path: Path) -> None
         assert table["rows"]
         assert all(len(row) == len(table["columns"]) for row in table["rows"])
     assert {row[3] for row in tables["encrypted"]["rows"]} == {"yes"}
-    assert {row[3] for row in tables["likeness"]["rows"]} == {"0"}
+    assert all(row[4] < 2 * row[5] for row in tables["likeness"]["rows"] if row[0] == "digits")
     assert all(row[3] > 0.6 for row in tables["rounds"]["rows"])
     # Four standard errors, the largest of the round's: one run in thousands misses by more.
     assert all(row[2] < 4 * row[1] for row in tables["sampling"]["rows"])
