@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ from capsule.keypool import KeyPool
 from capsule.keyprocess import KeyProcess
 from capsule.logs import configure
 from capsule.lookout import Lookout
+from capsule.ownership import is_open_to_others
 from capsule.parts import Capsule
 from capsule.policy import Policy
 from capsule.readiness import Readiness
@@ -34,13 +36,17 @@ from capsule.secret import harden
 from capsule.service import CapsuleService
 from capsule.state import SERVING
 from capsule.worker import Worker
+from capsule.worker.following import confirmations_for
+from sonar import __version__
 from sonar.chain.client import SonarClient
 from sonar.config import Network
 from sonar.storage import ContentStore, open_store
 from sonar.syft import get_engine
+from sonar.units import format_ether
 
 __all__ = ["serve"]
 
+_log = logging.getLogger("capsule.serving")
 _SWITCH_SECONDS = 0.0005
 _STOP_SECONDS = 30.0
 _LOOK_STOP_SECONDS = 5.0
@@ -54,6 +60,8 @@ def serve(directory: Path, passphrase: str, network: Network, settings: Settings
     # The worker's threads would each keep the interpreter for 5 ms while a request waits.
     sys.setswitchinterval(_SWITCH_SECONDS)
     configure(settings.log_format)
+    if directory.is_dir() and is_open_to_others(directory):
+        _log.warning("other accounts may look into %s: run chmod 700 %s", directory, directory)
     shared = settings.database is not None and not settings.database.startswith("sqlite")
     with ExitStack() as stack:
         stack.enter_context(locked(directory, shared=shared))
@@ -80,6 +88,7 @@ def serve(directory: Path, passphrase: str, network: Network, settings: Settings
             where = serving_metrics(settings.metrics_host, settings.metrics_port, registry)
             line["metrics"] = stack.enter_context(where)
         server = _Server(_configuration(app, settings), json.dumps(line))
+        _tell_start(capsule, network, settings)
         # What is there now stays: a search for what is unreachable in all of it would hold every request up for 100 ms.
         gc.collect()
         gc.freeze()
@@ -98,6 +107,21 @@ def _configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )  # fmt: skip
 
 
+def _tell_start(capsule: Capsule, network: Network, settings: Settings) -> None:
+    chain = capsule.chain
+    _log.info(
+        "Capsule %s of Sonar %s begins to serve", capsule.address, __version__,
+        extra={
+            "balance_ether": format_ether(chain.balance(capsule.address)),
+            "chain": chain.chain_id,
+            "contract": chain.address,
+            "store": network.store.partition(":")[0],
+            "database": capsule.state.where,
+            "confirmations": confirmations_for(chain.chain_id, settings.confirmations),
+        },
+    )  # fmt: skip
+
+
 @contextmanager
 def _serving(home: OpenHome) -> Iterator[None]:
     """Keeps those off who need that nobody serves this database."""
@@ -113,6 +137,12 @@ def _serving(home: OpenHome) -> Iterator[None]:
 
 
 def _assemble(home: OpenHome, network: Network, store: ContentStore, policy: Policy) -> Capsule:
+    if network.capsule is not None and network.capsule.lower() != home.address.lower():
+        _log.warning(
+            "the network file names the Capsule %s, and this is %s: who goes by that file does not come here",
+            network.capsule,
+            home.address,
+        )
     get_engine()  # one that cannot be used is told now, and not to whoever comes first
     maker = KeyProcess(home.key_bits, allow_insecure_small_key=home.allow_insecure_small_key)
     keys = KeyPool(

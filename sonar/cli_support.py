@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -34,7 +35,7 @@ class SonarGroup(click.Group):
         except OSError as error:
             if error.filename is None:
                 raise
-            _fail(ConfigError(f"{error.filename}: {error.strerror}"))
+            _fail(ConfigError(f"{error.filename}: {error.strerror}{_owner(error)}"))
 
 
 def echo_json(value: Any) -> None:
@@ -54,6 +55,17 @@ def printable(text: str) -> str:
     """The text with a replacement for every character that could steer a terminal."""
     return "".join(character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
                    for character in text)  # fmt: skip
+
+
+def _owner(error: OSError) -> str:
+    """Whose a file is that may not be opened."""
+    if not isinstance(error, PermissionError):
+        return ""
+    try:
+        owner = Path(error.filename).owner()
+    except (OSError, KeyError, NotImplementedError):
+        return ""
+    return f": it belongs to the account {owner}; run this as that account, or give the file to yours with chown"
 
 
 def _fail(error: SonarError) -> NoReturn:

@@ -82,6 +82,7 @@ def rotate(
     """
     from capsule.custody.rotation import rotate as run
     from capsule.home import default_home, locked, open_home, write_keystore
+    from sonar.errors import ConfigError
 
     directory = home or default_home()
     url = options.database_of(directory, database)
@@ -90,17 +91,20 @@ def rotate(
     with locked(directory):
         opened = open_home(directory, words, database=url)
         try:
+            if new == words:
+                raise ConfigError("the new passphrase is the present one, and protects no better: give another")
             vault, keystore = run(opened, new)
             write_keystore(directory, keystore)
             scrubbed = opened.state.scrub(_SCRUB_SECONDS)
         finally:
             opened.state.close()
-    options.show({"address": opened.address, "master_key": vault.master_id.hex()}, as_json=as_json)
+    options.show({"address": opened.address, "master_key_id": vault.master_id.hex()}, as_json=as_json)
     if not scrubbed:
         talk(
             f"the log beside {opened.state.where} may still hold what the old passphrase opens, because a program "
             "reads it: end that, and `capsule serve` empties the log"
         )
+    talk("put the new passphrase where `capsule serve` reads it: the old one does not open this database any more")
     talk("the old passphrase still opens older backups: make a new one, and delete those that should not be opened")
 
 

@@ -15,9 +15,25 @@ __all__ = [
     "show",
 ]  # fmt: skip
 
+_FEW_CHARACTERS = 16
+"""Fewer than these are told of: even chosen by a machine they are below 100 bits."""
 _PATH = click.Path(path_type=Path)
 
-home = click.option("--home", type=_PATH, help="The Capsule's directory. [SONAR_CAPSULE_HOME, ~/.sonar/capsule]")
+
+def _owned(_context: click.Context, _option: click.Parameter, directory: Path | None) -> Path | None:
+    from capsule.home import default_home
+    from capsule.ownership import check_owner
+
+    check_owner(directory or default_home())
+    return directory
+
+
+home = click.option(
+    "--home",
+    type=_PATH,
+    callback=_owned,
+    help="The Capsule's directory. [SONAR_CAPSULE_HOME, ~/.sonar/capsule]",
+)
 passphrase = click.option(
     "--passphrase-file",
     type=_PATH,
@@ -59,7 +75,8 @@ def optional_passphrase(file: Path | None, *, kind: str) -> str | None:
 def read_passphrase(file: Path | None, *, confirm: bool = False, kind: str = "") -> str:
     """The Capsule's passphrase: from the file, the environment, or asked; raises ConfigError where there is none.
 
-    Another `kind` of it (new, backup) has its own option and variable.
+    Another `kind` of it (new, backup) has its own option and variable. One that is set now, to `confirm`, is told of if
+    it is short.
     """
     from capsule.secret.hardening import harden, take_passphrase
     from sonar.errors import ConfigError
@@ -83,5 +100,12 @@ def read_passphrase(file: Path | None, *, confirm: bool = False, kind: str = "")
     else:
         raise ConfigError(f"the Capsule needs its passphrase: set {variable} or give {flag}")
     if not words:
-        raise ConfigError("the passphrase is empty: give one")
+        where = f"{file} starts with an empty line" if file is not None else "nothing was given"
+        what = f"the {kind} passphrase".replace("  ", " ")
+        raise ConfigError(f"{what} is empty ({where}): give one, best one that a machine chose")
+    if confirm and len(words) < _FEW_CHARACTERS:
+        talk(
+            f"a passphrase of {len(words)} characters can be guessed by whoever gets a copy of the database: let a "
+            "machine choose a longer one"
+        )
     return words

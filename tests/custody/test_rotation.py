@@ -255,8 +255,10 @@ def test_the_command_rotates_a_home_that_nobody_serves(run: Commands, tmp_path: 
     assert (done.returncode, "SONAR_CAPSULE_NEW_PASSPHRASE" in done.stderr) == (3, True)
     done = run(*command, "--new-passphrase-file", str(tmp_path / "new"), "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["address"] == home.address
+    told = json.loads(done.stdout)
+    assert told["address"] == home.address
     again = open_home(directory, NEW)
+    assert told["master_key_id"] == again.vault.master_id.hex()
     check_everything_opens(directory, again.state, NEW, filled)
     again.state.close()
     done = run(*command, SONAR_CAPSULE_NEW_PASSPHRASE="third")

@@ -1,5 +1,7 @@
 """How the commands end and talk."""
 
+import errno
+
 import click
 from click.testing import CliRunner
 
@@ -30,6 +32,22 @@ def test_an_error_is_one_line_on_stderr_with_its_own_exit_code():
     result = CliRunner().invoke(commands, ["fail", "no network file: start one"])
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == "Error: no network file: start one\n"
+
+
+def test_a_file_that_may_not_be_opened_is_named_with_whose_it_is(tmp_path):
+    file = tmp_path / "lock"
+    file.touch()
+
+    @commands.command()
+    def open_it() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    result = CliRunner().invoke(commands, ["open-it"])
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr == (
+        f"Error: {file}: Permission denied: it belongs to the account {file.owner()}; run this as that account, or "
+        "give the file to yours with chown\n"
+    )
 
 
 def test_a_strangers_words_cannot_steer_the_terminal():

@@ -23,6 +23,7 @@ from capsule.keyprocess import KeyProcess
 from capsule.secret import Vault, generate_key
 from capsule.secret.stretching import INTERACTIVE
 from capsule.state import State
+from sonar import __version__
 from sonar.chain.deploy import Deployment
 from sonar.config import Network
 from sonar.protocol.messages import Domain
@@ -158,7 +159,7 @@ def test_init_needs_a_passphrase(home: Path, tmp_path: Path) -> None:
     for words in ("", "\nsecond line"):
         (tmp_path / "words").write_text(words)
         done = run("init", "--home", str(home), "--passphrase-file", str(tmp_path / "words"))
-        assert (done.returncode, "passphrase is empty" in done.stderr) == (3, True)
+        assert (done.returncode, f"passphrase is empty ({tmp_path}" in done.stderr) == (3, True)
     done = run("init", "--home", str(home), "--passphrase-file", str(tmp_path / "nothing"))
     assert done.returncode == 3
     assert not home.exists()
@@ -174,6 +175,37 @@ def test_serve_without_a_capsule_a_network_or_the_passphrase_says_what_to_do(hom
     done = run("serve", "--home", str(home), "--network", str(network), environment=wrong)
     assert (done.returncode, "passphrase" in done.stderr) == (8, True)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can")
+@pytest.mark.usefixtures("made")
+def test_root_leaves_nothing_in_a_home_that_is_not_his(home: Path, network: Path) -> None:
+    for path in (home, *home.iterdir()):
+        os.chown(path, 65534, -1)
+    before = sorted(home.iterdir())
+    for command in (
+        ("serve", "--network", str(network)), ("keys", "rotate"), ("keys", "list"), ("campaigns",), ("held",),
+        ("audit", "show"), ("init",),
+    ):  # fmt: skip
+        done = run(*command, "--home", str(home), environment={"SONAR_CAPSULE_NEW_PASSPHRASE": "battery staple"})
+        assert (done.returncode, f"`runuser -u {home.owner()} -- capsule ...`" in done.stderr) == (8, True), command
+    done = run("campaigns", environment={"SONAR_CAPSULE_HOME": str(home)})
+    assert (done.returncode, "runuser" in done.stderr) == (8, True)
+    assert sorted(home.iterdir()) == before
+    assert {path.stat().st_uid for path in home.iterdir()} == {65534}
+
+
+def test_a_short_passphrase_is_told_of_and_an_empty_one_by_its_file(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("abc")
+    small = ("--key-bits", "512", "--allow-insecure-small-key")
+    done = run("init", "--home", str(home), *small, "--passphrase-file", str(tmp_path / "words"))
+    assert (done.returncode, "a passphrase of 3 characters can be guessed" in done.stderr) == (0, True)
+    (tmp_path / "empty").write_text("\n")
+    rotate = ("keys", "rotate", "--home", str(home), "--passphrase-file", str(tmp_path / "words"))
+    done = run(*rotate, "--new-passphrase-file", str(tmp_path / "empty"))
+    assert (done.returncode, f"the new passphrase is empty ({tmp_path / 'empty'}" in done.stderr) == (3, True)
+    done = run(*rotate, "--new-passphrase-file", str(tmp_path / "words"))
+    assert (done.returncode, "is the present one" in done.stderr) == (3, True)
 
 
 @pytest.mark.usefixtures("made")
@@ -200,11 +232,21 @@ def test_a_served_capsule_answers_stops_at_sigterm_and_is_the_same_after_a_resta
     second = run("serve", "--home", str(home), "--port", "0", "--network", str(network))
     assert (second.returncode, "another process" in second.stderr) == (8, True)
     assert served.stop() == 0
+    log = (home / "log").read_text()
+    assert f"Capsule {made['address']} of Sonar {__version__} begins to serve balance_ether=0" in log
+    assert f"chain={found.chain_id} contract={found.contract} store=directory database={home / 'capsule.db'}" in log
+    assert f"the account {made['address']} has 0 ether" in log
+    assert "names the Capsule" not in log
 
+    found.model_copy(update={"capsule": account.address}).save(network)
+    home.chmod(0o755)
     again = serve(home)
     with CapsuleClient(again.facts["url"], domain, account, attester=made["address"]) as client:
         assert client.info().sealing_key.hex() == made["sealing_key"][2:]
         assert client.new_key().n != key.n
+    log = (home / "log").read_text()
+    assert f"the network file names the Capsule {account.address}, and this is {made['address']}" in log
+    assert f"run chmod 700 {home}" in log
 
 
 @pytest.mark.usefixtures("made")
