@@ -3,11 +3,12 @@
 Whoever writes to the database, but has no passphrase, could make a used key an issued one, or a signed round one that
 was not: in its table, and in the rows of the log that tell of it. Hence what must happen once is not looked up in rows
 but in entries that are checked, each by the one after it and the last by the head, which only the Capsule can write.
-They are checked back to before the key was made: its sealed record says since when (`born`), so nobody can make that
-later. A round's key was made before the round was signed.
+A key's are checked back to before it was made: its sealed record says since when (`born`), so nobody can make that
+later. Of a round no sealed record says from when on it may have been signed, so its entries are checked from the
+first.
 
 A process checks each entry once. What it costs to look something up does not grow with the log, but with what was
-appended since the process looked last, and at first with the key's age.
+appended since the process looked last; and at first with the key's age, or for a round with the log's length.
 """
 
 import threading
@@ -41,18 +42,18 @@ class _Use:
 
 @dataclass
 class _Found:
-    """What some entries tell: the uses of each key, where backups were restored that were no move, what was signed."""
+    """What some entries tell: each key's uses, where backups were restored that were no move, where what was signed."""
 
     uses: dict[str, list[_Use]]
     restores: list[int]
-    signed: set[tuple[str, int, str]]
+    signed: dict[tuple[str, int, str], int]
 
     def then(self, later: "_Found") -> None:
         """Adds what later entries tell."""
         for key, uses in later.uses.items():
             self.uses.setdefault(key, []).extend(uses)
         self.restores.extend(later.restores)
-        self.signed |= later.signed
+        self.signed = later.signed | self.signed
 
 
 class History:
@@ -66,18 +67,18 @@ class History:
         self._lock = threading.Lock()
         self._first: AuditHead | None = None
         self._last = AuditHead(0, START)
-        self._found = _Found({}, [], set())
+        self._found = _Found({}, [], {})
 
     def read(self, db: Connection, born: int) -> None:
         """Checks the log back to when it had `born` entries, so that nobody holds the database for that later."""
         with self._lock:
             self._read(db, born)
 
-    def is_signed(self, db: Connection, campaign: CampaignId, number: int, head: bytes, born: int) -> bool:
-        """Whether the log tells of a settlement of a round under a key made when it had `born` entries."""
+    def signed_in(self, db: Connection, campaign: CampaignId, number: int, head: bytes) -> int | None:
+        """The entry that tells of a settlement of the round, or None where none does; raises AuditLogError."""
         with self._lock:
-            self._read(db, born)
-            return (campaign.hex(), number, head.hex()) in self._found.signed
+            self._read(db, 0)
+            return self._found.signed.get((campaign.hex(), number, head.hex()))
 
     def is_untouched(self, db: Connection, key_id: KeyId, born: int) -> bool:
         """Whether the log tells nothing of a key made when it had `born` entries; raises AuditLogError."""
@@ -130,7 +131,7 @@ def _before(db: Connection, length: int) -> AuditHead:
 
 def _read(db: Connection, after: AuditHead, last: AuditHead) -> _Found:
     """What the entries after one head tell, up to another; raises AuditLogError unless they lead from it to that."""
-    found, place = _Found({}, [], set()), after
+    found, place = _Found({}, [], {}), after
     between = {"after": after.length, "last": last.length}
     with db.execute(_BETWEEN, between, execution_options={"yield_per": 500}) as rows:
         for row in rows:
@@ -147,6 +148,6 @@ def _take(found: _Found, sequence: int, kind: str, body: str) -> None:
         found.uses.setdefault(value["key"], []).append(_Use(sequence, value["use"], value["account"]))
     elif kind == "settlement":
         value = canonical.loads(body.encode())
-        found.signed.add((value["campaign"], value["round"], value["head"]))
+        found.signed.setdefault((value["campaign"], value["round"], value["head"]), sequence)
     elif kind == "restore" and not canonical.loads(body.encode())["moved"]:
         found.restores.append(sequence)

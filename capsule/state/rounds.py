@@ -31,23 +31,33 @@ class Rounds(Topic):
             "weights": stored.weights, "state": stored.state, "base": stored.base, "time": self.audit.now(),
         }  # fmt: skip
         with self._reading() as db:
-            born = _key_born(db, campaign)
-        with self._reading() as db:
-            self._history.read(db, born)
+            self._history.read(db, 0)  # here nobody waits for it
         with self._recording() as (db, record):
             if not insert_new(db, t.rounds, row):
                 return _round(db.execute(select(t.rounds).where(_this(t.rounds, campaign, stored))).one())
-            if self._history.is_signed(db, campaign, stored.round, stored.head, born):
-                raise AuditLogError(
-                    born + 1,
-                    f"the log tells that round {stored.round} of campaign {campaign.hex()} was signed, and its "
-                    "settlement is not in the database any more: restore a backup",
-                )
+            self._check_unsigned(db, campaign, stored.round, stored.head)
             for place, gradient in kept.items():
                 place_row = {"campaign": campaign, "round": stored.round, "head": stored.head, "place": place}
                 db.execute(insert(t.kept).values(**place_row, gradient=gradient))
             record("settlement", campaign=campaign, round=stored.round, head=stored.head, **_told(stored.settlement))
             return stored
+
+    def check_unsigned(self, campaign: CampaignId, number: int, head: bytes) -> None:
+        """Raises AuditLogError where the log tells of a settlement that is not in the database any more.
+
+        For what is to be judged: of a round that has none in the database.
+        """
+        with self._reading() as db:
+            self._check_unsigned(db, campaign, number, head)
+
+    def _check_unsigned(self, db: Connection, campaign: CampaignId, number: int, head: bytes) -> None:
+        place = self._history.signed_in(db, campaign, number, head)
+        if place is not None:
+            raise AuditLogError(
+                place,
+                f"it tells that round {number} of campaign {campaign.hex()} was signed, and the settlement is not in "
+                "the database any more: restore a backup",
+            )
 
     def round(self, campaign: CampaignId, number: int, head: bytes | None = None) -> StoredRound | None:
         """A signed settlement: that of a head, or of the one that the chain took, or else the last one signed."""
@@ -109,14 +119,6 @@ class Rounds(Topic):
         }
         with self._reading() as db:
             return {name: db.execute(query).scalar_one() for name, query in wanted.items()}
-
-
-def _key_born(db: Connection, campaign: CampaignId) -> int:
-    """How long the log was before the key of the campaign's last version was made, under which its rounds are."""
-    its = (
-        select(t.keys.c.born).join(t.versions, t.versions.c.key == t.keys.c.id).where(t.versions.c.campaign == campaign)
-    )
-    return db.execute(its.order_by(t.versions.c.version.desc()).limit(1)).scalar() or 0
 
 
 def _waiting() -> ColumnElement[bool]:

@@ -321,6 +321,34 @@ def test_a_round_whose_settlement_was_deleted_is_not_signed_again(
     state.close()
 
 
+FORGED = {
+    "a version that nobody made": (
+        insert(t.keys).values(id=b"f" * 32, modulus=b"n", use="lost", time=9.0, born=10**6),
+        insert(t.versions).values(
+            campaign=CAMPAIGN, version=999, score=5, key=b"f" * 32, model=b"m" * 32, model_cid="model"
+        ),
+    ),
+    "a younger key": (update(t.keys).values(born=10**6),),
+    "a version under a younger key": (update(t.versions).values(key=b"y" * 32),),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_no_row_says_from_when_on_the_log_is_looked_through_for_a_rounds_settlement(
+    signed: State, target: Path | str, intruder: Callable[..., None], what: str
+) -> None:
+    """A process that is started again has checked nothing yet."""
+    signed.add_key(dataclasses.replace(spare(KeyId(b"y" * 32)), born=signed.audit_head().length))
+    intruder(delete(t.rounds), *FORGED[what])
+    state = State(target)
+    state.audit.unlock(AUDIT_KEY)
+    with pytest.raises(AuditLogError, match="was signed") as caught:
+        state.add_round(CAMPAIGN, settlement(score=7), {})
+    assert caught.value.sequence == ENTRIES + 4
+    assert state.rounds(CAMPAIGN) == []
+    state.close()
+
+
 def test_a_round_that_was_signed_twice_is_found(signed: State) -> None:
     again = settlement(score=7)
     with signed.transaction() as db:
