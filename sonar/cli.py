@@ -109,6 +109,9 @@ def deploy(
         echo_json({"network_file": str(path), **result.model_dump(mode="json")})
     else:
         click.echo(f"contract      {result.contract}\nnetwork_file  {path}")
+    missing = [name for name in ("capsule", "capsule_url") if getattr(result, name) is None]
+    if missing:
+        talk(f"{path} names no Capsule: write {' and '.join(missing)} into it before data scientists use it")
 
 
 @main.command()

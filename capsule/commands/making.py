@@ -47,4 +47,6 @@ def init(
     if database is not None:
         talk(f"put this line into {directory / 'capsule.toml'}, so that all commands find the database:")
         talk(f"database = {json.dumps(database, ensure_ascii=False)}")
-    talk("keep a backup of this directory and its passphrase: campaigns cannot be judged or delivered without them")
+    talk("without its database and passphrase no campaign can be judged or delivered: make backups with")
+    talk("`capsule backup`, which a copy of the directory is not, and keep a second copy of the passphrase elsewhere")
+    talk(f"transfer some coin to {made.address}, which pays for settlements")

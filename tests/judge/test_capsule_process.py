@@ -52,6 +52,7 @@ def home(tmp_path: Path) -> Path:
 def init(home: Path, *more: str) -> Any:
     done = run("init", "--home", str(home), "--key-bits", "512", "--allow-insecure-small-key", "--json", *more)
     assert done.returncode == 0, done.stderr
+    assert "make backups with\n`capsule backup`" in done.stderr
     return json.loads(done.stdout)
 
 
