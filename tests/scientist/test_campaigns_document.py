@@ -11,6 +11,7 @@ import pysonar
 from mine.policy import Policy
 from sonar.chain.committee import deploy_committee
 from sonar.cli import main
+from sonar.protocol.spec import Payout, Rounds, Spec
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "campaigns.md"
 
@@ -41,6 +42,14 @@ def shell(tmp_path, monkeypatch, stage):
         return result.stdout
 
     return run
+
+
+def test_the_table_of_defaults_is_what_the_spec_says():
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (\S+) \|", DOCUMENT.read_text(), flags=re.MULTILINE)
+    fields = {"min_records": Spec.model_fields["min_records"].default}
+    for group, model in (("rounds", Rounds), ("payout", Payout)):
+        fields |= {f"{group}.{name}": field.default for name, field in model.model_fields.items() if name != "target"}
+    assert dict(rows) == {name: str(default) for name, default in fields.items()}
 
 
 def test_the_code_of_the_document_runs_and_holds_what_it_asserts(stage, new_token):
