@@ -111,7 +111,7 @@ def deploy(
         click.echo(f"contract      {result.contract}\nnetwork_file  {path}")
     missing = [name for name in ("capsule", "capsule_url") if getattr(result, name) is None]
     if missing:
-        talk(f"{path} names no Capsule: write {' and '.join(missing)} into it before data scientists use it")
+        talk(f"{path} lacks {' and '.join(missing)}, which data scientists need: write that into it")
 
 
 @main.command()

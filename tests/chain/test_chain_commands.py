@@ -44,10 +44,10 @@ def test_deploy_writes_the_network_file_that_clients_read(run, payer, chain_url,
     assert said == network.model_dump(mode="json")
     assert network.store == f"directory:{tmp_path / 'here'}"
     assert (network.capsule, network.start_block > 0) == (CAPSULE, True)
-    assert "names no Capsule: write capsule_url into it" in result.stderr
+    assert "lacks capsule_url, which data scientists need" in result.stderr
     other = str(tmp_path / "other.json")
     options = ("--rpc-url", chain_url, "--account", payer, "--store", "memory:", "--network", other)
-    assert f"{other} names no Capsule: write capsule and capsule_url into it" in run("deploy", *options).stderr
+    assert f"{other} lacks capsule and capsule_url" in run("deploy", *options).stderr
     assert run("campaigns").exit_code == 0
     again = run("deploy", "--rpc-url", chain_url, "--account", payer, "--store", "memory:")
     assert (again.exit_code, "holds a network already" in again.stderr) == (3, True)
