@@ -121,6 +121,11 @@ class CapsuleClient:
         address = Address(reply.address)
         if self._attester not in (None, address):
             raise CapsuleReplyError(f"the Capsule at {self._url} is {address}, not {self._attester}: check its address")
+        if (reply.chain_id, reply.contract.lower()) != (self._domain.chain_id, self._domain.contract.lower()):
+            raise CapsuleReplyError(
+                f"the Capsule at {self._url} says that it serves contract {reply.contract} on chain {reply.chain_id}, "
+                f"not {self._domain.contract} on chain {self._domain.chain_id}: check which network file is used"
+            )
         self._verify("/v1/info", info_answer(content), signature, address)
         return CapsuleInfo(
             address=address,

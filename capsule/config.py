@@ -207,6 +207,19 @@ class Settings(BaseModel):
             values["database"] = make_url(self.database).set(query={}).render_as_string(hide_password=True)
         return values
 
+    def toml(self) -> str:
+        """The settings as a file that may be pasted back, with a comment at each that is at its default."""
+        lines = []
+        for name, value in self.shown().items():
+            if value is None:
+                lines.append(f"# {name} is not set")
+            elif name == "database" and value != self.database:
+                lines.append(f"# {name} = {json.dumps(value)}  # its password and options are not shown")
+            else:
+                default = "  # default" if getattr(self, name) == type(self).model_fields[name].default else ""
+                lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}{default}")
+        return "\n".join(lines) + "\n"
+
     @classmethod
     def template(cls) -> str:
         """A settings file with everything explained and commented out at its default."""

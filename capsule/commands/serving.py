@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from capsule.commands import options
-from sonar.cli_support import talk
+from sonar.cli_support import echo_json, talk
 
 if TYPE_CHECKING:
     from capsule.config import Settings
@@ -66,16 +66,25 @@ def serve(home: Path | None, passphrase_file: Path | None, network: Path | None,
 @options.as_json
 @_settings
 def config(home: Path | None, template: bool, as_json: bool, **flags: Any) -> None:
-    """Print the settings that `capsule serve` would use, without secrets."""
+    """Print the settings that `capsule serve` would use, without secrets.
+
+    It may be pasted into `capsule.toml`.
+    """
     from capsule.config import Settings
     from capsule.home import default_home
 
     if template:
         click.echo(Settings.template(), nl=False)
         return
-    settings = Settings.load(home or default_home(), os.environ, _given(flags))
+    directory = home or default_home()
+    settings = Settings.load(directory, os.environ, _given(flags))
     _tell_unknown(settings)
-    options.show(settings.shown(), as_json=as_json)
+    if not directory.is_dir():
+        talk(f"there is no directory {directory}: give the Capsule's with --home or SONAR_CAPSULE_HOME")
+    if as_json:
+        echo_json(settings.shown())
+    else:
+        click.echo(settings.toml(), nl=False)
 
 
 def _tell_unknown(settings: "Settings") -> None:

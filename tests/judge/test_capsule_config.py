@@ -182,6 +182,30 @@ def test_a_round_that_no_judge_process_could_take_is_refused() -> None:
             assert refused.value.code == "bad_spec"
 
 
+def test_what_is_printed_can_be_pasted_back(write: Any, tmp_path: Path) -> None:
+    home = write("port = 1234\nhost = 'é\"'\ntrusted_proxies = ['10.0.0.0/8']\nrequire_funds = false\n")
+    settings = load(home)
+    text = settings.toml()
+    assert "port = 1234\n" in text
+    assert "poll = 1.0  # default\n" in text
+    assert "# metrics_port is not set\n" in text
+    (home / FILE).write_text(text)
+    assert load(home) == settings
+    secret = load(home, {"SONAR_CAPSULE_DATABASE": URL}).toml()
+    assert "hunter2" not in secret
+    (home / FILE).write_text(secret)
+    assert load(home) == settings, "a URL without its password is a comment"
+
+
+def test_config_says_that_a_home_is_missing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "capsule", "config", "--home", str(tmp_path / "none")]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SONAR_")}
+    environment = clean | {"SONAR_CAPSULE_PROT": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert f"there is no directory {tmp_path / 'none'}" in done.stderr
+    assert "SONAR_CAPSULE_PROT is ignored" in done.stderr
+
+
 def test_config_prints_what_serve_would_use(write: Any) -> None:
     home = write("port = 1234\n")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SONAR_")}

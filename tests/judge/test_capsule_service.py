@@ -85,6 +85,18 @@ def test_an_answer_without_the_capsules_signature_is_not_believed(world: Any, sc
                 ask()
 
 
+def test_a_capsule_of_another_contract_is_told_as_such(world: Any) -> None:
+    answer = send(world, "/v1/info", b"", method="GET")
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=answer.content, headers=answer.headers))
+    other = dataclasses.replace(world.domain, contract=Address("0x" + "11" * 20))
+    told = pytest.raises(CapsuleReplyError, match=f"serves contract {world.domain.contract} .*which network file")
+    with CapsuleClient("http://x", other, transport=transport) as client, told:
+        client.info()
+    lower = dataclasses.replace(world.domain, contract=Address(world.domain.contract.lower()))
+    with CapsuleClient("http://x", lower, transport=transport) as client:
+        assert client.info().contract == world.domain.contract
+
+
 def test_health_counts_what_waits(world: Any, scientist: Any) -> None:
     scientist.campaign()
     world.worker.step()
