@@ -12,6 +12,7 @@ from itertools import groupby
 
 from capsule.parts import Capsule
 from capsule.state import Relay, StoredRound
+from capsule.worker.apart import Apart
 from capsule.worker.calling import Caller, Place
 from capsule.worker.patience import Patience
 from capsule.worker.tally import Tally
@@ -38,9 +39,12 @@ _RACES = {"Sonar_WrongRound", "Sonar_WrongStatus", "Sonar_RoundOpen", "Sonar_Rou
 """The contract's refusals of a settlement that mean that somebody was faster, or that the chain's clock is behind."""
 _ALIVE = {"intent", "sent", "mined"}
 _LOOKS = 3
-"""How often a nonce must be found used by an unknown transaction: receipts come a little after the nonce."""
+"""How often a nonce must be found used by an unknown transaction, or a transaction unwanted, until that is believed:
+receipts come a little after the nonce, and one of several nodes at an address may lag behind."""
 _OVERDUE = 10
 """After how many times `replace_seconds` a transaction is raised whatever the node says that the chain asks for."""
+_TOO_LOW = ("underpriced", "fee too low", "feetoolow", "price too low", "price below")
+"""What nodes say in small letters of fees that they do not take, whatever they say that the chain asks for."""
 _FIRST_WAIT, _LONGEST_WAIT = 30.0, 3600.0
 """Seconds before a settlement that was reverted is tried again, doubled each time."""
 
@@ -51,6 +55,8 @@ class Relayer:
     def __init__(self, capsule: Capsule, tally: Tally) -> None:
         self._capsule, self._tally = capsule, tally
         self._used_by_others: dict[int, int] = {}
+        self._unwanted: dict[int, int] = {}
+        self._sent, self._declined = 0, ""
         self._gap_looks = 0
         self._refused: dict[Place, Patience] = {}
         self._problems: dict[str, str] = {}
@@ -64,21 +70,26 @@ class Relayer:
     def step(self, tip: Block) -> None:
         """Looks after every transaction that is under way, and sends those that are missing.
 
-        `tip` is the block up to which events are read. Raises RpcUnavailableError where the chain does not answer.
+        `tip` is the block up to which events are read. Raises RpcUnavailableError where the chain does not answer,
+        TransactionFailedError where the node refuses all that is sent: another worker's node may take it.
         """
         state = self._capsule.state
         waiting = state.unsettled()
         self._tally.unsettled.value = len(waiting)
-        self._problems = {}
+        self._problems, self._sent, self._declined, apart = {}, 0, "", Apart()
         self._reopen(waiting)
         open_relays = state.open_relays()
         if open_relays:
             used = self._capsule.chain.used_nonce()
             self._close_gap(open_relays, used)
             for nonce, group in groupby(open_relays, key=lambda relay: relay.nonce):
-                self._look_after(nonce, list(group), used)
+                with apart.each(f"nonce {nonce}"):
+                    self._look_after(nonce, list(group), used)
         self._refused = {place: self._refused[place] for place in map(_place, waiting) if place in self._refused}
-        self._send_missing(waiting, tip)
+        self._send_missing(waiting, tip, apart)
+        apart.tell()
+        if self._declined and not self._sent:
+            raise TransactionFailedError(self._declined)
 
     # ---- what is under way
 
@@ -103,16 +114,19 @@ class Relayer:
             self._look_for_another(nonce, group)
             return
         self._used_by_others.pop(nonce, None)
-        if not chain.knows(newest.hash):
-            if self._caller.call((newest.campaign, newest.round, newest.head)) is not None:
-                if not self._send(newest, group) and self._is_old(newest):
-                    self._replace(newest)
-            else:  # nobody has it, and the chain does not want it any more: its nonce is free
-                self._void(group)
-        elif self._is_outbid(newest):
-            self._replace(newest)
-        elif newest.state == "intent":
-            self._capsule.state.set_relay(newest.hash, "sent")
+        if chain.knows(newest.hash):
+            self._unwanted.pop(nonce, None)
+            if self._is_outbid(newest):
+                self._replace(newest)
+            elif newest.state == "intent":
+                self._capsule.state.set_relay(newest.hash, "sent")
+        elif self._caller.call((newest.campaign, newest.round, newest.head)) is not None:
+            self._unwanted.pop(nonce, None)
+            refusal = self._send(newest, group)
+            if refusal is not None and self._is_outbid(newest, refusal):
+                self._replace(newest)
+        elif self._is_believed(self._unwanted, nonce):
+            self._void(group)  # nobody has it, and the chain does not want it any more: its nonce is free
 
     def _close_gap(self, open_relays: Sequence[Relay], used: int) -> None:
         """Gives up what waits behind a nonce that nobody will use: the chain took back what had it."""
@@ -154,36 +168,42 @@ class Relayer:
 
     def _look_for_another(self, nonce: int, group: Sequence[Relay]) -> None:
         """The nonce is used, and by none of these as far as the node knows; after a few looks that is believed."""
-        looks = self._used_by_others.get(nonce, 0) + 1
-        self._used_by_others[nonce] = looks
-        if looks < _LOOKS:
+        if not self._is_believed(self._used_by_others, nonce):
             return
-        del self._used_by_others[nonce]
         self._tally.relay_failures.add()
         _log.warning("nonce %d was used by a transaction that this Capsule did not send: signing another one", nonce)
         self._void(group)
 
+    @staticmethod
+    def _is_believed(looks: dict[int, int], nonce: int) -> bool:
+        """Whether that was found often enough by now, this time counted; it is counted anew then."""
+        looks[nonce] = looks.get(nonce, 0) + 1
+        return looks[nonce] >= _LOOKS and bool(looks.pop(nonce))
+
     def _is_old(self, relay: Relay) -> bool:
         return self._capsule.clock() - relay.time >= self._capsule.policy.replace_seconds
 
-    def _is_outbid(self, relay: Relay) -> bool:
+    def _is_outbid(self, relay: Relay, refusal: str = "") -> bool:
         """Whether a waiting transaction should offer more: the chain asks for more, or cannot mean what it asks for.
 
-        What offers enough only waits for a block, and to raise it would be to bid against oneself.
+        What offers enough only waits for a block, and to raise it would be to bid against oneself. Nor does a node that
+        refuses it for another reason take it at a higher fee.
         """
         if not self._is_old(relay):
             return False
+        if any(words in refusal.lower() for words in _TOO_LOW):
+            return True
         overdue = self._capsule.clock() - relay.time >= _OVERDUE * self._capsule.policy.replace_seconds
         return overdue or self._capsule.chain.fee_market().asks_more_than(Fees.of(relay.raw))
 
-    def _send(self, relay: Relay, group: Sequence[Relay] = ()) -> bool:
-        """Sends a stored transaction; False where the node refuses it, and it may need a higher fee."""
+    def _send(self, relay: Relay, group: Sequence[Relay] = ()) -> str | None:
+        """Sends a stored transaction, and returns what the node says where it refuses that; None where it does not."""
         capsule = self._capsule
         try:
             capsule.chain.send(SignedTransaction(relay.raw, relay.hash, relay.nonce))
         except UnfundedAccountError as error:
             self._lack(error)
-            return False
+            return str(error)
         except TransactionFailedError as error:
             self._tally.relay_failures.add()
             self._problems[relay.campaign.hex()] = str(error)
@@ -193,19 +213,23 @@ class Relayer:
                     "nonce %d waits in a transaction that this Capsule did not send: taking the next", relay.nonce
                 )
                 self._void([relay])
-                return True
-            return False
+                return None
+            self._declined = str(error)
+            return self._declined
+        self._sent += 1
         capsule.state.set_relay(relay.hash, "sent")
-        return True
+        return None
 
     def _replace(self, former: Relay) -> None:
         """Stores and sends another transaction with the same nonce: the settlement, or nothing if it came too late."""
-        chain = self._capsule.chain
+        chain, before = self._capsule.chain, Fees.of(former.raw)
         try:
-            fees = chain.fee_market().offer(self._capsule.policy.highest_fee, Fees.of(former.raw))
+            fees = chain.fee_market().offer(self._capsule.policy.highest_fee, before)
         except FeeLimitError as error:
             self._problems["fees"] = str(error)
             return
+        if fees.highest <= before.highest:
+            return  # where gas is free, no node takes it in the place of the former one
         place = (former.campaign, former.round, former.head)
         try:
             signed = self._sign_again(place, former.nonce, fees)
@@ -232,36 +256,38 @@ class Relayer:
 
     # ---- what is missing
 
-    def _send_missing(self, waiting: Sequence[tuple[CampaignId, StoredRound]], tip: Block) -> None:
-        nonce: int | None = None
+    def _send_missing(self, waiting: Sequence[tuple[CampaignId, StoredRound]], tip: Block, apart: Apart) -> None:
         for campaign, stored in waiting:
-            if not self._is_due(campaign, stored):
-                continue
-            place = (campaign, stored.round, stored.head)
-            call = self._caller.call(place)
-            if call is None:
-                self._let_go(campaign, stored, tip)
-                continue
-            if nonce is None:
-                nonce = self._next_nonce()
-            try:
-                fees = self._capsule.chain.fee_market().offer(self._capsule.policy.highest_fee)
-                signed = self._capsule.chain.sign(call, nonce=nonce, fees=fees)
-            except FeeLimitError as error:
-                self._problems["fees"] = str(error)
-                return
-            except UnfundedAccountError as error:
-                self._lack(error)
-                return
-            except RpcUnavailableError:
-                raise
-            except ChainError as error:
-                self._refuse(place, error)
-                continue
-            if (relay := self._store(place, signed, fees)) is None:
-                return
-            self._send(relay)
-            nonce += 1
+            with apart.each(f"round {stored.round} of {_short(campaign)}"):
+                if self._is_due(campaign, stored) and not self._send_first(campaign, stored, tip):
+                    return
+
+    def _send_first(self, campaign: CampaignId, stored: StoredRound, tip: Block) -> bool:
+        """Signs, stores and sends it; False where no other settlement can be sent now either."""
+        place = (campaign, stored.round, stored.head)
+        call = self._caller.call(place)
+        if call is None:
+            self._let_go(campaign, stored, tip)
+            return True
+        nonce = self._next_nonce()
+        try:
+            fees = self._capsule.chain.fee_market().offer(self._capsule.policy.highest_fee)
+            signed = self._capsule.chain.sign(call, nonce=nonce, fees=fees)
+        except FeeLimitError as error:
+            self._problems["fees"] = str(error)
+            return False
+        except UnfundedAccountError as error:
+            self._lack(error)
+            return False
+        except RpcUnavailableError:
+            raise
+        except ChainError as error:
+            self._refuse(place, error)
+            return True
+        if (relay := self._store(place, signed, fees)) is None:
+            return False
+        self._send(relay)
+        return True
 
     def _let_go(self, campaign: CampaignId, stored: StoredRound, tip: Block) -> None:
         """Waits no longer for the chain to take it where the campaign has gone on without it."""

@@ -14,7 +14,7 @@ from worker_checks import check_settled_once, signatures, steps
 from capsule.worker import Worker
 from sonar.chain.client import SonarClient
 from sonar.chain.cursor import campaign_events
-from sonar.chain.errors import RpcUnavailableError
+from sonar.chain.errors import RpcUnavailableError, TransactionFailedError
 from sonar.chain.events import GradientSubmitted
 from sonar.storage.directory import DirectoryStore
 from sonar.units import Address
@@ -109,6 +109,27 @@ def test_a_worker_that_cannot_relay_leaves_that_to_others(
         other.step()
     steps(world)
     check_settled_once(world, campaign, 1)
+
+
+def test_a_worker_whose_node_refuses_transactions_leaves_the_relaying_to_others(
+    world: Any, scientist: Any, other: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = scientist.campaign()
+    other.step()
+    for _ in range(3):
+        campaign.submit()
+
+    def refuse(*_: Any) -> None:
+        raise TransactionFailedError("the node refused: the method eth_sendRawTransaction does not exist")
+
+    monkeypatch.setattr(other._capsule.chain, "send", refuse)
+    for _ in range(3):
+        assert world.capsule.state.claims.try_claim("relay") is None
+        other.step()
+    assert "does not exist" in other.health()["problems"]["relaying"]
+    steps(world)
+    check_settled_once(world, campaign, 1)
+    assert len(world.capsule.state.relays(campaign.id, 0)) == 1
 
 
 def test_a_worker_whose_store_is_away_keeps_no_campaign_while_it_waits_for_it(
