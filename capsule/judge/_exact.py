@@ -73,7 +73,7 @@ def gram(rows: list[BigInts]) -> list[list[int]]:
 
 
 def sum_of_squares(numbers: Ints) -> int:
-    """The sum of squares of at most 2^27 integers below 2^37."""
+    """The sum of squares of at most 2^22 integers below 2^37."""
     halves = numbers >> _LOW_BITS, numbers & ((1 << _LOW_BITS) - 1)
     high, cross, low = (int((a * b).sum()) for a, b in (halves[:1] * 2, halves, halves[1:] * 2))
     return (high << 2 * _LOW_BITS) + (cross << _LOW_BITS + 1) + low

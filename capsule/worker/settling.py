@@ -11,6 +11,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from hashlib import sha256
 
+from capsule.errors import CapsuleError
 from capsule.judge import Judged
 from capsule.parts import Capsule
 from capsule.sandbox import JobLostError
@@ -56,7 +57,9 @@ class OpenedRound:
     results: tuple[Result, ...]
 
     def seed(self, head: bytes, block: bytes) -> bytes:
-        """What decides the orders of a large round: nobody knows it before the round is full, and all can compute it.
+        """What decides the orders of a large round: all can compute it, and nobody before its last gradient is in a block.
+
+        Whoever can still add a gradient can draw it anew that way, without knowing what is in the others.
 
         `block` is the hash of the block that has the round's last gradient.
         """
@@ -92,7 +95,7 @@ class Settler:
         """Whether the round is closed, and gradients of it cannot be fetched."""
         self._key: _RoundKey | None = None
         self._pause, self._not_before = _PAUSE_SECONDS[0], 0.0
-        self._problem: JobLostError | None = None
+        self._problem: SonarError | None = None
 
     def open_round(self, version: Version, submissions: list[Submission], *, closed: bool) -> OpenedRound | None:
         """The round's gradients, opened as far as they can be fetched.
@@ -145,20 +148,25 @@ class Settler:
     def settle(self, version: Version, round_: RoundRecord, opened: OpenedRound) -> None:
         """Judges the round, and stores its signed settlement together with what must be published later.
 
-        Raises JobLostError for a round that no judge process can judge: it is tried again later, and others meanwhile.
+        Raises JobLostError for a round that no judge process can judge, and CapsuleError where its settlement cannot be
+        stored: it is tried again later, and others meanwhile.
         """
         if self._problem is not None and time.monotonic() < self._not_before:
             raise self._problem
         try:
             self._settle(version, round_, opened)
         except JobLostError as error:
-            self._not_before, self._problem = time.monotonic() + self._pause, error
-            self._pause = min(2 * self._pause, _PAUSE_SECONDS[1])
+            self._put_off(error)
             raise
         self._pause, self._problem = _PAUSE_SECONDS[0], None
         self._opened = {place: result for place, result in self._opened.items() if place[0] > round_.number}
         self._missing_since.clear()
         self._again.clear()
+
+    def _put_off(self, error: SonarError) -> None:
+        """Each time that a round is judged costs a key and two artifacts, whatever becomes of it."""
+        self._not_before, self._problem = time.monotonic() + self._pause, error
+        self._pause = min(2 * self._pause, _PAUSE_SECONDS[1])
 
     def _settle(self, version: Version, round_: RoundRecord, opened: OpenedRound) -> None:
         capsule, campaign = self._capsule, self._campaign
@@ -193,7 +201,11 @@ class Settler:
         stored = StoredRound(
             round_.number, round_.head, reply.model_dump_json(), weights, "signed", base=version.key
         )  # fmt: skip
-        capsule.state.add_round(campaign, stored, kept)
+        try:
+            capsule.state.add_round(campaign, stored, kept)
+        except CapsuleError as error:
+            self._put_off(error)
+            raise
         _log.info("judged round %d of %s: score %d, kept %d of %d", round_.number, campaign.hex()[:16],
                   judgement.score, len(kept), len(outcomes), extra={"round": round_.number})  # fmt: skip
 

@@ -69,11 +69,14 @@ class FeatureMap(ABC):
     def transform(self, scaled: Floats) -> Floats:
         """The outputs (records, outputs) within +-CLIP for scaled inputs (records, inputs) within +-CLIP.
 
-        Each record is mapped by itself, so any batches give the same. Raises TrainingError for another shape.
+        Each record is mapped by itself, so any batches give the same. Raises TrainingError for another shape, and for
+        inputs outside.
         """
         values = np.asarray(scaled, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != self.inputs:
             raise TrainingError(f"the inputs have shape {values.shape}, but the feature map needs (n, {self.inputs})")
+        if not (np.abs(values) <= CLIP).all():  # what is no number is not within either
+            raise TrainingError(f"inputs of a feature map must lie within {CLIP:g} and -{CLIP:g}: scale and clip them")
         return self._apply(values)
 
     def _check_names(self, inputs: Sequence[str]) -> None:
@@ -245,11 +248,16 @@ def _cosines(angles: Floats) -> Floats:
     """sqrt(2) cos(angles) to _OUTPUT_BITS fractional bits."""
     exact = np.cos(angles) * (math.sqrt(2) * 2.0**_OUTPUT_BITS)
     grid = np.rint(exact)
-    for place in zip(*np.nonzero(np.abs(np.abs(exact - grid) - 0.5) < _TIE), strict=True):
-        with gmpy2.context(precision=200):
-            cosine = gmpy2.cos(gmpy2.mpfr(float(angles[place])))
-            grid[place] = int(gmpy2.rint(gmpy2.sqrt(gmpy2.mpfr(2)) * cosine * 2**_OUTPUT_BITS))
+    near = np.abs(np.abs(exact - grid) - 0.5) < _TIE
+    # Each angle once: a seed can be drawn whose phases are all near, and then so are those of records of zeros.
+    different, places = np.unique(angles[near], return_inverse=True)
+    grid[near] = np.array([_exact_cosine(angle) for angle in different.tolist()], dtype=np.float64)[places]
     return np.asarray(grid / 2.0**_OUTPUT_BITS)
+
+
+def _exact_cosine(angle: float) -> int:
+    with gmpy2.context(precision=200):
+        return int(gmpy2.rint(gmpy2.sqrt(gmpy2.mpfr(2)) * gmpy2.cos(gmpy2.mpfr(angle)) * 2**_OUTPUT_BITS))
 
 
 def _gaussians(u: npt.NDArray[np.uint64], v: npt.NDArray[np.uint64]) -> Floats:

@@ -105,6 +105,13 @@ def test_outputs_that_a_library_could_round_either_way_are_decided_exactly(monke
     np.testing.assert_array_equal(mapping.transform(inputs), usual)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -16.001, 1e300])
+@pytest.mark.parametrize("mapping", [Identity(2), RandomFourier(2, 3, 0.5, 1), Polynomial(2, 2)], ids=repr)
+def test_inputs_that_are_not_scaled_and_clipped_are_refused(mapping, value):
+    with pytest.raises(TrainingError, match="must lie within 16 and -16"):
+        mapping.transform(np.array([[0.5, value]]))
+
+
 def test_other_kernels_map_to_the_same_features():
     """Without exact sums two of these four million differ at 16 fractional bits, the judge's."""
     code = (
