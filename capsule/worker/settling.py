@@ -57,7 +57,7 @@ class OpenedRound:
     results: tuple[Result, ...]
 
     def seed(self, head: bytes, block: bytes) -> bytes:
-        """What decides the orders of a large round: all can compute it, and nobody before its last gradient is in a block.
+        """What decides the orders of a large round: all can compute it once its last gradient is in a block, nobody before.
 
         Whoever can still add a gradient can draw it anew that way, without knowing what is in the others.
 
@@ -109,6 +109,7 @@ class Settler:
             self._capsule.store, self._capsule.sealing, self._desk, key.public, key.secret, self._context
         )  # fmt: skip
         places = [(submission.round, submission.entry) for submission in submissions]
+        self._forget_other_rounds(places)
         for place, submission in zip(places, submissions, strict=True):
             if place not in self._opened and place not in self._opening and self._is_due(place):
                 self._start(opener, place, submission)
@@ -132,6 +133,16 @@ class Settler:
             self._opened[place] = repeated
         elif (future := self._background.start(lambda: opener.open(submission))) is not None:
             self._opening[place] = future
+
+    def _forget_other_rounds(self, places: Sequence[_Place]) -> None:
+        """Lets go of what was opened for rounds that are over: another worker may have settled them.
+
+        What is still being fetched for them ends by itself, and nobody looks at it.
+        """
+        rounds = {number for number, _ in places}
+        for kept in (self._opening, self._opened, self._missing_since, self._again):
+            for place in [place for place in kept if place[0] not in rounds]:
+                del kept[place]
 
     def _is_due(self, place: _Place) -> bool:
         return place not in self._again or self._again[place].is_over
