@@ -60,8 +60,8 @@ def _check(db: Connection, where: str, found: str | None, *, migrate: bool, crea
         strangers = _tables(inspect(db)) - {"alembic_version"}
         if strangers & set(metadata.tables):
             raise CapsuleHomeError(
-                f"{where} was made by a version before 0.2, which cannot be upgraded: finish its campaigns with that "
-                "version, then make a Capsule anew"
+                f"{where} was made before databases had revisions, and cannot be upgraded: finish its campaigns with "
+                "the version that made it, then make a Capsule anew"
             )
         if strangers:
             raise CapsuleHomeError(f"{where} holds somebody else's tables: give the Capsule a database of its own")

@@ -37,7 +37,8 @@ def verify_view(db: Connection, log: AuditLog, *, noted: bytes | None = None) ->
     check_spending(db, last.length)
     if noted is not None and not found:
         raise AuditLogError(
-            last.length, f"the noted head {noted.hex()} is not in this log: the database was put back or exchanged"
+            last.length,
+            f"the log ends here, and the noted head {noted.hex()} is not in it: the database was put back or exchanged",
         )
     return last
 

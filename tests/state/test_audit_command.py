@@ -71,6 +71,7 @@ def test_a_log_that_holds_is_verified_with_its_head_and_against_one_noted_before
     assert capsule("verify", "--head", found["head"]).exit_code == 0
     other = capsule("verify", "--head", "ab" * 32)
     assert other.exit_code == 8
+    assert "entry 3: the log ends here, and the noted head" in other.stderr
     assert "put back or exchanged" in other.stderr
     assert capsule("verify", "--head", "ab").exit_code == 2
 
