@@ -153,6 +153,7 @@ class Server:
             return False, False
         if closed:
             self._queue(campaign)
+            state.check_unsigned(campaign, round_.number, round_.head)  # before the work and a key are spent on it
         signed = self._judge(record, round_, version, submissions, claim, closed=closed)
         return not signed, signed
 
