@@ -144,7 +144,7 @@ class Server:
         version = state.version(campaign, record.version)
         if version is None or version.score != record.score:
             return self._contradict(campaign, block, f"its version {record.version} is not in this database")
-        self._contradicted.pop(campaign, None)
+        self._agree(campaign)
         signed = state.round(campaign, round_.number, round_.head) is not None
         closed = round_.count >= record.terms.round_size or tip.time >= round_.closes_at
         self._quarantine.check(campaign, round_.number, closed=closed, signed=signed, seen=tip.time)
@@ -234,6 +234,15 @@ class Server:
             f"the events of campaign {campaign.hex()} contradict the contract, also read again ({what}): check the "
             "node, or restore the database's backup if the database is older than the campaign's last settlement"
         )
+
+    def _agree(self, campaign: CampaignId) -> None:
+        """Events and contract agree: a contradiction long after this is a first one.
+
+        One soon after this is not: a node that changes its mind must not have everything read again and again.
+        """
+        self._contradicted.pop(campaign, None)
+        if (patience := self._rereading.get(campaign)) is not None and patience.is_over:
+            del self._rereading[campaign]
 
     def _queue(self, campaign: CampaignId) -> None:
         with self._lock:

@@ -156,6 +156,32 @@ def test_a_worker_whose_store_is_away_keeps_no_campaign_while_it_waits_for_it(
         thread.join(30)
 
 
+def test_a_worker_forgets_the_rounds_that_others_settled(
+    world: Any, scientist: Any, other: Worker, gateway: Path
+) -> None:
+    """It opens what its store gives; one gradient of each round it never gets, and the other worker does."""
+    object.__setattr__(world.capsule.policy, "fetch_seconds", 3600)
+    campaign = scientist.campaign()
+    gateway.unlink()
+    gateway.mkdir()
+    for number in range(3):
+        for _ in range(3):
+            campaign.submit()
+        found = campaign_events(world.chain, campaign.id, 0)
+        events = [event for event in found if isinstance(event, GradientSubmitted) and event.round == number]
+        for event in events[1:]:
+            shutil.copy(world.home / "store" / event.cid, gateway)
+        other.step()
+        settler = other._server._settlers[campaign.id]
+        kept = (settler._opened, settler._again, settler._missing_since)
+        assert [{place[0] for place in places} for places in kept] == [{number}] * 3
+        assert [len(places) for places in kept] == [2, 1, 1]
+        steps(world)
+        for _ in range(2):
+            other.step()  # it relays, and nobody else does
+        check_settled_once(world, campaign, number + 1)
+
+
 def test_a_gradient_that_one_workers_store_does_not_give_is_judged_by_another(
     world: Any, scientist: Any, other: Worker, gateway: Path
 ) -> None:

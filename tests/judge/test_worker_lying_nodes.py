@@ -9,7 +9,9 @@ import pytest
 from nodes import Line, line_to, running_node, until
 from worker_checks import check_settled_once, signatures, steps
 
+from capsule.worker import serving
 from capsule.worker.following import Follower
+from capsule.worker.patience import Patience
 from capsule.worker.tally import Tally
 from sonar.chain._artifact import artifact, event_topic
 from sonar.chain.client import SonarClient
@@ -146,6 +148,37 @@ def test_events_that_are_left_out_or_made_up_are_never_judged(world: Any, scient
     steps(world, 5)
     assert len(signatures(world, campaign)) == 1
     check_settled_once(world, campaign, 1)
+
+
+def test_a_contradiction_long_after_another_is_read_again_at_once_and_one_soon_after_is_not(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign, now, tally = scientist.campaign(), [0.0], world.worker.tally
+    campaign.submit()
+    monkeypatch.setattr(serving, "Patience", lambda *waits: Patience(*waits, lambda: now[0]))
+    look, problems = world.chain.round, world.worker.health
+
+    def contradicted() -> None:
+        """So many passes as it takes to believe a node that shows another head."""
+        with monkeypatch.context() as lying:
+            lying.setattr(world.chain, "round", lambda *a, **k: dataclasses.replace(look(*a, **k), head=bytes(32)))
+            for _ in range(2):
+                world.advance_time(1)
+                world.worker.step()
+
+    for times in range(1, 5):
+        contradicted()
+        assert tally.reorganisations.value == times
+        assert problems()["ok"]
+        now[0] += 31
+        world.advance_time(1)
+        steps(world, 1)
+    contradicted()
+    world.advance_time(1)
+    steps(world, 1)
+    contradicted()
+    assert tally.reorganisations.value == 5
+    assert "contradict" in problems()["problems"][campaign.id.hex()]
 
 
 def submission_topic() -> bytes:
