@@ -57,7 +57,7 @@ class OpenedRound:
     results: tuple[Result, ...]
 
     def seed(self, head: bytes, block: bytes) -> bytes:
-        """What decides the orders of a large round: all can compute it once its last gradient is in a block, nobody before.
+        """What decides the orders of a large round: all know it once its last gradient is in a block, nobody before.
 
         Whoever can still add a gradient can draw it anew that way, without knowing what is in the others.
 
