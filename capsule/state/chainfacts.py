@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, select, update
+from sqlalchemy import Connection, Row, and_, case, delete, or_, select, update
 
 from capsule.state import tables as t
 from capsule.state._topic import Recorder, Topic, insert_new, put
@@ -16,6 +16,7 @@ __all__ = ["ChainFacts", "forget_missed", "position_in"]
 
 _CURSOR = "cursor"
 _MISSED = "missed "
+_ENDED = "ended "
 
 
 class ChainFacts(Topic):
@@ -44,12 +45,12 @@ class ChainFacts(Topic):
                 _finish(db, record, final)
             for campaign, number, block in told.expired:
                 where = and_(t.rounds.c.campaign == campaign, t.rounds.c.round == number, t.rounds.c.state != "final")
-                db.execute(update(t.rounds).where(where).values(state="expired", block=block))
-                record("expired", campaign=campaign, round=number, block=block)
+                if db.execute(update(t.rounds).where(where).values(state="expired", block=block)).rowcount:
+                    record("expired", campaign=campaign, round=number, block=block)
             for campaign, number, block in told.missed:
                 insert_new(db, t.settings, {"name": _MISSED + campaign.hex(), "value": b"%d %d" % (number, block)})
             for campaign, block in told.over:
-                _end(db, campaign, block, self.audit.now())
+                _end(db, campaign, block, _ended_before(db, campaign, block) or self.audit.now())
             for number, block_hash in told.checkpoints:
                 put(db, t.blocks, {"number": number, "hash": block_hash})
             _move(db, Position(told.next_block, 0 if since is None else since.rewinds))
@@ -59,18 +60,22 @@ class ChainFacts(Topic):
         """Forgets all that was told from `block` on, and goes back to it: the chain's history has changed.
 
         Signed settlements stay: their rounds are not final any more, and the versions that came with them are gone
-        until the chain tells of them again. False as with `follow`.
+        until the chain tells of them again. What it then tells as before is no news to the log, and begins no retention
+        time anew: everything may be read again for a single campaign's sake. False as with `follow`.
         """
         with self._recording() as (db, record):
             if position_in(db) != since:
                 return False
+            _remember_ends(db, block)
             for table in (t.submissions, t.versions, t.campaigns):
                 db.execute(delete(table).where(table.c.block >= block))
             db.execute(delete(t.blocks).where(t.blocks.c.number >= block))
             for campaign, (_, missed) in _missed_in(db).items():
                 if missed >= block:
                     forget_missed(db, campaign)
-            db.execute(update(t.rounds).where(t.rounds.c.block >= block).values(state="signed", block=None))
+            # One that was final keeps its block, by which the same news is known again.
+            kept = case((t.rounds.c.state == "expired", None), else_=t.rounds.c.block)
+            db.execute(update(t.rounds).where(t.rounds.c.block >= block).values(state="signed", block=kept))
             again = {"state": "running", "over_block": None, "ended": None}
             db.execute(update(t.campaigns).where(t.campaigns.c.over_block >= block).values(again))
             rewinds = 0 if since is None else since.rewinds
@@ -115,7 +120,8 @@ class ChainFacts(Topic):
         """The campaign takes no more rounds, as far as the chain was read."""
         with self._writing() as db:
             position = position_in(db)
-            _end(db, campaign, 0 if position is None else max(position.block - 1, 0), self.audit.now())
+            now = _ended_before(db, campaign) or self.audit.now()
+            _end(db, campaign, 0 if position is None else max(position.block - 1, 0), now)
 
     def expire(self, campaign: CampaignId, number: int, head: bytes, block: int) -> bool:
         """After `block` the chain had gone on from the round without this settlement, whose events are all read.
@@ -188,15 +194,37 @@ def _move(db: Connection, position: Position) -> None:
 
 def _finish(db: Connection, record: Recorder, final: Final) -> None:
     where = and_(t.rounds.c.campaign == final.campaign, t.rounds.c.round == final.round, t.rounds.c.head == final.head)
+    its = t.rounds.c
+    changed = and_(where, or_(its.block.is_(None), its.block != final.block, its.state == "expired"))
+    is_news = db.execute(select(t.rounds.c.round).where(changed)).first() is not None
     db.execute(update(t.rounds).where(where).values(state="final", block=final.block))
     if final.version is not None:
         put(db, t.versions, version_row(final.campaign, final.version, block=final.block))
-    record("final", campaign=final.campaign, round=final.round, head=final.head, block=final.block)
+    if is_news:
+        record("final", campaign=final.campaign, round=final.round, head=final.head, block=final.block)
 
 
 def _end(db: Connection, campaign: CampaignId, block: int, now: float) -> None:
     running = and_(t.campaigns.c.campaign == campaign, t.campaigns.c.state == "running")
     db.execute(update(t.campaigns).where(running).values(state="over", over_block=block, ended=now))
+
+
+def _remember_ends(db: Connection, block: int) -> None:
+    """Keeps when the campaigns ended that ended from `block` on."""
+    over = select(t.campaigns).where(t.campaigns.c.over_block >= block, t.campaigns.c.ended.is_not(None))
+    for row in db.execute(over).all():
+        put(db, t.settings, {"name": _ENDED + row.campaign.hex(), "value": b"%d %r" % (row.over_block, row.ended)})
+
+
+def _ended_before(db: Connection, campaign: CampaignId, block: int | None = None) -> float | None:
+    """When the campaign was first seen to end, in this block if one is given, before that was read again."""
+    this = t.settings.c.name == _ENDED + campaign.hex()
+    value = db.execute(select(t.settings.c.value).where(this)).scalar()
+    if value is None:
+        return None
+    db.execute(delete(t.settings).where(this))
+    ended_in, ended = value.split()
+    return float(ended) if block in {None, int(ended_in)} else None
 
 
 def _submission_row(campaign: CampaignId, submission: Submission) -> dict[str, Any]:

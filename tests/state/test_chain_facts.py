@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from stored import CAMPAIGN, MINE, OWNER, admission, admit, at_once, digest, signed, submission, version
+from stored import CAMPAIGN, MINE, OWNER, Clock, admission, admit, at_once, digest, signed, submission, version
 
 from capsule.state import (
     Final,
@@ -84,6 +84,60 @@ def test_an_end_that_was_seen_in_a_history_that_changed_is_forgotten(state: Stat
     state.rewind(9, since=state.position())
     assert state.running() == [(CAMPAIGN, 4)]
     assert state.campaigns()[0].ended is None
+
+
+@pytest.mark.parametrize("told_of", ["by the chain", "by its deadline"])
+def test_an_end_that_is_read_again_begins_no_retention_time_anew(
+    state: State, monkeypatch: pytest.MonkeyPatch, told_of: str
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(state.audit, "_clock", clock)
+
+    def read() -> None:
+        over = ((CAMPAIGN, 50),) if told_of == "by the chain" else ()
+        state.follow(Told(101, created=((CAMPAIGN, 10),), over=over), state.position())
+        if not over:
+            state.end(CAMPAIGN)
+
+    read()
+    for back_to in (5, 20, 5):
+        clock.now += 3600
+        assert state.rewind(back_to, state.position())
+        assert state.rewind(back_to, state.position())
+        assert state.campaigns() == [] if back_to == 5 else state.campaigns()[0].ended is None
+        read()
+        assert state.campaigns()[0].ended == Clock().now
+
+
+def test_an_end_in_another_block_is_another_end(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(state.audit, "_clock", clock)
+    state.follow(Told(101, created=((CAMPAIGN, 10),), over=((CAMPAIGN, 50),)), state.position())
+    clock.now += 3600
+    state.rewind(20, state.position())
+    state.follow(Told(101, over=((CAMPAIGN, 51),)), state.position())
+    assert state.campaigns()[0].ended == clock.now
+
+
+def test_what_is_read_again_as_before_is_told_once(state: State) -> None:
+    admit(state, admission(), version())
+    state.add_round(CAMPAIGN, signed(0, b"0" * 32), {})
+    other = CampaignId(b"l" * 32)
+
+    def read(block: int) -> list[tuple[str, str]]:
+        settled = (Final(CAMPAIGN, 0, b"0" * 32, block, version(1)), Final(other, 0, b"1" * 32, block, None))
+        state.follow(Told(20, settled=settled, expired=((other, 1, 9),)), state.position())
+        return [(entry.kind, entry.body) for entry in state.audit.entries() if entry.kind in {"final", "expired"}]
+
+    first = read(7)
+    assert [kind for kind, _ in first] == ["final"]
+    for _ in range(3):
+        state.rewind(5, state.position())
+        assert state.rounds(CAMPAIGN)[0].state == "signed"
+        assert read(7) == first
+        assert state.rounds(CAMPAIGN)[0].state == "final"
+    state.rewind(5, state.position())
+    assert [json.loads(body)["block"] for _, body in read(8)] == [7, 8]
 
 
 def test_old_checkpoints_can_be_dropped(state: State) -> None:
