@@ -13,7 +13,6 @@ import requests
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from hexbytes import HexBytes
-from requests.adapters import HTTPAdapter
 from web3 import HTTPProvider, Web3
 from web3.exceptions import (
     BadResponseFormat,
@@ -27,6 +26,7 @@ from web3.providers.rpc.utils import REQUEST_RETRY_ALLOWLIST, ExceptionRetryConf
 from web3.types import TxParams, TxReceipt
 
 from sonar.chain._artifact import decode_revert
+from sonar.chain._http import BoundedAdapter
 from sonar.chain.errors import (
     ContractRevertError,
     RpcUnavailableError,
@@ -65,7 +65,7 @@ class SignedTransaction:
 
 
 def connect_web3(url: str, timeout: float) -> Web3:
-    """A connection that waits at most `timeout` seconds for an answer.
+    """A connection that waits at most `timeout` seconds for a whole answer of at most `LONGEST_ANSWER` bytes.
 
     A request whose connection broke is tried once more, but never one that sends a transaction: a node that took it the
     first time may run it again.
@@ -101,7 +101,7 @@ def _session(url: str) -> requests.Session:
     session.proxies, session.verify, session.cert = dict(found["proxies"]), found["verify"], found["cert"]
     session.auth = requests.utils.get_netrc_auth(url)
     session.trust_env = False
-    connections = HTTPAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS)
+    connections = BoundedAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS)
     for scheme in ("http://", "https://"):
         session.mount(scheme, connections)
     return session

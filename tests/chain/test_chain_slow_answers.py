@@ -1,0 +1,135 @@
+"""A node whose answers never end, or are too large, is waited for no longer than its timeout."""
+
+import gzip
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from sonar.chain import _http
+from sonar.chain._rpc import connect_web3, rpc
+from sonar.chain.errors import RpcUnavailableError
+
+TIMEOUT = 0.5
+ANSWER = b'{"jsonrpc":"2.0","id":0,"result":"0x1"}'
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "Node"
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked += 1
+        try:
+            self.server.answer(self)
+        except OSError:  # hung up: what is wanted
+            self.close_connection = True
+
+
+class Node(ThreadingHTTPServer):
+    daemon_threads = True
+    asked = 0
+    answer: Callable[[Handler], None]
+
+    def drip(self, handler: Handler, piece: bytes) -> None:
+        """Sends it again and again, until the other side hangs up or the test is over."""
+        while not self.over.wait(0.02):
+            handler.wfile.write(piece)
+
+    over: threading.Event
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    made = Node(("127.0.0.1", 0), Handler)
+    made.over = threading.Event()
+    thread = threading.Thread(target=made.serve_forever, args=(0.05,))
+    thread.start()
+    yield made
+    made.over.set()
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def plain(handler: Handler, body: bytes = ANSWER, **headers: str) -> None:
+    handler.send_response(200)
+    for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def drip_body(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "9999999")
+    handler.end_headers()
+    handler.server.drip(handler, b" ")
+
+
+def drip_chunks(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.server.drip(handler, b"1\r\n \r\n")
+
+
+def drip_header(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    handler.server.drip(handler, b"x")
+
+
+def drip_status(handler: Handler) -> None:
+    handler.server.drip(handler, b"H")
+
+
+@pytest.mark.parametrize("drip", [drip_body, drip_chunks, drip_header, drip_status])
+def test_a_node_that_drips_bytes_is_given_up_at_the_timeout(node: Node, drip: Callable[[Handler], None]) -> None:
+    node.answer = drip
+    web3 = connect_web3(f"http://127.0.0.1:{node.server_port}", TIMEOUT)
+    begun = time.monotonic()
+    with pytest.raises(RpcUnavailableError, match="did not answer in time"), rpc(web3):
+        web3.eth.get_block_number()
+    assert time.monotonic() - begun < 10 * TIMEOUT
+    assert node.asked == 1
+    node.answer = plain
+    with rpc(web3):
+        assert web3.eth.get_block_number() == 1
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_that_is_too_large_is_not_read(node: Node, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
+    monkeypatch.setattr(_http, "LONGEST_ANSWER", 1 << 20)
+    body = ANSWER + b" " * (1 << 20)
+
+    def answer(handler: Handler) -> None:
+        if packed:
+            plain(handler, gzip.compress(body), Content_Encoding="gzip")
+        else:
+            plain(handler, body)
+
+    node.answer = answer
+    web3 = connect_web3(f"http://127.0.0.1:{node.server_port}", 10)
+    with pytest.raises(RpcUnavailableError, match="unusable answer"), rpc(web3):
+        web3.eth.get_block_number()
+
+
+def test_a_connection_is_kept_for_the_next_request_with_its_whole_timeout(node: Node) -> None:
+    peers = set()
+
+    def answer(handler: Handler) -> None:
+        peers.add(handler.client_address)
+        node.over.wait(0.6 * TIMEOUT)
+        plain(handler)
+
+    node.answer = answer
+    web3 = connect_web3(f"http://127.0.0.1:{node.server_port}", TIMEOUT)
+    for _ in range(3):
+        with rpc(web3):
+            assert web3.eth.get_block_number() == 1
+    assert len(peers) == 1
