@@ -67,7 +67,7 @@ class Follower:
         self._capsule, self._start_block, self._tally, self._monotonic = capsule, start_block, tally, monotonic
         self._confirmations = confirmations_for(capsule.chain.chain_id, capsule.policy.confirmations)
         self._behind: tuple[Position, float] | None = None
-        self._anchored = False
+        self._anchored = self._held = False
 
     def follow(self) -> Block | None:
         """Reads on, and returns the block up to which everything is known; None before there is one.
@@ -77,7 +77,7 @@ class Follower:
         """
         anchored, self._anchored = self._anchored, False  # looked at again after whatever goes wrong
         last = self._follow(anchored)
-        self._anchored = last is not None
+        self._anchored = self._held and last is not None
         return last
 
     def _follow(self, anchored: bool) -> Block | None:
@@ -87,7 +87,7 @@ class Follower:
             raise RpcUnavailableError("the node has no latest block: is it in sync?")
         self._tally.head_block.value = head.number
         if not anchored:
-            check_anchor(self._capsule, self._start_block, head.number - self._confirmations)
+            self._held = check_anchor(self._capsule, self._start_block, head.number - self._confirmations)
         self._forget_what_was_taken_back(head)
         position = state.position()
         first = self._start_block if position is None else position.block

@@ -1,14 +1,17 @@
 """A worker on a chain that is not the one that its database is about, though it has its id."""
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from nodes import Line, line_to, running_node
+from nodes import Line, Refusal, line_to, running_node
 from worker_checks import check_settled_once, signatures, steps
 
+from capsule.worker import Worker
 from sonar.chain.client import SonarClient
+from sonar.chain.lookups import find_block
 
 
 @pytest.fixture(scope="module")
@@ -22,23 +25,49 @@ def line(world: Any, chain_url: str) -> Iterator[Line]:
     """The only way from the worker to its node; every block counts at once."""
     with line_to(chain_url) as made:
         world.policy = dataclasses.replace(world.policy, confirmations=0)
+        ask(world, "anvil_mine", hex(64))
         world.chain = SonarClient.connect(made.url, world.chain.address, world.attester, timeout=5)
         world.restart()
         yield made
 
 
+def ask(world: Any, method: str, *parameters: Any) -> Any:
+    return world.chain.web3.provider.make_request(method, list(parameters))["result"]
+
+
+def is_for_the_first_block(request: dict[str, Any]) -> bool:
+    return request["method"] == "eth_getBlockByNumber" and bool(request["params"][0] == "0x0")
+
+
 def another_start(request: dict[str, Any], result: Any) -> Any:
-    if request["method"] == "eth_getBlockByNumber" and request["params"][0] == "0x0":
-        return {**result, "hash": "0x" + "ab" * 32}
-    return result
+    return {**result, "hash": "0x" + "ab" * 32} if is_for_the_first_block(request) else result
 
 
 def other_code(request: dict[str, Any], result: Any) -> Any:
     return result[:-2] + "00" if request["method"] == "eth_getCode" else result
 
 
+def dropped(request: dict[str, Any], result: Any) -> Any:
+    """As a node that keeps only the newest blocks."""
+    return None if is_for_the_first_block(request) else result
+
+
+def pruned(request: dict[str, Any], result: Any) -> Any:
+    """As a node that keeps only the newest blocks, and says so."""
+    return Refusal("pruned history unavailable") if is_for_the_first_block(request) else result
+
+
+def dropped_and_other_code(request: dict[str, Any], result: Any) -> Any:
+    return other_code(request, dropped(request, result))
+
+
 @pytest.mark.parametrize(
-    ("lie", "words"), [(another_start, "another chain"), (other_code, "not what this Capsule has worked with")]
+    ("lie", "words"),
+    [
+        (another_start, "another chain"),
+        (other_code, "not what this Capsule has worked with"),
+        (dropped_and_other_code, "not what this Capsule has worked with"),
+    ],
 )
 def test_a_node_of_another_chain_with_the_same_id_is_refused_after_a_restart_and_after_an_outage(
     world: Any, scientist: Any, line: Line, lie: Any, words: str
@@ -70,3 +99,39 @@ def test_nothing_is_held_fast_of_blocks_that_may_still_change(world: Any, line: 
     world.restart()
     steps(world)
     assert world.capsule.state.setting("chain") is None
+
+
+@pytest.mark.parametrize("kept", [dropped, pruned])
+def test_a_node_that_has_dropped_old_blocks_is_believed_while_the_code_is_the_same(
+    world: Any, scientist: Any, line: Line, kept: Any
+) -> None:
+    campaign = scientist.campaign()
+    steps(world)
+    assert world.capsule.state.setting("chain") is not None
+    line.answer = kept
+    world.restart()
+    for _ in range(3):
+        campaign.submit()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+
+
+def test_a_first_block_that_the_chain_takes_back_is_held_fast_only_when_it_lies_deep(world: Any, line: Line) -> None:
+    before = ask(world, "evm_snapshot")
+    ask(world, "evm_mine")
+    start = world.chain.block_number()
+    world.worker.close()
+    world.worker = Worker(world.capsule, start)
+    steps(world, 1)
+    taken_back = find_block(world.chain, start)
+    assert ask(world, "evm_revert", before)
+    ask(world, "evm_increaseTime", 7)
+    ask(world, "anvil_mine", hex(64))
+    assert world.chain.block_number() == start + 63
+    steps(world)
+    assert find_block(world.chain, start).hash != taken_back.hash
+    assert world.capsule.state.setting("chain") is None
+    ask(world, "evm_mine")
+    steps(world)
+    anchor = json.loads(world.capsule.state.setting("chain"))
+    assert (anchor["number"], anchor["block"]) == (start, find_block(world.chain, start).hash.hex())

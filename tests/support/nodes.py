@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,17 @@ def running_node(kind: str, home: Path, port: int | None = None, *more: str) -> 
             process.wait(20)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A node's refusal, as a line's `answer` may put it in the place of a result."""
+
+    message: str
+
+    @property
+    def error(self) -> dict[str, Any]:
+        return {"code": -32000, "message": self.message}
+
+
 class Line(ThreadingHTTPServer):
     """A line to a node. `cut` breaks it; `answer(request, result)` may change what the node says."""
 
@@ -137,7 +149,8 @@ class _Relay(BaseHTTPRequestHandler):
         if self.server.answer is not None:
             request, reply = json.loads(body), json.loads(answer)
             if "result" in reply:
-                reply["result"] = self.server.answer(request, reply["result"])
+                said = self.server.answer(request, reply.pop("result"))
+                reply |= {"error": said.error} if isinstance(said, Refusal) else {"result": said}
             answer = json.dumps(reply).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
