@@ -56,6 +56,7 @@ class Relayer:
         self._capsule, self._tally = capsule, tally
         self._used_by_others: dict[int, int] = {}
         self._unwanted: dict[int, int] = {}
+        self._taken_back: set[int] = set()
         self._sent, self._declined = 0, ""
         self._gap_looks = 0
         self._refused: dict[Place, Patience] = {}
@@ -95,6 +96,7 @@ class Relayer:
 
     def _reopen(self, waiting: Sequence[tuple[CampaignId, StoredRound]]) -> None:
         """Mined transactions whose block the chain took back may be mined again."""
+        self._taken_back = set()
         for campaign, stored in waiting:
             for relay in self._relays(campaign, stored):
                 if relay.state == "mined" and self._capsule.chain.receipt(relay.hash) is None:
@@ -102,6 +104,7 @@ class Relayer:
                         "the settlement of round %d of %s is not on chain any more", stored.round, _short(campaign)
                     )
                     self._capsule.state.set_relay(relay.hash, "sent")
+                    self._taken_back.add(relay.nonce)
 
     def _look_after(self, nonce: int, group: list[Relay], used: int) -> None:
         """`group` holds the transactions with this nonce, the last one offering the most."""
@@ -125,7 +128,7 @@ class Relayer:
             refusal = self._send(newest, group)
             if refusal is not None and self._is_outbid(newest, refusal):
                 self._replace(newest)
-        elif self._is_believed(self._unwanted, nonce):
+        elif nonce in self._taken_back or self._is_believed(self._unwanted, nonce):
             self._void(group)  # nobody has it, and the chain does not want it any more: its nonce is free
 
     def _close_gap(self, open_relays: Sequence[Relay], used: int) -> None:
