@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from capsule.client import CapsuleClient, CapsuleInfo, KeyGrant, SignedAdmission
+from capsule.client import CapsuleClient, KeyGrant, SignedAdmission
 from pysonar._inputs import deadline_at, parts_per_million, warn_of_few, wei
 from pysonar.errors import AdmissionMismatchError, TermsError, ValidationSetError
 from pysonar.models import Floats, Ints, LinearClassifier
@@ -113,17 +113,6 @@ def check_funds(plan: Plan, client: SonarClient, owner: Address) -> None:
         raise UnfundedAccountError(
             f"account {owner} holds {format_ether(held)} ether, but the bounty is {format_ether(plan.terms.bounty)}: "
             "fund it, or offer less"
-        )
-
-
-def check_capsule(info: CapsuleInfo, oracle: Address, domain: Domain) -> None:
-    """Raises AdmissionMismatchError when the Capsule that answers is not the one of this network."""
-    if (info.address.lower(), info.chain_id, info.contract.lower()) != (
-        oracle.lower(), domain.chain_id, domain.contract.lower(),
-    ):  # fmt: skip
-        raise AdmissionMismatchError(
-            f"the Capsule that answers is {info.address} for contract {info.contract} on chain {info.chain_id}, but "
-            f"the network names {oracle} for {domain.contract} on {domain.chain_id}: check capsule_url in its file"
         )
 
 

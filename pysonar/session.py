@@ -198,7 +198,6 @@ class Sonar:
         )
         creation.check_funds(plan, self.client, self.address)
         info = self.capsule.info()
-        creation.check_capsule(info, self.oracle, self.domain)
         published = creation.publish(
             plan,
             self.capsule.new_key(),
