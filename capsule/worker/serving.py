@@ -224,6 +224,8 @@ class Server:
         if patience.is_over:
             again = patience.failures > 0
             patience.fail()
+            if again and campaign in self._capsule.state.missed():
+                raise CapsuleError(f"{what}, and no events that are read again can bring it back")
             position = self._capsule.state.position()
             if self._capsule.state.rewind(block, position):
                 self._tally.reorganisations.add()

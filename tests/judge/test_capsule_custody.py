@@ -334,3 +334,21 @@ def _as_in_a_home(world: Any) -> str:
         key_bits=b"512",
     )
     return PASSPHRASE
+
+
+def test_what_another_database_settled_is_read_again_once_and_no_more(
+    world: Any, scientist: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("capsule.worker.serving._FIRST_WAIT", 0.0)
+    campaign = scientist.campaign(seconds=1000)
+    steps(world)
+    lost = lost_and_restored(world, campaign, tmp_path / "backup", 0)
+    steps(world)
+    relay(world, scientist, lost, 0)
+    for _ in range(3):
+        campaign.submit()
+    for _ in range(8):
+        world.worker.step()
+    told = "round 0 was settled on chain by what is not in this database"
+    assert told in world.worker.health()["problems"][campaign.id.hex()]
+    assert sum(entry.kind == "rewind" for entry in world.capsule.state.audit.entries()) == 1
