@@ -102,12 +102,12 @@ def judge_round(
     if search is None or chosen is None:
         return Judgement(current, 0, None, round_.results({}, {}, found, _STAYS), error)
     option, new_score, new_weights, owed = chosen
-    exponent = spec.encoding.step_bits
-    shares = split(list(owed.values()))
+    exponent, error = spec.encoding.step_bits, max(error, owed.sampling_error)
+    shares = split(list(owed.worth.values()))
     factors = search.multipliers(option, 1 << exponent)
     results = round_.results(
         {players[place]: factors[place] for place in option.kept},
-        dict(zip((players[place] for place in owed), shares, strict=True)),
+        dict(zip((players[place] for place in owed.worth), shares, strict=True)),
         found,
         _WORSE,
     )
@@ -168,13 +168,11 @@ class _Round:
         candidates = tuple(harmless) if credited else ()
         return Search(rules, 1 << self.spec.encoding.step_bits, current, game, blend, found, candidates, credited)
 
-    def first_valid(
-        self, search: Search, current: Ppm, seed: bytes
-    ) -> tuple[Option, Ppm, Ints, dict[int, Fraction]] | None:
+    def first_valid(self, search: Search, current: Ppm, seed: bytes) -> tuple[Option, Ppm, Ints, "_Owed"] | None:
         """The first option that advances the round: its score and weights, rounded as they will be, and who is owed."""
         exponent = self.spec.encoding.step_bits
         gradients = [self.gradients[i] for i in self.players]
-        known: dict[tuple[int, ...], dict[int, Fraction]] = {}
+        known: dict[tuple[int, ...], _Owed] = {}
         for _, option in zip(range(_TRIES), search.ranked(), strict=False):
             new = next_weights(self.spec, self.weights, gradients, search.multipliers(option, 1 << exponent), exponent)
             if new is None:
@@ -186,23 +184,23 @@ class _Round:
                 if len(known) == _SETS:
                     return None
                 known[option.kept] = self._owed(search, option, seed)
-            if known[option.kept]:
+            if known[option.kept].worth:
                 return option, new_score, new, known[option.kept]
         return None
 
-    def _owed(self, search: Search, option: Option, seed: bytes) -> dict[int, Fraction]:
-        """Who of the kept is owed pay, with what each is worth to those that are kept."""
+    def _owed(self, search: Search, option: Option, seed: bytes) -> "_Owed":
         paid = search.paid(option)
         if len(option.kept) == len(self.players):
-            return {place: search.credit.values[place].value for place in paid}
+            return _Owed({place: search.credit.values[place].value for place in paid}, search.credit.sampling_error)
         _, _, found = self._play(option.kept, seed)
         noise = self.spec.rounds.noise
         due = None if found.beyond_luck is None else found.due(noise)
         worth = dict(zip(option.kept, found.values, strict=True))
         at = {place: i for i, place in enumerate(option.kept)}
-        return {
+        owed = {
             place: worth[place].value for place in paid if worth[place].value > 0 and (due is None or at[place] in due)
         }
+        return _Owed(owed, found.sampling_error)
 
     def _play(self, places: Sequence[int], seed: bytes) -> tuple[Game, Blend, Credit]:
         """The game of these players alone."""
@@ -234,6 +232,14 @@ class _Round:
             return _SHORT if index in self.short else _FAR
 
         return tuple(judged(index) for index in range(len(self.gradients)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """Who of those kept is owed pay: what each is worth to them, and the largest standard error of that."""
+
+    worth: dict[int, Fraction]
+    sampling_error: Ppm
 
 
 def _squares(rows: dict[int, Ints]) -> dict[int, int]:
