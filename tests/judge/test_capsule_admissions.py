@@ -2,24 +2,17 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, update
+from worker_checks import refused
 
 from capsule.errors import AuditLogError, CapsuleRefusedError, CapsuleUnavailableError
 from capsule.sandbox import Limits, Sandbox
 from capsule.state import tables as t
 from sonar.protocol.messages import hash_admission
 from sonar.units import CampaignId, KeyId
-
-
-def refused(code: str, action: Callable[[], Any]) -> str:
-    with pytest.raises(CapsuleRefusedError) as caught:
-        action()
-    assert caught.value.code == code, caught.value
-    return str(caught.value)
 
 
 def test_admissions_that_fail_are_counted_and_then_refused_also_after_a_restart(world: Any, scientist: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from eth_abi import abi as codec
 from eth_utils.abi import function_abi_to_4byte_selector
+from worker_checks import refused
 
 from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError
 from mine.offer import read_offer
@@ -54,13 +55,6 @@ def report(world: Any, campaign: Any, number: int = 0) -> Any:
 
 def verdicts(world: Any, campaign: Any, number: int = 0) -> list[Verdict]:
     return [outcome.verdict for outcome in report(world, campaign, number).settlement.outcomes]
-
-
-def refused(code: str, ask: Callable[[], object]) -> str:
-    with pytest.raises(CapsuleRefusedError) as caught:
-        ask()
-    assert caught.value.code == code, caught.value
-    return str(caught.value)
 
 
 def crafted(campaign: Any, values: Any) -> Any:

@@ -92,6 +92,15 @@ def test_a_worker_whose_node_is_away_leaves_its_campaigns_to_others_and_takes_th
     check_settled_once(world, campaign, 2)
 
 
+def refuse_all(worker: Worker, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Whatever the worker sends is refused like this."""
+
+    def refuse(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(worker._capsule.chain, "send", refuse)
+
+
 def test_a_worker_that_cannot_relay_leaves_that_to_others(
     world: Any, scientist: Any, other: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,11 +108,7 @@ def test_a_worker_that_cannot_relay_leaves_that_to_others(
     other.step()
     for _ in range(3):
         campaign.submit()
-
-    def refuse(*_: Any) -> None:
-        raise RpcUnavailableError("the node shows blocks, and takes no transactions")
-
-    monkeypatch.setattr(other._capsule.chain, "send", refuse)
+    refuse_all(other, monkeypatch, RpcUnavailableError("the node shows blocks, and takes no transactions"))
     for _ in range(3):
         assert world.chain.round(campaign.id).number == 0
         other.step()
@@ -118,11 +123,8 @@ def test_a_worker_whose_node_refuses_transactions_leaves_the_relaying_to_others(
     other.step()
     for _ in range(3):
         campaign.submit()
-
-    def refuse(*_: Any) -> None:
-        raise TransactionFailedError("the node refused: the method eth_sendRawTransaction does not exist")
-
-    monkeypatch.setattr(other._capsule.chain, "send", refuse)
+    error = TransactionFailedError("the node refused: the method eth_sendRawTransaction does not exist")
+    refuse_all(other, monkeypatch, error)
     for _ in range(3):
         assert world.capsule.state.claims.try_claim("relay") is None
         other.step()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from nodes import Remote, running_node
-from worker_checks import audited, check_settled_once, signatures, steps
+from worker_checks import audited, check_settled_once, full, relays, signatures, steps
 
 from capsule.worker.relaying import Relayer
 from capsule.worker.tally import Tally
@@ -43,18 +43,6 @@ def anvil(remote: Remote) -> Remote:
 
 def allow(world: Any, **changes: Any) -> None:
     object.__setattr__(world.capsule, "policy", dataclasses.replace(world.capsule.policy, **changes))
-
-
-def full(scientist: Any) -> Any:
-    """A campaign whose first round waits to be judged."""
-    campaign = scientist.campaign()
-    for _ in range(3):
-        campaign.submit()
-    return campaign
-
-
-def relays(world: Any, campaign: Any) -> list[Any]:
-    return list(world.capsule.state.relays(campaign.id, 0))
 
 
 def settlements_on_chain(world: Any, campaign: Any) -> int:

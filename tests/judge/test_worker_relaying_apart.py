@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from nodes import Remote, running_node
 from sqlalchemy import create_engine, text
-from worker_checks import check_settled_once, signatures, steps
+from worker_checks import check_settled_once, full, relays, signatures, steps
 
 from capsule.worker.apart import Apart
 from sonar.chain.errors import RpcUnavailableError, TransactionFailedError
@@ -35,18 +35,6 @@ def at(world: Any) -> Callable[[float], None]:
 
     set_clock(0)
     return set_clock
-
-
-def full(scientist: Any) -> Any:
-    """A campaign whose first round waits to be judged."""
-    campaign = scientist.campaign()
-    for _ in range(3):
-        campaign.submit()
-    return campaign
-
-
-def relays(world: Any, campaign: Any) -> list[Any]:
-    return list(world.capsule.state.relays(campaign.id, 0))
 
 
 def lagging(world: Any, monkeypatch: pytest.MonkeyPatch, passes: int) -> None:

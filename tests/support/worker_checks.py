@@ -1,10 +1,15 @@
-"""What the tests of the worker check after each story."""
+"""What the tests of the Capsule and its worker begin with, and check after each story."""
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["audited", "check_settled_once", "signatures", "steps"]
+import pytest
+
+from capsule.errors import CapsuleRefusedError
+
+__all__ = ["audited", "check_settled_once", "full", "refused", "relays", "signatures", "steps"]
 
 
 def steps(world: Any, count: int = 2) -> None:
@@ -39,3 +44,24 @@ def check_settled_once(world: Any, campaign: Any, rounds: int) -> None:
     assert (version.number, version.score) == (record.version, record.score)
     assert world.capsule.keys.secret(version.key).public.key_id == version.key
     assert audited(world, "settlement", campaign) == len(signatures(world, campaign))
+
+
+def full(scientist: Any) -> Any:
+    """A campaign whose first round waits to be judged."""
+    campaign = scientist.campaign()
+    for _ in range(3):
+        campaign.submit()
+    return campaign
+
+
+def relays(world: Any, campaign: Any) -> list[Any]:
+    """The transactions of its first settlement."""
+    return list(world.capsule.state.relays(campaign.id, 0))
+
+
+def refused(code: str, ask: Callable[[], object]) -> str:
+    """With what words the Capsule refuses, by the code."""
+    with pytest.raises(CapsuleRefusedError) as caught:
+        ask()
+    assert caught.value.code == code, caught.value
+    return str(caught.value)
