@@ -4,12 +4,12 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from eth_account import Account
+from nodes import until
 from web3 import Web3
 
 from sonar.chain import calls
@@ -24,14 +24,6 @@ from sonar.units import Address
 MODULES = Path(__file__).parents[2] / "node_modules"
 ANVIL = MODULES / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
 GANACHE = MODULES / "ganache" / "dist" / "node" / "cli.js"
-
-
-def until(condition, what: str, seconds: float = 30):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture(scope="module", params=["ganache", "anvil", "legacy"])

@@ -3,13 +3,13 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nodes import until
 
 from capsule.sandbox import Limits, Sandbox
 from sonar.chain.cursor import campaign_events
@@ -38,13 +38,6 @@ def judged_by(world: Any, **limits: Any) -> Iterator[Sandbox]:
         world.use(sandbox)
         yield sandbox
         world.use(world.sandbox)
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, what
-        time.sleep(0.01)
 
 
 def step_until(world: Any, condition: Callable[[], object], seconds: float = 60) -> None:

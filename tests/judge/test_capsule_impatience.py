@@ -4,12 +4,13 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from nodes import until
 
 from capsule.errors import CapsuleUnavailableError
 from capsule.http.impatience import ImpatientProtocol
@@ -42,13 +43,6 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.01)
-
-
 def read_all(connection: socket.socket) -> int:
     """How many bytes there still are."""
     read = 0
@@ -67,7 +61,7 @@ def server() -> Iterator[uvicorn.Server]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            wait_until(lambda: server.started, "the service does not start")
+            until(lambda: server.started, "the service does not start")
             yield server
         finally:
             server.should_exit = True
@@ -158,8 +152,8 @@ def test_a_connection_that_is_used_again_and_again_is_kept(port: int) -> None:
 def test_a_client_that_asks_and_never_reads_is_cut_off(server: uvicorn.Server, port: int, asked: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(asked)
-        wait_until(lambda: server.server_state.total_requests > 0, "nothing was answered")
-        wait_until(lambda: not server.server_state.connections, "the service keeps the connection")
+        until(lambda: server.server_state.total_requests > 0, "nothing was answered")
+        until(lambda: not server.server_state.connections, "the service keeps the connection")
         assert read_all(connection) < LARGE
 
 
@@ -181,8 +175,8 @@ def test_clients_that_do_not_read_make_room_for_who_asks(server: uvicorn.Server,
         for _ in range(3 * MOST):
             greedy.append(socket.create_connection(("127.0.0.1", port)))
             greedy[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            wait_until(lambda: server.server_state.total_requests == len(greedy), "one was not answered")
-        wait_until(lambda: len(server.server_state.connections) <= MOST, "the service keeps all connections")
+            until(lambda: server.server_state.total_requests == len(greedy), "one was not answered")
+        until(lambda: len(server.server_state.connections) <= MOST, "the service keeps all connections")
         assert httpx.post(f"http://127.0.0.1:{port}", content=b"hello", timeout=20).content == b"hello"
     finally:
         server.config.http_protocol_class.response_seconds = SECONDS  # type: ignore[union-attr]

@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nodes import until
 
 from capsule.sandbox import FrameError, JobLostError, Limits, Loss, Sandbox, SandboxError
 from capsule.sandbox.frames import Frame
@@ -49,13 +49,6 @@ def ask(pool: Pool, job: str, *blobs: bytes, lane: str = "a", **words: Any) -> F
     seconds, most, fresh = words.pop("seconds", 20.0), words.pop("most", 0), words.pop("fresh", False)
     request = Frame({"job": job, **words}, blobs)
     return pool.run(lane, request, lambda answer: answer, seconds=seconds, most=most, fresh=fresh)
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, what
-        time.sleep(0.01)
 
 
 def gone(pid: int) -> bool:
