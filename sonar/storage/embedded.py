@@ -28,6 +28,8 @@ _MOST_CALLS = 32
 _MEMORY = 1 << 30
 _WATCH_SECONDS = 0.25
 _CLEANUP_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
+_RECONNECT_SECONDS = 0.5
 
 
 class EmbeddedNode:
@@ -40,9 +42,10 @@ class EmbeddedNode:
 
     def __init__(self, repo: Path, *, public: bool = False, swarm_port: int = 0, memory: int = _MEMORY) -> None:
         self.repo = repo.expanduser().absolute()
-        self.peers_wanted: list[str] = []
         self._kubo = LibKubo(self.repo)
         self._lifecycle = threading.RLock()
+        self._changed = threading.Condition(self._lifecycle)
+        self._wanted: dict[str, str] = {}  # peer id: address
         self._generation = 0
         self._cuts = 0
         self._closed = False
@@ -88,12 +91,16 @@ class EmbeddedNode:
             raise ArtifactNotFoundError(f"{cid} is not pinned on this node")
 
     def connect(self, address: str, timeout: float) -> None:
-        """Connects to another node, again after every restart inside; raises StoreUnavailableError."""
+        """Connects to another node, and again whenever the connection is lost; raises StoreUnavailableError."""
         with self._waiting("connect", address, lambda: self._kubo.connect(address), timeout) as code:
             if code != 0:
                 raise StoreUnavailableError(f"no node answers at {address}: is it running, with this peer id?")
-        if address not in self.peers_wanted:
-            self.peers_wanted.append(address)
+        peer = address.rpartition("/")[2]
+        with self._lifecycle:
+            known = peer in self._wanted
+            self._wanted[peer] = address
+            if not known:
+                threading.Thread(target=self._keep_connected, args=(peer,), name="ipfs-peer", daemon=True).start()
 
     def peers(self) -> list[str]:
         """The addresses of the nodes that this one is connected to."""
@@ -105,6 +112,7 @@ class EmbeddedNode:
             if self._closed:
                 return
             self._closed = True
+            self._changed.notify_all()
             cleanup = threading.Thread(target=self._kubo.cleanup, name="ipfs-cleanup", daemon=True)
             cleanup.start()
             cleanup.join(_CLEANUP_SECONDS)  # the process can end without it
@@ -179,8 +187,27 @@ class EmbeddedNode:
             self._generation += 1
             self._kubo.cleanup()
             self._kubo.run()
-            for address in self.peers_wanted:
-                threading.Thread(target=self._kubo.connect, args=(address,), name="ipfs-connect", daemon=True).start()
+            self._changed.notify_all()
+
+    def _keep_connected(self, peer: str) -> None:
+        # One attempt is not enough: after a restart the other side may still be closing the old connection.
+        while True:
+            with self._changed:
+                if self._closed:
+                    return
+                if peer in self._connected():
+                    self._changed.wait(_LOOK_SECONDS)
+                    continue
+                address = self._wanted[peer]
+            if self._kubo.connect(address) != 0:
+                with self._changed:
+                    self._changed.wait(_RECONNECT_SECONDS)
+
+    def _connected(self) -> set[str]:
+        try:
+            return {each.rpartition("/")[2] for each in self._kubo.peers()}
+        except StoreUnavailableError:  # a restart has failed
+            return set()
 
     def _watch_memory(self, allowance: int) -> None:
         process, pause = psutil.Process(), threading.Event()

@@ -81,6 +81,19 @@ def test_two_nodes_exchange_a_block(start_node: StartNode) -> None:
     assert second.store().get(artifact, max_bytes=len(data)) == data
 
 
+def test_a_peer_that_was_gone_is_found_again(start_node: StartNode) -> None:
+    node, other = start_node("node"), start_node("other")
+    port = other.swarm[0].split("/")[4]
+    node.rpc("swarm/connect", other.swarm[0])
+    other.process.kill()
+    other.process.wait(SECONDS)
+    until(lambda: not node.rpc("swarm/peers")["Peers"])
+    again = start_node("other", "--swarm-port", port)
+    artifact = again.store().put(b"after its restart")
+    until(lambda: [each["Peer"] for each in node.rpc("swarm/peers")["Peers"]] == [again.peer])
+    assert node.store().get(artifact, max_bytes=100) == b"after its restart"
+
+
 def test_content_that_arrives_while_somebody_waits_is_delivered(start_node: StartNode) -> None:
     first, second = start_node("first"), start_node("second")
     second.rpc("swarm/connect", first.swarm[0])
