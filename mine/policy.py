@@ -17,6 +17,7 @@ from sonar.chain.records import NATIVE, CampaignRecord, Verdict
 from sonar.config import AddressText
 from sonar.errors import ConfigError
 from sonar.units import Address, ether, format_ether
+from sonar.wording import told
 
 if TYPE_CHECKING:
     from sonar.protocol.spec import Spec
@@ -94,11 +95,8 @@ class Policy(BaseModel):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PolicyError(f"the policy {path} is not TOML: {error}") from error
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in problem["loc"])[:100] or "file"
-            raise PolicyError(
-                f"the policy {path} is not valid: {place}: {problem['msg']} (got {problem.get('input')!r:.100})"
-            ) from error
+            given = error.errors(include_url=False)[0].get("input")
+            raise PolicyError(f"the policy {path} is not valid: {told(error, 'file')} (got {given!r:.100})") from error
 
     @classmethod
     def template(cls) -> str:

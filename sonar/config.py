@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic_core import ErrorDetails, from_json
 
 from sonar.errors import ConfigError
 from sonar.units import address_of
 from sonar.wording import wording
 
-__all__ = ["AddressText", "Network", "home", "network_path"]
+__all__ = ["AddressText", "Network", "field_wording", "home", "network_path"]
 
 _URL = r"^https?://[^\s]+$"
 _FORMS = {
@@ -86,8 +86,7 @@ class Network(BaseModel):
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in problem["loc"])[:100] or "file"
-            told = _FORMS.get(place, wording(problem)) if "pattern" in problem["type"] else wording(problem)
-            raise ConfigError(f"the network file {file} is not valid: {place}: {told}") from error
+            raise ConfigError(f"the network file {file} is not valid: {place}: {field_wording(problem)}") from error
 
     def save(self, path: Path | str | None = None) -> Path:
         """Writes the network file in one step, so that no reader sees half of it; returns its path."""
@@ -103,6 +102,12 @@ class Network(BaseModel):
                 f"the network file {file} cannot be written: {error.strerror}; it says\n{text}"
             ) from error
         return file
+
+
+def field_wording(problem: ErrorDetails) -> str:
+    """What is wrong with a field of a network, as the end of a sentence about it."""
+    form = _FORMS.get(str(problem["loc"][0])) if problem["loc"] and "pattern" in problem["type"] else None
+    return form or wording(problem)
 
 
 def _completed(data: bytes, file: Path) -> bytes:

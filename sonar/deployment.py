@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sonar.config import Network, network_path
+from sonar.config import Network, field_wording, network_path
 from sonar.errors import ConfigError
 
 __all__ = ["deploy_network"]
@@ -31,7 +31,7 @@ def deploy_network(
         )
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise ConfigError(f"{problem['loc'][0]} {problem['input']!r} is not valid: {problem['msg']}") from error
+        raise ConfigError(f"{problem['loc'][0]} {problem['input']!r} is not valid: {field_wording(problem)}") from error
     done = deploy(rpc_url, load_account(account_file))
     network = draft.model_copy(update={"chain_id": done.chain_id, "contract": done.address, "start_block": done.block})
     return network, network.save(file)

@@ -20,6 +20,7 @@ from capsule.http.places import Places
 from capsule.http.public import add_public_routes
 from capsule.http.signed import add_signed_routes
 from capsule.service import CapsuleService
+from sonar.wording import wording
 
 __all__ = ["Limits", "create_app"]
 
@@ -95,7 +96,7 @@ def _not_allowed(request: Request, error: Exception) -> Response:
 def _bad_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
-    return refusal("bad_request", f"the request is not valid: {problem['loc'][-1]}: {problem['msg']}")
+    return refusal("bad_request", f"the request is not valid: {problem['loc'][-1]}: {wording(problem)}")
 
 
 def _quoted(request: Request) -> str:

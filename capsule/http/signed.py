@@ -33,6 +33,7 @@ from capsule.wire import (
 from sonar.errors import ConfigError
 from sonar.protocol.messages import CapsuleRequest, hash_admission
 from sonar.units import Address, address_of, digest_of
+from sonar.wording import told
 
 __all__ = ["SIGNED_HEADERS", "add_signed_routes"]
 
@@ -142,9 +143,7 @@ def _parsed(body: bytes, kind: type[Body]) -> Body:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in problem["loc"])[:100] or "body"
-        raise CapsuleRefusedError("bad_request", f"the request is not valid: {place}: {problem['msg']}") from error
+        raise CapsuleRefusedError("bad_request", f"the request is not valid: {told(error, 'body')}") from error
 
 
 def _claimed(request: Request, action: str, body: bytes) -> tuple[CapsuleRequest, bytes]:

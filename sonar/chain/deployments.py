@@ -20,6 +20,7 @@ from sonar.chain.bytecode import SONAR, Blueprint, ContractName
 from sonar.config import AddressText, home
 from sonar.errors import ConfigError
 from sonar.units import Address
+from sonar.wording import told
 
 __all__ = ["Deployments", "History", "Intent", "Record", "deployments_path", "find_record", "find_sonar", "locked"]
 
@@ -103,9 +104,7 @@ class Deployments(RootModel[dict[_ChainId, dict[ContractName, History]]]):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in problem["loc"])[:100] or "file"
-            raise ConfigError(f"the deployments file {name} is not valid: {place}: {problem['msg']}") from error
+            raise ConfigError(f"the deployments file {name} is not valid: {told(error, 'file')}") from error
 
     @classmethod
     def load(cls, file: Path) -> Self:

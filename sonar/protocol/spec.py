@@ -25,7 +25,7 @@ from sonar.syft import (
 from sonar.syft.statistics import check_class_weights
 from sonar.syft.wire import MAX_STRIDE
 from sonar.units import PPM, Address, Ppm, Wei
-from sonar.wording import wording
+from sonar.wording import told
 
 __all__ = [
     "MAX_SPEC_BYTES", "METRICS", "AnyMap", "Encoding", "Feature", "FourierMap", "IdentityMap", "MetricName", "Payout",
@@ -33,7 +33,6 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_SPEC_BYTES = 1_000_000
-_LONGEST_PLACE = 100
 MAX_FEATURES = 2047
 """What a feature map may give. With the bias 2048 rows: the judge's integer scores then fit 63 bits."""
 MAX_CLASSES = 256
@@ -405,7 +404,5 @@ class Spec(_Strict):
 
 
 def _first(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])[:_LONGEST_PLACE] or "spec"  # may be a stranger's own name
-    value = repr(problem.get("input"))
-    return f"{place}: {wording(problem):.300} (got {value if len(value) <= 80 else value[:77] + '...'})"
+    value = repr(error.errors(include_url=False)[0].get("input"))
+    return f"{told(error, 'spec')} (got {value if len(value) <= 80 else value[:77] + '...'})"

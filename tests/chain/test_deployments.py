@@ -253,13 +253,13 @@ def test_the_file_is_readable_and_always_the_same_text(chain_web3, put, new_acco
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "file: Invalid JSON"),
-        ("[]", "file: Input should be an object"),
-        ('{"one": {}}', "one.*: String should match pattern"),
-        ('{"1": {"Other": {}}}', r"1\.Other.*: Input should be 'Sonar' or 'CapsuleCommittee'"),
-        ('{"1": {"Sonar": {"curent": {}}}}', r"1\.Sonar\.curent: Extra inputs are not permitted"),
-        ('{"1": {"Sonar": {"current": {"address": "0x12"}}}}', r"1\.Sonar\.current\.address: String should match"),
-        ('{"1": {"Sonar": {"pending": {"nonce": -1}}}}', r"1\.Sonar\.pending"),
+        ("{", "file: is not JSON: "),
+        ("[]", "file: must be a table of names and values"),
+        ('{"one": {}}', "one: must fit the pattern "),
+        ('{"1": {"Other": {}}}', r"1\.Other: must be 'Sonar' or 'CapsuleCommittee'"),
+        ('{"1": {"Sonar": {"curent": {}}}}', r"1\.Sonar\.curent: there is no such field"),
+        ('{"1": {"Sonar": {"current": {"address": "0x12"}}}}', r"1\.Sonar\.current\.address: must be 0x and 40 hex"),
+        ('{"1": {"Sonar": {"pending": {"nonce": -1}}}}', r"1\.Sonar\.pending\.deployer: is missing"),
     ],
 )
 def test_a_bad_file_is_an_error_in_one_sentence_that_names_the_field(file, text, said):
