@@ -153,7 +153,10 @@ def test_no_json_value_raises_anything_but_a_spec_error(value):
             {"feature_map": {"kind": "fourier", "count": 512, "gamma": 1.0}, "training": {"batch_size": 64}},
             "a batch_size of 64 is less than an eighth of the 513 rows of weights: .* give at least 65",
         ),
-        ({"training": {"class_weights": (1.0, 2.0, 3.0)}}, "there are 3 class_weights for 2 classes"),
+        (
+            {"training": {"class_weights": (1.0, 2.0, 3.0)}},
+            "spec: there are 3 class_weights for 2 classes: give one for each$",
+        ),
         ({"training": {"class_weights": (1.0, 101.0)}}, "class weight 101 is above 100 times the class weight 1"),
         ({"training": {"class_weights": (1.0, 0.0)}}, r"training.class_weights.1: .*\(got 0.0\)"),
         ({"training": {"class_weights": (1.0, "2")}}, r"training.class_weights.1: .*\(got '2'\)"),
