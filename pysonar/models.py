@@ -195,7 +195,10 @@ def _feature_map(given: Any, features: int) -> AnyMap:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         place = "".join(f" {part}:" for part in problem["loc"])
-        raise ModelError(f"the feature_map {given!r} does not work:{place} {wording(problem)}") from error
+        raise ModelError(
+            f"the feature_map {given!r:.200} does not work:{place} {wording(problem)}; write it like "
+            '{"kind": "polynomial", "degree": 2} or {"kind": "fourier", "count": 512, "gamma": 0.2}'
+        ) from error
     outputs = feature_map.of(features).outputs
     if outputs > MAX_FEATURES:
         raise ModelError(

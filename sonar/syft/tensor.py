@@ -61,6 +61,8 @@ class EncryptedTensor:
 
 def check_bound(bound: int, slot_width: int) -> None:
     """Raises EncodingOverflowError unless signed values up to `bound` fit slots of this width."""
+    if slot_width < 2:
+        raise EncodingOverflowError(f"slots of {slot_width} bits hold no value and its sign: give a wider slot_width")
     if bound >= 1 << (slot_width - 1):
         raise EncodingOverflowError(
             f"values up to {bound.bit_length()} bits and a sign do not fit slots of {slot_width} bits: use a larger "

@@ -89,7 +89,10 @@ def test_standardised_takes_mean_and_deviation_and_survives_a_constant_column() 
         ({"features": 2, "classes": 2, "offset": float("nan")}, "offset holds numbers that are not finite"),
         ({"features": 2, "classes": 2, "weights": np.zeros((2, 2))}, "shape (2, 2), but the model needs (3, 2)"),
         ({"features": 2, "classes": 2, "weights": np.full((3, 2), np.inf)}, "not finite"),
-        ({"features": 2, "classes": 2, "feature_map": "fourier"}, "the feature_map 'fourier' does not work"),
+        (
+            {"features": 2, "classes": 2, "feature_map": "fourier"},
+            """the feature_map 'fourier' does not work: must be an object with fields; write it like {"kind": """,
+        ),
         (
             {"features": 2, "classes": 2, "feature_map": {"kind": "fourier", "count": 0, "gamma": 1.0}},
             "fourier: count: must be at least 1",

@@ -68,6 +68,12 @@ def test_a_bound_beyond_the_slot_is_refused(key, obfuscator):
         encrypt(np.array([[5]]), key, obfuscator, slot_width=WIDTH, scale=0, bound=BOUND + 1)
 
 
+@pytest.mark.parametrize("width", [-72, 0, 1])
+def test_a_slot_without_room_for_a_value_and_its_sign_is_refused(width, key, obfuscator):
+    with pytest.raises(EncodingOverflowError, match=f"slots of {width} bits hold no value and its sign"):
+        encrypt(np.array([[5]]), key, obfuscator, slot_width=width, scale=0, bound=0)
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,)])
 def test_values_must_be_a_matrix(shape, key, obfuscator):
     with pytest.raises(CiphertextError, match=r"not \(rows, outputs\)"):
