@@ -1,0 +1,1 @@
+"""The `mine` commands, a module a group; each parses, calls one function and prints."""

@@ -1,0 +1,100 @@
+"""`mine run` and `mine status`: the daemon, and how it stands."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mine.commands import options
+from mine.commands.session import teller
+from sonar.cli_support import echo_json
+
+if TYPE_CHECKING:
+    from mine.policy import Policy
+
+__all__ = ["run", "status"]
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Do what can be done now and end; what is down is then an error.")
+@click.option("--poll", default=2.0, show_default=True, type=click.FloatRange(min=0.05), metavar="SECONDS",
+              help="The pause between two looks at the chain.")  # fmt: skip
+@click.option("--campaign", metavar="ID", help="Work for this campaign only.")
+@click.option(
+    "--allow-single", is_flag=True, help="Take part in rounds that keep a single mine, whatever the policy says."
+)
+@options.home
+@options.network
+@options.patience
+@options.small_key
+@options.as_json
+def run(
+    once: bool, poll: float, campaign: str | None, allow_single: bool, home: Path | None, network: Path | None,
+    patience: float, small_key: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Mine until stopped: train every campaign that fits, post, watch the verdicts. --json: a line each happening."""
+    from contextlib import ExitStack
+
+    from mine.daemon import Daemon
+    from mine.home import Home
+    from mine.stopping import Stop
+    from mine.worker import Options, Worker
+    from sonar.config import Network
+    from sonar.storage import open_store
+
+    place, report, only = Home(home), teller(as_json=as_json), _digits(campaign)
+    stop = Stop()
+    with stop.on_signals(), ExitStack() as stack:
+        net = Network.load(network)
+        account = place.account()
+        ledger = stack.enter_context(place.ledger())
+        stack.enter_context(place.running())
+        store = stack.enter_context(open_store(net.store, timeout=patience))
+        single = {"min_mines": 1} if allow_single else {}
+
+        def policy() -> "Policy":
+            return place.policy().model_copy(update=single)
+
+        policy()  # a mistake in it should stop the start
+        options = Options(patience, small_key)
+        daemon = Daemon(
+            lambda: Worker(place, ledger, account, net, store, report, options), policy, report, poll=poll, stop=stop
+        )
+        report("started", {"address": account.address, "datasets": [one.name for one in ledger.datasets()]})
+        if once:
+            daemon.step(only)
+            if not daemon.knows(only) and campaign is not None:
+                from sonar.errors import ConfigError
+
+                raise ConfigError(f"no campaign's id starts with {campaign}: `mine campaigns` lists them all")
+            if (error := daemon.waiting()) is not None:
+                raise error
+        else:
+            daemon.run(only)
+    if stop.requested:
+        report("stopped", {})
+
+
+@click.command()
+@options.home
+@options.network
+@options.as_json
+def status(home: Path | None, network: Path | None, as_json: bool) -> None:
+    """Show the account, the data sets, and every gradient with its verdict and pay."""
+    from mine.overview import status_report, status_table
+
+    rows = status_report(home, network)
+    if as_json:
+        echo_json(rows)
+    else:
+        click.echo(status_table(rows))
+
+
+def _digits(campaign: str | None) -> str:
+    """The first digits of a campaign's id, which need not be on chain yet."""
+    digits = (campaign or "").lower().removeprefix("0x")
+    if campaign is not None and (not digits or len(digits) > 64 or set(digits) - set("0123456789abcdef")):
+        from sonar.errors import ConfigError
+
+        raise ConfigError(f"{campaign!r} is not a campaign's id: give it, or its first digits (`mine campaigns`)")
+    return digits
