@@ -5,11 +5,12 @@ MineError                       9
 |   `-- SchemaMismatchError     a data set that does not fit a campaign's features and classes
 |-- PolicyError                 a campaign or round that this mine's owner does not want to take part in
 `-- LedgerError                 the mine's own records: unknown version, impossible step, home in use
+    `-- AuditError              the audit log is not the one that the mine wrote
 """
 
 from sonar.errors import SonarError
 
-__all__ = ["DataError", "LedgerError", "MineError", "PolicyError", "SchemaMismatchError"]
+__all__ = ["AuditError", "DataError", "LedgerError", "MineError", "PolicyError", "SchemaMismatchError"]
 
 
 class MineError(SonarError):
@@ -32,3 +33,11 @@ class PolicyError(MineError):
 
 class LedgerError(MineError):
     """The mine's records cannot be used as they are."""
+
+
+class AuditError(LedgerError):
+    """The audit log is not the one that the mine wrote; `line` is the first that differs, where that is known."""
+
+    def __init__(self, message: str, *, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line

@@ -1,0 +1,182 @@
+"""The audit log's file: lines that are only ever appended, under a lock, and on the disk when `append` returns.
+
+A power cut can leave a part of the last line, which is cut off and written again. All else that is not as it was
+written is an error: nobody but the mine writes here.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mine.audit.entries import LONGEST_LINE, AuditEntry, AuditHead
+from mine.errors import AuditError
+
+__all__ = ["AuditFile"]
+
+_BLOCK = 1 << 16
+
+
+class AuditFile:
+    """The file at `path`, which need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, entries: Sequence[AuditEntry]) -> bool:
+        """Writes the entries that are not in the file yet, in order; whether it had to mend a torn last line.
+
+        Raises AuditError if they do not follow what the file ends with.
+        """
+        with self._locked() as descriptor:
+            size = os.fstat(descriptor).st_size
+            end, last = _end_of(descriptor, size, self.path)
+            if end < size:
+                os.ftruncate(descriptor, end)
+            head = AuditHead() if last is None else last.head
+            new = [entry for entry in entries if entry.sequence > head.length]
+            for known in entries[: len(entries) - len(new)]:
+                if known.sequence == head.length and known.hash != head.hash:
+                    raise AuditError(
+                        f"{self.path} ends with another entry {head.length} than the mine wrote: {_VERIFY}"
+                    )
+            for entry in new:
+                try:
+                    entry.follows(head)
+                except ValueError:
+                    raise AuditError(
+                        f"{self.path} ends with entry {head.length}, and the mine's next one is {entry.sequence}: it was "
+                        f"cut, exchanged or put back; {_VERIFY}"
+                    ) from None
+                head = entry.head
+            _write(descriptor, end, b"".join(entry.line + b"\n" for entry in new))
+            return end < size
+
+    def head(self) -> AuditHead:
+        """What the file ends with, a torn last line left aside; raises AuditError where that is no entry."""
+        try:
+            with self.path.open("rb") as file:
+                _, last = _end_of(file.fileno(), os.fstat(file.fileno()).st_size, self.path)
+        except FileNotFoundError:
+            return AuditHead()
+        return AuditHead() if last is None else last.head
+
+    def entries(self) -> Iterator[AuditEntry]:
+        """All entries in order, each checked against the one before; raises AuditError with the first that differs.
+
+        A part of a last line, which a power cut or another process that is just writing can leave, is left aside.
+        """
+        head = AuditHead()
+        try:
+            with self.path.open("rb") as file:
+                for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+                    if not line.endswith(b"\n"):
+                        if len(line) > LONGEST_LINE:
+                            raise AuditError(_differs(number, f"it has more than {LONGEST_LINE} bytes"), line=number)
+                        return
+                    entry = _checked(line, number, head)
+                    head = entry.head
+                    yield entry
+        except FileNotFoundError:
+            return
+
+    def verify(self, expected: AuditHead | None = None, *, noted: bytes | None = None) -> AuditHead:
+        """Reads the whole log; the head of one in which everything holds. Raises AuditError otherwise.
+
+        `expected` is what the mine's ledger says that the log ends with, `noted` the hash of an entry that somebody
+        noted before.
+        """
+        head, found, at_expected = AuditHead(), noted is None, expected is None or expected == AuditHead()
+        for entry in self.entries():
+            head = entry.head
+            found = found or head.hash == noted
+            at_expected = at_expected or head == expected
+        if expected is not None and head != expected:
+            if head.length < expected.length:
+                said = f"the file ends there, but entries up to {expected.length} were written: it was cut"
+            elif at_expected:
+                said = (
+                    f"the mine's ledger knows {expected.length} entries only: an older ledger was put back, or others "
+                    "added this one"
+                )
+                raise AuditError(_differs(expected.length + 1, said), line=expected.length + 1)
+            else:
+                said = "the mine's ledger knows another last entry: the log was made anew"
+            raise AuditError(_differs(head.length + 1, said), line=head.length + 1)
+        if not found:
+            assert noted is not None
+            raise AuditError(
+                f"the noted entry 0x{noted.hex()} is not among the {head.length} of {self.path}: it was made anew"
+            )
+        return head
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The open file, made if it is missing, for one process at a time."""
+        made = not self.path.exists()
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise AuditError(f"the audit log {self.path} cannot be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if made:
+                _sync_directory(self.path.parent)
+            yield descriptor
+        except OSError as error:
+            raise AuditError(f"the audit log {self.path} cannot be written: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+
+
+_VERIFY = "`mine audit verify` finds the first line that differs"
+
+
+def _checked(line: bytes, number: int, head: AuditHead) -> AuditEntry:
+    try:
+        entry = AuditEntry.parse(line[:-1])
+        entry.follows(head)
+    except (ValueError, RecursionError) as error:
+        raise AuditError(_differs(number, str(error)), line=number) from error
+    return entry
+
+
+def _differs(line: int, reason: str) -> str:
+    return f"line {line} of the audit log is not as the mine wrote it: {reason}"
+
+
+def _end_of(descriptor: int, size: int, path: Path) -> tuple[int, AuditEntry | None]:
+    """Where the last whole line ends, and its entry; (0, None) where there is none."""
+    tail, start, newline = b"", size, -1
+    while start > 0:
+        step = min(_BLOCK, start)
+        start -= step
+        tail = os.pread(descriptor, step, start) + tail
+        newline = tail.rfind(b"\n")
+        before = tail.rfind(b"\n", 0, max(newline, 0))
+        if newline >= 0 and (before >= 0 or start == 0):
+            break
+        if len(tail) > 2 * LONGEST_LINE:
+            raise AuditError(f"{path} ends with more than {2 * LONGEST_LINE} bytes that are no entry: {_VERIFY}")
+    if newline < 0:
+        return 0, None
+    try:
+        return start + newline + 1, AuditEntry.parse(tail[tail.rfind(b"\n", 0, newline) + 1 : newline])
+    except (ValueError, RecursionError) as error:
+        raise AuditError(f"{path} ends with a line that is no entry: {_VERIFY}") from error
+
+
+def _write(descriptor: int, position: int, data: bytes) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, position)
+        data, position = data[written:], position + written
+    os.fsync(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
