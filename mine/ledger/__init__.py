@@ -1,0 +1,88 @@
+"""The mine's ledger: data sets, campaigns as followed on chain, and every submission, in one SQLite file.
+
+Events and the cursor behind them are one transaction, so each event counts once. A submission's signed transaction is
+written here before it is sent, with its sealed bytes, so a restart can look it up and repeat it instead of guessing.
+
+Each part of the ledger has its tables in a module of its own; `schema` joins them to one format.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+from mine.ledger.campaigns import Campaigns
+from mine.ledger.database import Database
+from mine.ledger.datasets import Datasets
+from mine.ledger.schema import TABLES, VERSION
+from mine.ledger.submissions import Submissions
+from sonar.chain.events import (
+    CampaignClosed,
+    CampaignCreated,
+    CampaignFinished,
+    CampaignTransferred,
+    Event,
+    GradientJudged,
+    GradientSubmitted,
+    RoundExpired,
+    RoundSettled,
+)
+from sonar.chain.records import Status
+from sonar.units import Address
+
+__all__ = ["Ledger"]
+
+
+class Ledger(Datasets, Campaigns, Submissions):
+    """An open ledger; a context manager. Several processes may have it open, one at a time writes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(Database(path, TABLES, VERSION))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def apply(self, deployment: str, mine: Address, events: Iterable[Event], *, before: int | None, after: int) -> bool:
+        """Applies events in chain order and moves the cursor from `before` to `after`, both or neither.
+
+        Returns False, with nothing done, if another process has moved the cursor meanwhile.
+        """
+        with self._database.write():
+            if self.cursor(deployment) != before:
+                return False
+            for event in events:
+                self._apply(deployment, mine, event)
+            self._database.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", deployment, after)
+        return True
+
+    def _apply(self, deployment: str, mine: Address, event: Event) -> None:
+        match event:
+            case CampaignCreated():
+                self._created(deployment, event)
+            case GradientSubmitted() if event.mine == mine:
+                self._submitted(event)
+            case GradientJudged() if event.mine == mine:
+                self._judged(event)
+            case RoundSettled():
+                self._missed(event.id, event.round, "the round was settled without it")
+                if event.advances:
+                    self._advanced(event)
+                self._next_round(event.id, event.round + 1)
+            case RoundExpired():
+                self._expired(event)
+                self._missed(event.id, event.round, "the round expired without it")
+                self._next_round(event.id, event.round + 1)
+            case CampaignTransferred():
+                self._owned(event.id, event.new_owner)
+            case CampaignFinished():
+                self._status(event.id, Status.FINISHED)
+            case CampaignClosed():
+                self._status(event.id, Status.CLOSED)
+            case _:
+                pass  # what a bounty is, and to whom a campaign is offered, is asked of the chain when it matters
