@@ -21,6 +21,7 @@ from capsule.errors import CapsuleHomeError
 from capsule.home import OpenHome, locked, open_home
 from capsule.http.app import Limits, create_app
 from capsule.http.impatience import ImpatientProtocol
+from capsule.http.listening import listen, url
 from capsule.http.metrics import CapsuleNumbers, Requests, serving_metrics
 from capsule.keypool import KeyPool
 from capsule.keyprocess import KeyProcess
@@ -50,8 +51,6 @@ _log = logging.getLogger("capsule.serving")
 _SWITCH_SECONDS = 0.0005
 _STOP_SECONDS = 30.0
 _LOOK_STOP_SECONDS = 5.0
-_BACKLOG = 2048
-"""uvicorn's own."""
 
 
 def serve(directory: Path, passphrase: str, network: Network, settings: Settings) -> None:
@@ -81,8 +80,8 @@ def serve(directory: Path, passphrase: str, network: Network, settings: Settings
             lifespan=lambda _: _beside(capsule, worker, lookout, settings.poll),
         )
         stack.enter_context(capsule.sandbox)
-        listener = stack.enter_context(_listen(settings.host, settings.port))
-        line = {"url": _url(settings.host, listener.getsockname()[1]), "address": home.address}
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        line = {"url": url(settings.host, listener.getsockname()[1]), "address": home.address}
         if settings.metrics_port is not None:
             registry.register(CapsuleNumbers(home.state, worker.tally, capsule.sandbox, lookout))
             where = serving_metrics(settings.metrics_host, settings.metrics_port, registry)
@@ -203,20 +202,3 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             print(self._line, flush=True)
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)  # bound alone, the port is still another's to take
-    except OSError as error:
-        listener.close()
-        raise CapsuleHomeError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
-    return listener

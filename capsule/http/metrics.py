@@ -13,7 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from capsule.errors import CapsuleError, CapsuleHomeError
+from capsule.errors import CapsuleError
+from capsule.http.listening import cannot_listen, url
 from capsule.lookout import Lookout
 from capsule.sandbox import PARTS, Loss, Sandbox
 from capsule.state import State
@@ -147,13 +148,10 @@ def serving_metrics(host: str, port: int, registry: CollectorRegistry) -> Iterat
     """
     try:
         server, thread = start_http_server(port, host, registry)
-    except OSError as error:
-        raise CapsuleHomeError(
-            f"metrics cannot be served on {host}:{port}: {error.strerror}; choose another --metrics-port"
-        ) from error
-    shown = f"[{host}]" if ":" in host else host
+    except (OSError, UnicodeError) as error:
+        raise cannot_listen(error, host, port, "metrics_host", "--metrics-port") from error
     try:
-        yield f"http://{shown}:{server.server_address[1]}/metrics"
+        yield f"{url(host, int(server.server_address[1]))}/metrics"
     finally:
         server.shutdown()
         server.server_close()
