@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from sqlalchemy import Connection, Table, func, insert, make_url, select, update
 
@@ -25,7 +25,7 @@ from capsule.custody.quarantine import hold
 from capsule.custody.rotation import alone
 from capsule.custody.rows import Value, read_rows, read_text
 from capsule.errors import CapsuleHomeError
-from capsule.secret import Record, Vault
+from capsule.secret import CapsuleSecretError, Record, Vault, WrongPassphraseError
 from capsule.secret.stream import SealedReader
 from capsule.state import State
 from capsule.state import tables as t
@@ -52,8 +52,8 @@ def restore(
         stream = file.open("rb")
     except OSError as error:
         raise CapsuleHomeError(f"the backup {file} cannot be read: {error.strerror}") from error
-    with stream:
-        reader = SealedReader(stream, backup_passphrase)
+    with stream, _naming(file):
+        reader = _opened(stream, backup_passphrase, passphrase)
         manifest = Manifest.from_text(read_text(reader))
         with _empty_database(target) as state, alone(state), state.transaction() as db:
             _check_empty(state, db)
@@ -66,6 +66,26 @@ def restore(
             body = {"made": manifest.made, "length": manifest.audit_length, "head": manifest.audit_hash, "moved": moved}
             state.audit.append(db, "restore", body)
     return manifest
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Says which file it is that cannot be restored."""
+    try:
+        yield
+    except CapsuleSecretError as error:
+        raise CapsuleSecretError(f"{file} cannot be restored: {error}") from error
+
+
+def _opened(stream: BinaryIO, backup_passphrase: str, passphrase: str) -> SealedReader:
+    try:
+        return SealedReader(stream, backup_passphrase)
+    except WrongPassphraseError as error:
+        if backup_passphrase != passphrase:
+            raise
+        raise WrongPassphraseError(
+            "the Capsule's passphrase does not open this backup: give the backup's own with --backup-passphrase-file"
+        ) from error
 
 
 @contextmanager
@@ -151,7 +171,13 @@ def _check(state: State, db: Connection, manifest: Manifest, passphrase: str) ->
             expected = manifest.rows[table.name]
             raise CapsuleHomeError(f"the backup has {count} rows of {table.name} instead of {expected}: use another")
     values = {row.name: bytes(row.value) for row in db.execute(select(t.settings))}
-    vault = Vault(passphrase, values["vault"])
+    try:
+        vault = Vault(passphrase, values["vault"])
+    except WrongPassphraseError as error:
+        raise WrongPassphraseError(
+            "the backup opens, but the Capsule in it had another passphrase when it was made: give that one with "
+            "--passphrase-file or SONAR_CAPSULE_PASSPHRASE"
+        ) from error
     vault.open(values["sealing"], Record.SEALING_KEY)
     decrypt_keystore(values["attester"].decode("ascii", "replace"), passphrase, "in the backup")
     state.audit.unlock(vault.open(values["audit"], Record.AUDIT_KEY))

@@ -17,7 +17,7 @@ from typing import Final, NoReturn, Self
 
 from nacl import pwhash
 
-from capsule.secret.errors import CapsuleSecretError
+from capsule.secret.errors import CapsuleSecretError, WrongPassphraseError
 
 __all__ = ["ID_BYTES", "INTERACTIVE", "LEAST", "MODERATE", "Stretched"]
 
@@ -66,14 +66,17 @@ class Stretched:
 
     @classmethod
     def of(cls, passphrase: str, header: bytes, *, magic: bytes, what: str) -> Self:
-        """What the passphrase opens of `what`; raises CapsuleSecretError for a damaged header or wrong passphrase."""
+        """What the passphrase opens of `what`.
+
+        Raises WrongPassphraseError, and CapsuleSecretError for a damaged header.
+        """
         salt, cost = len(magic), len(magic) + pwhash.argon2id.SALTBYTES
         whole = header.startswith(magic) and len(header) == cls.size(magic)
         if not whole or sha256(header[:-_SUM]).digest()[:_SUM] != header[-_SUM:]:
             raise CapsuleSecretError(f"the header of {what} is damaged: restore it from a backup")
         made = cls(passphrase, header[salt:cost], _COST.unpack_from(header, cost), magic=magic)
         if not secrets.compare_digest(made.header, header):
-            raise CapsuleSecretError(f"the passphrase does not open {what}: give the one that it was made with")
+            raise WrongPassphraseError(f"the passphrase does not open {what}: give the one that it was made with")
         return made
 
     @staticmethod

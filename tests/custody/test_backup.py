@@ -217,9 +217,12 @@ def test_every_damaged_byte_of_the_header_is_noticed(backup: tuple[Path, Filled]
 
 def test_wrong_passphrases_of_backup_and_capsule_are_told_apart(backup: tuple[Path, Filled], tmp_path: Path) -> None:
     file, _ = backup
-    with pytest.raises(CapsuleSecretError, match="passphrase does not open this backup"):
+    with pytest.raises(CapsuleSecretError, match="backup cannot be restored: the passphrase does not open this backup"):
         restore(file, "wrong", PASSPHRASE, tmp_path / "restored.db")
-    refused(file, tmp_path, CapsuleSecretError, "passphrase does not open this Capsule", passphrase="wrong")
+    refused(
+        file, tmp_path, CapsuleSecretError, f"{file} cannot be restored: the backup opens, but .* --passphrase-file",
+        passphrase="wrong",
+    )  # fmt: skip
 
 
 def test_a_file_that_is_no_backup_is_refused(tmp_path: Path) -> None:
@@ -454,6 +457,7 @@ def test_the_commands_take_a_capsule_to_another_home(run: Commands, home: OpenHo
     assert (done.returncode, "is a Capsule already" in done.stderr) == (8, True)
     done = run("restore", file, "--home", new, SONAR_CAPSULE_PASSPHRASE="wrong")
     assert (done.returncode, Path(new).exists()) == (8, False)
+    assert f"{file} cannot be restored: the Capsule's passphrase does not open this backup: give the" in done.stderr
     done = run("restore", file, "--home", new, "--json", **own)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["audit_head"] == facts["audit_head"]
