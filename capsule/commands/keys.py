@@ -53,6 +53,10 @@ def list_keys(home: Path | None, database: str | None, use: str | None, as_json:
     if as_json:
         echo_json(rows)
         return
+    if not rows:
+        talk("no keys yet" if use is None else f"no key is {use}")
+        return
+    click.echo(f"{'key':<18}  {'use':<6}  {'age':>8}  campaign, else account")
     for row in rows:
         whose = row["campaign"] or row["account"] or ""
         gone = "  secret deleted" if row["deleted"] else ""

@@ -236,8 +236,12 @@ def test_keys_are_listed_without_passphrase_and_without_secrets(run: Commands, t
     for data in filled.secrets.values():
         assert data.hex() not in shown.stdout
     words = run("keys", "list", "--home", str(tmp_path / "capsule"), "--use", "issued")
-    assert words.stdout.startswith("0x" + filled.keys["issued"][0].hex()[:16] + "  issued")
-    assert len(words.stdout.splitlines()) == 1
+    header, row = words.stdout.splitlines()
+    assert header.split() == ["key", "use", "age", "campaign,", "else", "account"]
+    assert row.startswith("0x" + filled.keys["issued"][0].hex()[:16] + "  issued")
+    assert [header.index("use"), header.index("campaign")] == [row.index("issued"), row.index("0x", 2)]
+    none = run("keys", "list", "--home", str(tmp_path / "capsule"), "--use", "lost")
+    assert (none.stdout, none.stderr) == ("", "no key is lost\n")
 
 
 def test_the_command_rotates_a_home_that_nobody_serves(run: Commands, tmp_path: Path) -> None:

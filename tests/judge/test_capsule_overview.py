@@ -60,3 +60,22 @@ def test_what_keeps_a_campaign_from_going_on_is_listed_until_it_does(
     assert "\x1b" not in shown
     world.worker.step()
     assert campaign_rows(world.capsule.state)[0]["problem"] is None
+
+
+def test_a_campaign_that_the_chain_took_back_is_listed_as_long_as_its_rounds_are_signed(
+    world: Any, scientist: Any
+) -> None:
+    campaign = scientist.campaign()
+    for _ in range(3):
+        campaign.submit()
+    world.worker.step()
+    state = world.capsule.state
+    assert campaign_rows(state)[0]["round"] == 0
+    created = state.campaigns()[0].block
+    assert state.rewind(created, state.position())
+    [row] = campaign_rows(state)
+    assert (row["campaign"], row["state"], row["unsettled"]) == ("0x" + campaign.id.hex(), "off chain", 1)
+    assert "problem: the chain was rolled back" in listed(world)
+    world.worker.step()
+    [row] = campaign_rows(state)
+    assert (row["state"], row["problem"]) == ("running", None)
