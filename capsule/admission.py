@@ -82,7 +82,7 @@ class Admitter:
 
         # From here on secrets are used, so the key is used up first: a second try would make this a decryption oracle.
         if not self._use_up(key_id, account):
-            raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
+            raise CapsuleRefusedError("key_used", f"key 0x{key_id.hex()} was used already: ask for a new one")
         payload = self._open_validation(account, key_id, box)
         if not capsule.state.use_up_box(validation.digest):
             raise CapsuleRefusedError("box_used", "this sealed validation set was used already: seal it again")
@@ -111,7 +111,7 @@ class Admitter:
             StoredAdmission(campaign, admission, signature, spec_bytes, kept_model.cid, sealed_set),
             Version(0, start.score, key_id, kept_model, sealed_weights),
         )
-        _log.info("admitted campaign %s", campaign.hex()[:16], extra={"campaign": campaign.hex()})
+        _log.info("admitted campaign 0x%s", campaign.hex()[:16], extra={"campaign": campaign.hex()})
         return SignedAdmission(admission, signature)
 
     def _check_key(self, account: Address, key_id: KeyId) -> None:
@@ -119,14 +119,14 @@ class Admitter:
         if row is None or row.owner != account:
             raise CapsuleRefusedError(
                 "unknown_key",
-                f"the model's key {key_id.hex()} was not issued to {account}: ask for one with this account",
+                f"the model's key 0x{key_id.hex()} was not issued to {account}: ask for one with this account",
             )
         with _as_told(key_id):
             as_told = self._capsule.state.issued_once(row, account)
         if row.use == "issued" and not as_told:
-            _log.error("key %s stands as issued, and not in the log: run capsule audit verify", key_id.hex())
+            _log.error("key 0x%s stands as issued, and not in the log: run capsule audit verify", key_id.hex())
         if row.use != "issued" or not as_told:
-            raise CapsuleRefusedError("key_used", f"key {key_id.hex()} was used already: ask for a new one")
+            raise CapsuleRefusedError("key_used", f"key 0x{key_id.hex()} was used already: ask for a new one")
 
     def _use_up(self, key_id: KeyId, account: Address) -> bool:
         with _as_told(key_id):
@@ -173,9 +173,9 @@ def _as_told(key_id: KeyId) -> Iterator[None]:
     try:
         yield
     except (AuditLogError, CapsuleSecretError) as error:
-        _log.error("key %s cannot admit: run capsule audit verify: %s", key_id.hex(), error)
+        _log.error("key 0x%s cannot admit: run capsule audit verify: %s", key_id.hex(), error)
         raise CapsuleUnavailableError(
-            f"what key {key_id.hex()} was taken for is not in order in the Capsule's database: tell its operator"
+            f"what key 0x{key_id.hex()} was taken for is not in order in the Capsule's database: tell its operator"
         ) from error
 
 

@@ -143,7 +143,7 @@ class CapsuleClient:
         key_id = KeyId(bytes.fromhex(reply.key_id[2:]))
         if bytes(digest_of(modulus)) != key_id:
             raise CapsuleReplyError(
-                f"the Capsule at {self._url} gave a key that its fingerprint {key_id.hex()} does not fit"
+                f"the Capsule at {self._url} gave a key that its fingerprint 0x{key_id.hex()} does not fit"
             )
         return KeyGrant(int.from_bytes(modulus, "big"), key_id)
 

@@ -52,12 +52,12 @@ class Reasons:
         try:
             report = self._client.round(campaign, number, seconds=_PATIENCE)
         except CapsuleError as error:
-            _log.info("no reasons for round %d of %s: %s", number, campaign.hex(), error)
+            _log.info("no reasons for round %d of 0x%s: %s", number, campaign.hex(), error)
             self._not_before[None if isinstance(error, CapsuleUnavailableError) else key] = now + _PAUSE
             return ()
         settlement = report.settlement
         if (settlement.campaign, settlement.round) != key:
-            _log.info("no reasons for round %d of %s: the Capsule told those of another", number, campaign.hex())
+            _log.info("no reasons for round %d of 0x%s: the Capsule told those of another", number, campaign.hex())
             self._not_before[key] = now + _PAUSE
             return ()
         while len(self._rounds) >= _CACHED:

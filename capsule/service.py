@@ -125,7 +125,7 @@ class CapsuleService:
         """An admission that was given before."""
         stored = self._capsule.state.admission(campaign)
         if stored is None:
-            raise CapsuleRefusedError("unknown_campaign", f"this Capsule admitted no campaign {campaign.hex()}")
+            raise CapsuleRefusedError("unknown_campaign", f"this Capsule admitted no campaign 0x{campaign.hex()}")
         return SignedAdmission(stored.admission, stored.signature)
 
     def deliver(self, account: Address, campaign: CampaignId, sealing_key: bytes) -> bytes:
@@ -135,22 +135,23 @@ class CapsuleService:
         record = self._campaign(campaign)
         if record.owner != account:  # not the admission's owner: she may have handed the campaign over since
             raise CapsuleRefusedError(
-                "not_owner", f"campaign {campaign.hex()} belongs to {record.owner}, not {account}"
+                "not_owner", f"campaign 0x{campaign.hex()} belongs to {record.owner}, not {account}"
             )
         if not self._is_over(record):
             raise CapsuleRefusedError(
                 "not_over",
-                f"campaign {campaign.hex()} is not over: wait for its target, its deadline or its last round",
+                f"campaign 0x{campaign.hex()} is not over: wait for its target, its deadline or its last round",
             )
         self._await_confirmations(record)
         version = capsule.state.version(campaign, record.version)
         if version is None:
             raise CapsuleUnavailableError(
-                f"the Capsule has not yet seen version {record.version} of campaign {campaign.hex()}: try again shortly"
+                f"the Capsule has not yet seen version {record.version} of campaign 0x{campaign.hex()}: try again "
+                "shortly"
             )
         if not version.weights:
             raise CapsuleRefusedError(
-                "deleted", f"the weights of campaign {campaign.hex()} were deleted after their retention time"
+                "deleted", f"the weights of campaign 0x{campaign.hex()} were deleted after their retention time"
             )
         context = BoxContext(
             Purpose.DELIVERY, capsule.chain.chain_id, capsule.chain.address, account, campaign.hex(), version.number
@@ -171,7 +172,8 @@ class CapsuleService:
         stored = self._capsule.state.round(campaign, number)
         if stored is None:
             raise CapsuleRefusedError(
-                "unknown_round", f"this Capsule has signed no settlement of round {number} of campaign {campaign.hex()}"
+                "unknown_round",
+                f"this Capsule has signed no settlement of round {number} of campaign 0x{campaign.hex()}",
             )
         reply = RoundReply.model_validate_json(stored.settlement)
         settlement, signature = reply.settlement()
@@ -197,7 +199,7 @@ class CapsuleService:
         known = before is not None and (before.owner, before.version) == (record.owner, record.version)
         if before is None or not known or not self._is_over(before, block=block):
             raise CapsuleUnavailableError(
-                f"campaign {record.id.hex()} is over, but not for {depth} blocks yet: ask again when they have passed"
+                f"campaign 0x{record.id.hex()} is over, but not for {depth} blocks yet: ask again when they have passed"
             )
 
     def _campaign(self, campaign: CampaignId, *, block: int | None = None) -> CampaignRecord:
@@ -205,7 +207,7 @@ class CapsuleService:
             return self._capsule.chain.campaign(campaign, block=block)
         except ContractRevertError as error:
             raise CapsuleRefusedError(
-                "unknown_campaign", f"campaign {campaign.hex()} is not on chain: create it"
+                "unknown_campaign", f"campaign 0x{campaign.hex()} is not on chain: create it"
             ) from error
 
     def _is_over(self, record: CampaignRecord, *, block: int | None = None) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pysonar.errors import FewRecordsWarning, TermsError, UnknownCampaignError, ValidationSetError
 from sonar.chain.records import LARGEST_AMOUNT
 from sonar.errors import ConfigError
-from sonar.units import PPM, Address, CampaignId, Ppm, Wei, address_of, duration
+from sonar.units import PPM, Address, CampaignId, Ppm, Wei, address_of, campaign_id_of, duration
 
 __all__ = [
     "address", "campaign_id", "class_indices", "deadline_at", "feature_table", "parts_per_million", "plain_array",
@@ -120,13 +120,12 @@ def address(text: Any, what: str) -> Address:
 
 def campaign_id(given: Any) -> CampaignId:
     """A campaign's id of 32 bytes, or of its hex text; raises UnknownCampaignError."""
+    if isinstance(given, bytes | bytearray) and len(given) == 32:
+        return CampaignId(bytes(given))
     try:
-        key = CampaignId(bytes.fromhex(given.removeprefix("0x")) if isinstance(given, str) else bytes(given))
-    except (ValueError, TypeError) as error:
-        raise UnknownCampaignError(f"{given!r} is not a campaign's id: give 64 hexadecimal digits") from error
-    if len(key) != 32:
-        raise UnknownCampaignError(f"a campaign's id has 32 bytes, not {len(key)}: give 64 hexadecimal digits")
-    return key
+        return campaign_id_of(given)
+    except ConfigError as error:
+        raise UnknownCampaignError(str(error)) from error
 
 
 def parts_per_million(fraction: Any, what: str) -> Ppm:

@@ -54,12 +54,12 @@ class Campaign:
         self._cursor = EventCursor(sonar.client, sonar.network.start_block, campaign=campaign)
 
     def __repr__(self) -> str:
-        return f"Campaign({self.id.hex()})"
+        return f"Campaign(0x{self.id.hex()})"
 
     def _repr_html_(self) -> str:
         record = self.record
         return (
-            f"<b>Sonar campaign</b> <code>{self.id.hex()}</code>: {record.status.name.lower()}, "
+            f"<b>Sonar campaign</b> <code>0x{self.id.hex()}</code>: {record.status.name.lower()}, "
             f"score {format_ppm(record.score)} of {format_ppm(record.terms.target)}, "
             f"paid {record.terms.show(record.paid)} of {record.terms.show(record.terms.bounty)}"
         )
@@ -159,7 +159,7 @@ class Campaign:
         if not self.is_over():
             waiting = self.present_round.count
             raise NotOverError(
-                f"campaign {self.id.hex()} is not over: it runs until {record.terms.deadline} (Unix seconds) and its "
+                f"campaign 0x{self.id.hex()} is not over: it runs until {record.terms.deadline} (Unix seconds) and its "
                 f"round holds {waiting} gradients; campaign.watch() waits for its end"
             )
         pair = SealingKeyPair.generate()
@@ -268,7 +268,7 @@ class Campaign:
         record = self.record
         if record.owner != self._sonar.address:
             raise NotOwnerError(
-                f"campaign {self.id.hex()} belongs to {record.owner}: {what} its owner, not {self._sonar.address}"
+                f"campaign 0x{self.id.hex()} belongs to {record.owner}: {what} its owner, not {self._sonar.address}"
             )
         return record
 
@@ -276,7 +276,7 @@ class Campaign:
         self.history()
         if self._created is None:
             raise UnknownCampaignError(
-                f"no block from {self._sonar.network.start_block} on creates campaign {self.id.hex()}: "
+                f"no block from {self._sonar.network.start_block} on creates campaign 0x{self.id.hex()}: "
                 "check start_block in the network file"
             )
         return self._created

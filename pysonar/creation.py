@@ -134,7 +134,7 @@ def publish(
     key = syft.PublicKey(grant.n, allow_insecure_small_key=allow_insecure_small_key)
     if key.key_id != grant.key_id:
         raise AdmissionMismatchError(
-            f"the Capsule's key has the fingerprint {key.key_id.hex()}, but the Capsule says {grant.key_id.hex()}: "
+            f"the Capsule's key has the fingerprint 0x{key.key_id.hex()}, but the Capsule says 0x{grant.key_id.hex()}: "
             "do not use it"
         )
     weights = syft.encode(plan.model.weights, encoding.weight_bits, encoding.weight_bound)

@@ -72,7 +72,7 @@ class Escrows:
         self._drafts.remove(draft.campaign)
         if not receipt.succeeded:
             raise TransactionFailedError(
-                f"the escrow {signed.hash.hex()} was mined but refused by the contract; the bounty stays with "
+                f"the escrow 0x{signed.hash.hex()} was mined but refused by the contract; the bounty stays with "
                 f"{draft.owner}: create the campaign again"
             )
 

@@ -251,7 +251,7 @@ class Sonar:
         key = campaign_id(campaign)
         if not is_on_chain(self.client, key):
             raise UnknownCampaignError(
-                f"the contract {self.client.address} has no campaign {key.hex()}: check the id and the network"
+                f"the contract {self.client.address} has no campaign 0x{key.hex()}: check the id and the network"
             )
         return Campaign(self, key)
 

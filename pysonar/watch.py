@@ -55,7 +55,8 @@ def watch(
                 view.trouble(f"{error}; trying again")
             if limit is not None and monotonic() >= limit:
                 raise NotOverError(
-                    f"campaign {campaign.id.hex()} is not over after {timeout:g} s of watching: it goes on, watch again"
+                    f"campaign 0x{campaign.id.hex()} is not over after {timeout:g} s of watching: it goes on, watch "
+                    "again"
                 )
             sleep(poll)
 
@@ -86,8 +87,8 @@ def _step(campaign: "Campaign", view: "_View") -> bool:
     view.show(seen)
     if not seen.over and seen.past and now >= present.expires_at:
         raise NotOverError(
-            f"round {present.number} of campaign {campaign.id.hex()} was not settled in time and the deadline is past: "
-            "campaign.expire() gives its bonds back, then close the campaign"
+            f"round {present.number} of campaign 0x{campaign.id.hex()} was not settled in time and the deadline is "
+            "past: campaign.expire() gives its bonds back, then close the campaign"
         )
     return seen.over
 
@@ -117,7 +118,7 @@ class _LineView:
     def show(self, seen: _Seen) -> None:
         record, terms = seen.record, seen.record.terms
         self._say(
-            f"campaign {record.id.hex()}: start {format_ppm(record.start_score)}, target {format_ppm(terms.target)}, "
+            f"campaign 0x{record.id.hex()}: start {format_ppm(record.start_score)}, target {format_ppm(terms.target)}, "
             f"bounty {terms.show(terms.bounty)}"
         )
         for held in seen.rounds:
@@ -161,7 +162,7 @@ class _LiveView:
         record, terms = seen.record, seen.record.terms
         head = Table.grid(padding=(0, 1))
         head.add_row(
-            Text(f"campaign {record.id.hex()[:16]}", style="bold"),
+            Text(f"campaign 0x{record.id.hex()[:16]}", style="bold"),
             format_ppm(record.start_score),
             ProgressBar(
                 total=terms.target - record.start_score,

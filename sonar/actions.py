@@ -13,21 +13,10 @@ from sonar.chain.token import ensure_allowance
 from sonar.errors import ConfigError
 from sonar.units import Address, CampaignId, Wei, address_of, ether, format_ether
 
-__all__ = ["NOBODY", "accept", "campaign_id", "committee_at", "top_up", "transfer"]
+__all__ = ["NOBODY", "accept", "committee_at", "top_up", "transfer"]
 
 NOBODY = "nobody"
 """The word for a receiver that takes an offer back."""
-
-
-def campaign_id(text: str) -> CampaignId:
-    """The campaign's id in hexadecimal; raises ConfigError."""
-    try:
-        key = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise ConfigError(f"{text!r} is not a campaign's id: give its 64 hexadecimal digits (`sonar campaigns`)")
-    return CampaignId(key)
 
 
 def top_up(client: SonarClient, campaign: CampaignId, amount: str, *, say: Callable[[str], None]) -> dict[str, Any]:

@@ -152,8 +152,9 @@ def top_up(campaign: str, amount: str, account: Path | None, network: Path | Non
     """
     from sonar import actions
     from sonar.chain.records import NATIVE, show_amount
+    from sonar.units import campaign_id_of
 
-    key = actions.campaign_id(campaign)
+    key = campaign_id_of(campaign)
     done = actions.top_up(_acting(network, account), key, amount, say=talk)
     if as_json:
         echo_json(done)
@@ -173,8 +174,9 @@ def transfer(campaign: str, to: str, account: Path | None, network: Path | None,
     It is handed over once that account accepts it: with the result, slashed bonds and what is left of the bounty.
     """
     from sonar import actions
+    from sonar.units import campaign_id_of
 
-    key = actions.campaign_id(campaign)
+    key = campaign_id_of(campaign)
     done = actions.transfer(_acting(network, account), key, to)
     if as_json:
         echo_json(done)
@@ -190,8 +192,9 @@ def transfer(campaign: str, to: str, account: Path | None, network: Path | None,
 def accept(campaign: str, account: Path | None, network: Path | None, as_json: bool) -> None:
     """Become the owner of a CAMPAIGN that was offered to your account."""
     from sonar import actions
+    from sonar.units import campaign_id_of
 
-    key = actions.campaign_id(campaign)
+    key = campaign_id_of(campaign)
     done = actions.accept(_acting(network, account), key)
     if as_json:
         echo_json(done)

@@ -12,7 +12,7 @@ from sonar.errors import ConfigError
 
 __all__ = [
     "PPM", "Address", "CampaignId", "Cid", "Digest", "KeyId", "Ppm", "Wei",
-    "address_of", "digest_of", "duration", "ether", "format_ether", "format_ppm", "round_ether",
+    "address_of", "campaign_id_of", "digest_of", "duration", "ether", "format_ether", "format_ppm", "round_ether",
 ]  # fmt: skip
 
 Wei = NewType("Wei", int)
@@ -32,6 +32,7 @@ Address = NewType("Address", str)
 
 PPM = 1_000_000
 _WEI_PER_ETHER = 10**18
+_ID = re.compile(r"[0-9a-fA-F]{64}")
 _DURATION = re.compile(r"(\d+)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -55,6 +56,16 @@ def address_of(text: object, *, besides: str = "") -> Address:
     if digits not in (address[-40:], digits.lower(), digits.upper()):
         raise ConfigError(f"{text!r} is mistyped: the checksum in its capital letters does not hold; copy it again")
     return Address(address)
+
+
+def campaign_id_of(text: object) -> CampaignId:
+    """The campaign's id that somebody wrote, with 0x as it is shown or without; raises ConfigError for what is none."""
+    digits = text.removeprefix("0x") if isinstance(text, str) else ""
+    if not _ID.fullmatch(digits):
+        raise ConfigError(
+            f"{text!r:.100} is not a campaign's id: give 0x and its 64 hexadecimal digits (`sonar campaigns`)"
+        )
+    return CampaignId(bytes.fromhex(digits))
 
 
 def ether(amount: int | float | str | Decimal) -> Wei:

@@ -119,28 +119,24 @@ def held(
     from capsule.custody.quarantine import Quarantine
     from capsule.home import default_home, open_home, open_state
     from sonar.errors import ConfigError
-    from sonar.units import CampaignId
+    from sonar.units import campaign_id_of
 
     directory = home or default_home()
     url = options.database_of(directory, database)
-    if release is None:
+    released = None if release is None else campaign_id_of(release)
+    if released is None:
         state = open_state(directory, url, migrate=False)
     else:
         state = open_home(directory, options.read_passphrase(passphrase_file), database=url, migrate=False).state
     try:
         quarantine = Quarantine(state)
-        if release is not None:
-            try:
-                campaign = CampaignId(bytes.fromhex(release.removeprefix("0x")))
-            except ValueError as error:
-                raise ConfigError(f"{release!r} is not a campaign's id: give its 64 hexadecimal digits") from error
-            if not quarantine.release(campaign):
-                raise ConfigError(f"campaign {release} is not held: `capsule held` lists those that are")
+        if released is not None and not quarantine.release(released):
+            raise ConfigError(f"campaign 0x{released.hex()} is not held: `capsule held` lists those that are")
         rows = [{"campaign": "0x" + campaign.hex(), "round": number} for campaign, number in quarantine.held().items()]
     finally:
         state.close()
-    if release is not None:
-        talk(f"released: the round of {release} can be judged, and its settlement signed, again")
+    if released is not None:
+        talk(f"released: the round of 0x{released.hex()} can be judged, and its settlement signed, again")
     if as_json:
         echo_json(rows)
         return

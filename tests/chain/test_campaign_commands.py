@@ -122,7 +122,7 @@ def test_the_account_is_the_data_scientists_unless_another_is_named(run, stage, 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("top-up", "0x12", "1"), 3, "'0x12' is not a campaign's id: give its 64 hexadecimal digits"),
+        (("top-up", "0x12", "1"), 3, "'0x12' is not a campaign's id: give 0x and its 64 hexadecimal digits"),
         (("top-up", "ab" * 32, "1"), 4, "the contract knows no campaign 0xabab"),
         (("top-up", "{}", "much"), 3, "'much' is not an amount of ether"),
         (("top-up", "{}", "0"), 3, "the amount is zero"),

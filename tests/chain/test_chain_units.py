@@ -10,7 +10,7 @@ from sonar.chain.bytecode import committee
 from sonar.chain.client import SonarClient
 from sonar.config import Network
 from sonar.errors import ConfigError
-from sonar.units import address_of, ether
+from sonar.units import address_of, campaign_id_of, ether
 
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"  # an example of EIP-55
 MISTYPED = CHECKSUMMED.replace("5aA", "5AA")
@@ -58,3 +58,15 @@ def test_a_mistyped_address_is_refused_wherever_one_is_written(tmp_path: Path) -
     policy.write_text(f'owners = ["{MISTYPED}"]')
     with pytest.raises(PolicyError, match=r"owners\.0: .*is mistyped"):
         Policy.load(policy)
+
+
+@pytest.mark.parametrize("text", ["0x" + "a1" * 32, "a1" * 32, "A1" * 32, "0x" + "A1" * 32])
+def test_a_campaigns_id_is_taken_with_0x_and_without(text: str) -> None:
+    assert campaign_id_of(text) == bytes.fromhex("a1" * 32)
+
+
+@pytest.mark.parametrize("text", ["", "0x", "a1" * 31, "a1 " * 32, "0x0x" + "a1" * 31, "zz" * 32, "a" * 9999, None, 12])
+def test_what_is_no_campaigns_id_is_refused_with_how_one_is_written(text: object) -> None:
+    with pytest.raises(ConfigError, match=r"is not a campaign's id: give 0x and its 64 hexadecimal digits") as caught:
+        campaign_id_of(text)
+    assert len(str(caught.value)) < 250

@@ -66,10 +66,10 @@ def test_only_what_is_held_is_released_and_both_are_said(capsule: Callable[..., 
     listed = capsule("held", "--home", str(home)).stdout.splitlines()
     assert listed == [f"0x{running.hex()}  not seen yet"]
     refused = capsule("held", "--home", str(home), "--release", over.hex())
-    assert (refused.exit_code, f"{over.hex()} is not held" in refused.stderr) == (3, True)
+    assert (refused.exit_code, f"0x{over.hex()} is not held" in refused.stderr) == (3, True)
     done = capsule("held", "--home", str(home), "--release", running.hex())
     assert done.exit_code == 0
-    assert f"released: the round of {running.hex()}" in done.stderr
+    assert f"released: the round of 0x{running.hex()}" in done.stderr
     assert "nothing is held" in done.stderr
     log = capsule("audit", "show", "--home", str(home)).stdout
     assert log.count("released") == 1

@@ -228,7 +228,7 @@ def test_watch_writes_one_plain_line_for_each_event_into_a_pipe(stage):
     mines = play_one_round(stage, campaign, None, [0, 0, 0])
     play_one_round(stage, campaign, 900_000, [500_000, 500_000, 0])
     lines = follow(campaign, terminal=False).splitlines()
-    assert lines[0] == f"campaign {campaign.id.hex()}: start 33.33%, target 90.00%, bounty 1 ether"
+    assert lines[0] == f"campaign 0x{campaign.id.hex()}: start 33.33%, target 90.00%, bounty 1 ether"
     assert lines[1:8] == [
         *(f"round 0: gradient {position} by {mine}" for position, mine in enumerate(mines)),
         "round 0: no improvement, score stays 33.33%",

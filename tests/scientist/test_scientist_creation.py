@@ -53,7 +53,7 @@ def test_a_campaign_publishes_exactly_what_was_asked(stage):
 def test_an_untrained_model_starts_at_the_share_of_the_first_class(stage):
     campaign = stage.campaign()
     assert campaign.record.start_score == 333_333
-    assert f"{campaign!r}" == f"Campaign({campaign.id.hex()})"
+    assert f"{campaign!r}" == f"Campaign(0x{campaign.id.hex()})"
     assert "33.33% of 90.00%" in campaign._repr_html_()
 
 
