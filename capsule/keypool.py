@@ -129,8 +129,9 @@ class KeyPool:
         return self._size // 2 if use == "issued" and self._thread is not None else 0
 
     def _open(self, row: StoredKey) -> SecretKey:
+        # Its primes were proven before `add` sealed it, and only who has the passphrase can seal another one.
         secret = self._vault.open(row.secret, Record.PAILLIER_KEY, key_subject(row))
-        return SecretKey.from_bytes(secret, allow_insecure_small_key=self._allow)
+        return SecretKey.from_bytes(secret, already_proven=True, allow_insecure_small_key=self._allow)
 
     def _reseal(self, before: StoredKey, after: StoredKey) -> bytes:
         secret = self._vault.open(before.secret, Record.PAILLIER_KEY, key_subject(before))

@@ -79,6 +79,10 @@ class Quarantine:
                 "it is held back until it is settled or expired on chain; `capsule held` can release it"
             )
 
+    def has_let_go(self, campaign: CampaignId) -> bool:
+        """Whether `check` has found that no restore ever held the campaign, so that it need not see every block."""
+        return campaign in self._never_held
+
     def held(self) -> dict[CampaignId, int | None]:
         """The campaigns that are held, with the round that is; None for one of which the chain was not yet seen."""
         with self._state.snapshot() as db:

@@ -1,6 +1,6 @@
 """What the topics of the database share: transactions, those that leave an entry in the audit log, and upserts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from capsule.state.audit import AuditLog
 from capsule.state.engine import reading, writing
 from capsule.state.history import History
 
-__all__ = ["Recorder", "Topic", "insert_new", "put"]
+__all__ = ["Recorder", "Topic", "insert_new", "put", "put_all"]
 
 
 class Recorder(Protocol):
@@ -76,9 +76,19 @@ def insert_new(db: Connection, table: Table, row: Mapping[str, Any]) -> bool:
 
 def put(db: Connection, table: Table, row: Mapping[str, Any]) -> None:
     """Inserts the row, or changes the one with its primary key to it."""
+    put_all(db, table, [row])
+
+
+def put_all(db: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Inserts the rows, all of the same columns, or changes those with their primary keys to them; of two the later."""
     keys = [column.name for column in table.primary_key]
-    rest = {name: value for name, value in row.items() if name not in keys}
-    db.execute(_insert(db, table).values(row).on_conflict_do_update(index_elements=keys, set_=rest))
+    given = {tuple(row[name] for name in keys): dict(row) for row in rows}
+    if not given:
+        return
+    statement = _insert(db, table)
+    changed = [name for name in next(iter(given.values())) if name not in keys]
+    changes = {name: statement.excluded[name] for name in changed}
+    db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes), list(given.values()))
 
 
 def _insert(db: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:

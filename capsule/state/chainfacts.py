@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, delete, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, delete, func, or_, select, update
 
 from capsule.state import tables as t
-from capsule.state._topic import Recorder, Topic, insert_new, put
+from capsule.state._topic import Recorder, Topic, insert_new, put, put_all
 from capsule.state.admissions import version_row
 from capsule.state.records import Final, Position, StoredCampaign, Submission, Told
 from sonar.chain.records import Entry
-from sonar.units import Address, CampaignId, Cid, Digest
+from sonar.units import Address, CampaignId, Cid
 
 __all__ = ["ChainFacts", "forget_missed", "position_in"]
 
@@ -36,11 +36,13 @@ class ChainFacts(Topic):
         with self._recording() as (db, record):
             if position_in(db) != since:
                 return False
-            for campaign, block in told.created:
-                row = {"campaign": campaign, "block": block, "state": "running", "over_block": None, "ended": None}
-                put(db, t.campaigns, row)
-            for campaign, submission in told.submitted:
-                put(db, t.submissions, _submission_row(campaign, submission))
+            began = {"state": "running", "over_block": None, "ended": None}
+            put_all(
+                db, t.campaigns, ({"campaign": campaign, "block": block, **began} for campaign, block in told.created)
+            )
+            put_all(
+                db, t.submissions, (_submission_row(campaign, submission) for campaign, submission in told.submitted)
+            )
             for final in told.settled:
                 _finish(db, record, final)
             for campaign, number, block in told.expired:
@@ -51,8 +53,7 @@ class ChainFacts(Topic):
                 insert_new(db, t.settings, {"name": _MISSED + campaign.hex(), "value": b"%d %d" % (number, block)})
             for campaign, block in told.over:
                 _end(db, campaign, block, _ended_before(db, campaign, block) or self.audit.now())
-            for number, block_hash in told.checkpoints:
-                put(db, t.blocks, {"number": number, "hash": block_hash})
+            put_all(db, t.blocks, ({"number": number, "hash": block_hash} for number, block_hash in told.checkpoints))
             _move(db, Position(told.next_block, 0 if since is None else since.rewinds))
         return True
 
@@ -145,23 +146,37 @@ class ChainFacts(Topic):
             rows = db.execute(select(t.submissions).where(where).order_by(t.submissions.c.place)).all()
         return [_submission(row) for row in rows]
 
-    def repeated(self, campaign: CampaignId, gradient: Digest, before: int, mine: Address) -> bool:
-        """Whether another account posted this gradient in an earlier round.
-
-        One that was Invalid there, or never opened, does not count: a digest may be anybody's until its gradient is
-        seen, and whoever made it must not be called a copy of somebody who named it first.
-        """
-        its, settled = t.submissions.c, t.rounds.c
-        same = and_(its.campaign == campaign, its.gradient == gradient, its.round < before, its.mine != mine)
-        final = and_(settled.campaign == its.campaign, settled.round == its.round, settled.state == "final")
-        earlier = select(its.place, settled.settlement).select_from(t.submissions.outerjoin(t.rounds, final))
+    def newest(self) -> dict[CampaignId, tuple[int, int, int]]:
+        """Round, place and block of the last gradient that was told of each running campaign which has any."""
+        campaign, its = t.campaigns.c.campaign, t.submissions.alias().c
+        one, other = t.submissions.alias().c, t.submissions.alias().c
+        last = select(func.max(one.round)).where(one.campaign == campaign).scalar_subquery()
+        place = select(func.max(other.place)).where(other.campaign == campaign, other.round == last).scalar_subquery()
+        this = and_(its.campaign == campaign, its.round == last, its.place == place)
+        found = select(campaign, its.round, its.place, its.block).where(this, t.campaigns.c.state == "running")
         with self._reading() as db:
-            return any(_was_judged(row.settlement, row.place) for row in db.execute(earlier.where(same)))
+            return {CampaignId(row.campaign): (row.round, row.place, row.block) for row in db.execute(found)}
+
+    def repeated(self, campaign: CampaignId, number: int) -> frozenset[int]:
+        """The places of a round's gradients that another account posted in an earlier one, and that were opened there.
+
+        One that was Invalid there does not count, nor one of a round that expired, which nobody has opened as far as is
+        known: a digest may be anybody's until its gradient is seen, and whoever made it must not be called a copy of
+        somebody who named it first. Who names it first and lets the round expire would else have it called one.
+        """
+        this, earlier, settled = t.submissions.alias().c, t.submissions.alias().c, t.rounds.c
+        same = and_(earlier.campaign == this.campaign, earlier.gradient == this.gradient, earlier.mine != this.mine)
+        final = and_(settled.campaign == this.campaign, settled.round == earlier.round, settled.state == "final")
+        found = select(this.place, earlier.place.label("earlier"), settled.settlement).where(
+            this.campaign == campaign, this.round == number, same, earlier.round < this.round, final
+        )
+        with self._reading() as db:
+            return frozenset(row.place for row in db.execute(found) if _was_opened(row.settlement, row.earlier))
 
 
-def _was_judged(settlement: str | None, place: int) -> bool:
-    """Whether the gradient at this place was opened, as far as is known: of an expired round nothing is."""
-    return settlement is None or json.loads(settlement)["outcomes"][place]["verdict"] in {"kept", "left_out"}
+def _was_opened(settlement: str, place: int) -> bool:
+    """Whether the gradient at this place was opened, and was one."""
+    return json.loads(settlement)["outcomes"][place]["verdict"] in {"kept", "left_out"}
 
 
 def position_in(db: Connection) -> Position | None:

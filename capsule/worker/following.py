@@ -196,10 +196,14 @@ class Follower:
         )
 
     def _checkpoints(self, page: Page, last: Block, told: set[int]) -> tuple[tuple[int, bytes], ...]:
-        """The page's last block and those of its events; the chain must still have them as the events said."""
-        numbers = {*told, page.last}
-        found = {}
-        for number in sorted(numbers):
+        """The page's last block and those of its events; the chain must have them as the events said.
+
+        A node shows one chain in an answer, so where the chain has the last of these blocks it has those before it.
+        One that mixes two is found out where the gradients do not make the head that the contract computed, and a
+        hash that is none has at most more read again than was taken back.
+        """
+        found = {number: page.hashes[number] for number in told}
+        for number in {max(told, default=page.last), page.last}:
             block = self._block(number)
             expected = page.hashes.get(number, last.hash if number == last.number else None)
             if block is None or (expected is not None and block.hash != expected):
@@ -207,7 +211,7 @@ class Follower:
             found[number] = block.hash
         if last.number not in found and not self._is_on_chain(last.number, last.hash):
             raise RpcUnavailableError(f"block {last.number} changed while it was read: reading it again")
-        return tuple(found.items())
+        return tuple(sorted(found.items()))
 
 
 @dataclass

@@ -3,11 +3,15 @@
 Everything is seen from one block, up to which the events are read: the contract's views are asked after that block,
 so that what the events told and what the contract holds must agree. Where they do not, the node left something out or
 made something up, and nothing is judged.
+
+The contract is asked when a gradient was told of, every half a minute of the chain's time in any case, and after the
+present block before anything is signed or given up.
 """
 
 import logging
 import threading
 import time
+from dataclasses import dataclass
 
 from capsule.custody.quarantine import Quarantine
 from capsule.errors import CapsuleError
@@ -24,11 +28,36 @@ from sonar.chain.records import CampaignRecord, RoundRecord, Status
 from sonar.protocol.errors import SpecError
 from sonar.units import CampaignId
 
-__all__ = ["Server"]
+__all__ = ["Newest", "Server"]
 
 _log = logging.getLogger("capsule.worker.serving")
 _FIRST_WAIT, _LONGEST_WAIT = 30.0, 3600.0
 """Seconds before a campaign's events are read again once more, while they contradict the contract."""
+_LOOK_SECONDS = 30
+"""For how long, in the chain's time, what the contract said of a campaign is believed while no gradient is told of: a
+node may leave out the one that closes a round."""
+
+Newest = tuple[int, int, int] | None
+"""Round, place and block of a campaign's last gradient, None before there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the contract said of a campaign after the block `tip`, and which gradient was the last one told of then."""
+
+    tip: Block
+    newest: Newest
+    record: CampaignRecord
+    round: RoundRecord
+
+    def holds(self, tip: Block, newest: Newest) -> bool:
+        """Whether it is what the contract says after `tip` too, as far as events tell."""
+        return newest == self.newest and 0 <= tip.time - self.tip.time < _LOOK_SECONDS
+
+    @property
+    def due(self) -> float:
+        """The chain's time at which there is something to do without an event; for what is not waiting for one."""
+        return self.record.terms.deadline if self.round.count == 0 else float("inf")
 
 
 class Server:
@@ -42,8 +71,8 @@ class Server:
         self._rereading: dict[CampaignId, Patience] = {}
         self._queued: set[CampaignId] = set()
         self._busy: set[CampaignId] = set()
-        self._seen: dict[CampaignId, tuple[bytes, CampaignRecord, RoundRecord]] = {}
-        self._done: dict[CampaignId, bytes] = {}
+        self._seen: dict[CampaignId, _Look] = {}
+        self._done: set[CampaignId] = set()
         self._rewinds = 0
         self._leaving = False
         self._quarantine = Quarantine(capsule.state)
@@ -74,35 +103,48 @@ class Server:
         rewinds = 0 if position is None else position.rewinds
         with self._lock:
             over = set(self._settlers) if rewinds != self._rewinds else set(self._settlers) - running
+            if rewinds != self._rewinds:
+                self._seen.clear()
             self._rewinds = rewinds
             for campaign in over:
                 del self._settlers[campaign]
             claims = [self._claims.pop(campaign) for campaign in set(self._claims) - running - self._busy]
             self._queued &= running
             self._tally.queue_depth.value = len(self._queued)
-            for about in (self._contradicted, self._rereading, self._seen, self._done):
+            self._done &= running
+            for about in (self._contradicted, self._rereading, self._seen):
                 for campaign in set(about) - running:
                     about.pop(campaign)
         for claim in claims:
             claim.release()
 
-    def serve(self, campaign: CampaignId, block: int, tip: Block) -> bool:
+    def rests(self, campaign: CampaignId, tip: Block, newest: Newest) -> bool:
+        """Whether there is nothing to do for it: all was done when it was served last, and nothing was told since."""
+        look = self._seen.get(campaign)
+        if campaign not in self._done or look is None:
+            return False
+        return self._holds(look, tip, newest) and tip.time < look.due
+
+    def serve(self, campaign: CampaignId, block: int, tip: Block, newest: Newest) -> bool:
         """Whether a settlement was signed; `block` is that of the campaign's creation.
 
-        A round that another worker has begun is left to it.
+        `newest` is the last gradient told of up to the block `tip`. A round that another worker has begun is left to
+        it.
         """
-        if self._done.get(campaign) == tip.hash:
-            return False  # nothing can have happened since
+        if self.rests(campaign, tip, newest):
+            return False
         with self._lock:
             self._busy.add(campaign)
+            self._done.discard(campaign)
             claim = self._claims.get(campaign)
         waiting = signed = False
         try:
             claim = claim or self._capsule.state.claims.try_claim(f"campaign {campaign.hex()}")
             if claim is not None:
-                waiting, signed = self._serve(campaign, block, tip, claim)
+                waiting, signed = self._serve(campaign, block, tip, newest, claim)
                 if not waiting and campaign not in self._contradicted:
-                    self._done[campaign] = tip.hash
+                    with self._lock:
+                        self._done.add(campaign)
         finally:
             self._put_back(campaign, claim if waiting and not self._misses(campaign) else None, claim)
         return signed
@@ -124,18 +166,21 @@ class Server:
         if claim is not None:
             claim.release()
 
-    def _serve(self, campaign: CampaignId, block: int, tip: Block, claim: Claim) -> tuple[bool, bool]:
-        """Whether gradients are held open for a round that goes on, and whether a settlement was signed."""
+    def _serve(self, campaign: CampaignId, block: int, tip: Block, newest: Newest, claim: Claim) -> tuple[bool, bool]:
+        """Whether there is more to do without news from the chain, and whether a settlement was signed."""
         state = self._capsule.state
         try:
-            record, round_ = self._look(campaign, tip)
+            look = self._look(campaign, tip, newest)
         except ContractRevertError as error:
             return self._contradict(campaign, block, f"the contract does not know it: {error}")
+        record, round_ = look.record, look.round
         if record.status is not Status.RUNNING:
             return False, False  # its last events come with the next read
         if round_.count == 0:
-            self._quarantine.check(campaign, round_.number, closed=False, signed=False, seen=tip.time)
+            self._quarantine.check(campaign, round_.number, closed=False, signed=False, seen=look.tip.time)
             if tip.time >= record.terms.deadline:
+                if not self._is_latest(look, tip):
+                    return True, False
                 state.end(campaign)
             return False, False
         submissions = state.submissions(campaign, round_.number)
@@ -147,29 +192,47 @@ class Server:
         self._agree(campaign)
         signed = state.round(campaign, round_.number, round_.head) is not None
         closed = round_.count >= record.terms.round_size or tip.time >= round_.closes_at
-        self._quarantine.check(campaign, round_.number, closed=closed, signed=signed, seen=tip.time)
+        self._quarantine.check(campaign, round_.number, closed=closed, signed=signed, seen=look.tip.time)
         if signed:
             self._unqueue(campaign)
             return False, False
         if closed:
             self._queue(campaign)
             state.check_unsigned(campaign, round_.number, round_.head)  # before the work and a key are spent on it
-        signed = self._judge(record, round_, version, submissions, claim, closed=closed)
+        signed = self._judge(look, tip, version, submissions, claim, closed=closed)
         return not signed, signed
 
-    def _look(self, campaign: CampaignId, tip: Block) -> tuple[CampaignRecord, RoundRecord]:
-        """The campaign and its round after the block; asked once a block, however often that is looked at."""
+    def _look(self, campaign: CampaignId, tip: Block, newest: Newest) -> _Look:
+        """What the contract says of the campaign, asked once a block at most, and not at each unless it must be."""
         known = self._seen.get(campaign)
-        if known is None or known[0] != tip.hash:
-            chain = self._capsule.chain
-            found = chain.campaign(campaign, block=tip.number), chain.round(campaign, block=tip.number)
-            known = self._seen[campaign] = (tip.hash, *found)
-        return known[1], known[2]
+        if known is not None and self._holds(known, tip, newest):
+            return known
+        chain = self._capsule.chain
+        found = chain.campaign(campaign, block=tip.number), chain.round(campaign, block=tip.number)
+        # Another worker may have read on: what it was told of is news for the next look.
+        told = newest if newest is None or newest[2] <= tip.number else None
+        self._seen[campaign] = look = _Look(tip, told, *found)
+        return look
+
+    def _holds(self, look: _Look, tip: Block, newest: Newest) -> bool:
+        """Whether it need not be taken again: each block counts while events contradict it, or a restore is recent."""
+        if look.tip.hash == tip.hash:
+            return True
+        campaign = look.record.id
+        is_usual = campaign not in self._contradicted and self._quarantine.has_let_go(campaign)
+        return is_usual and look.holds(tip, newest)
+
+    def _is_latest(self, look: _Look, tip: Block) -> bool:
+        """Whether it was taken after `tip`; else the contract is asked anew the next time."""
+        if look.tip.hash == tip.hash:
+            return True
+        self._seen.pop(look.record.id, None)
+        return False
 
     def _judge(
         self,
-        record: CampaignRecord,
-        round_: RoundRecord,
+        look: _Look,
+        tip: Block,
         version: Version,
         submissions: list[Submission],
         claim: Claim,
@@ -177,20 +240,30 @@ class Server:
         closed: bool,
     ) -> bool:
         """Whether the round's settlement is signed and stored now."""
-        settler = self._settler(record)
+        settler = self._settler(look.record)
         if settler is None:
             return False
         opened = settler.open_round(version, submissions, closed=closed)
-        if not closed or opened is None:
+        if not closed or opened is None or not self._is_still(look, tip):
             return False
         claim.check()
         begun = time.monotonic()
-        settler.settle(version, round_, opened)
+        settler.settle(version, look.round, opened)
         self._tally.judge_seconds.observe(time.monotonic() - begun)
         self._tally.rounds_judged.add()
         self._tally.gradients_judged.add(len(submissions))
-        self._unqueue(record.id)
+        self._unqueue(look.record.id)
         return True
+
+    def _is_still(self, look: _Look, tip: Block) -> bool:
+        """Whether the contract holds the same version and round after `tip`: a signature is never taken back."""
+        if self._is_latest(look, tip):
+            return True
+        record, round_ = look.record, look.round
+        now = self._look(record.id, tip, look.newest)
+        return (now.record.status, now.record.version, now.record.score, now.round.number, now.round.head) == (
+            record.status, record.version, record.score, round_.number, round_.head
+        )  # fmt: skip
 
     def _settler(self, record: CampaignRecord) -> Settler | None:
         """The campaign's judge; None for one whose terms on chain are not those that were admitted."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 from capsule.errors import CapsuleError
@@ -45,6 +46,7 @@ _AGAIN_SECONDS = (1.0, 15.0)
 """How long a gradient that could not be fetched is left alone: twice as long each time, up to the second."""
 
 Result = Opened | Rejected
+_REPEATED = Rejected(Verdict.COPY, "copy: another account submitted this gradient in an earlier round")
 _Place = tuple[int, Entry]
 """A gradient's round and entry."""
 
@@ -110,9 +112,17 @@ class Settler:
         )  # fmt: skip
         places = [(submission.round, submission.entry) for submission in submissions]
         self._forget_other_rounds(places)
-        for place, submission in zip(places, submissions, strict=True):
-            if place not in self._opened and place not in self._opening and self._is_due(place):
-                self._start(opener, place, submission)
+        due = [
+            (place, submission)
+            for place, submission in zip(places, submissions, strict=True)
+            if place not in self._opened and place not in self._opening and self._is_due(place)
+        ]
+        repeated = self._capsule.state.repeated(self._campaign, submissions[0].round) if due else frozenset()
+        for place, submission in due:
+            if submission.index in repeated:
+                self._opened[place] = _REPEATED
+            elif (future := self._background.start(partial(opener.open, submission))) is not None:
+                self._opening[place] = future
         wait([self._opening[place] for place in places if place in self._opening], timeout=_PATIENCE_SECONDS)
         problem: SonarError | None = None
         for place in [place for place in places if place in self._opening and self._opening[place].done()]:
@@ -127,12 +137,6 @@ class Settler:
         if missing:
             return None
         return OpenedRound(tuple(submissions), tuple(_first_only(places, [self._opened[place] for place in places])))
-
-    def _start(self, opener: Opener, place: _Place, submission: Submission) -> None:
-        if (repeated := self._repeated(submission)) is not None:
-            self._opened[place] = repeated
-        elif (future := self._background.start(lambda: opener.open(submission))) is not None:
-            self._opening[place] = future
 
     def _forget_other_rounds(self, places: Sequence[_Place]) -> None:
         """Lets go of what was opened for rounds that are over: another worker may have settled them.
@@ -237,12 +241,6 @@ class Settler:
             self._campaign.hex(),
             submission.round,
         )
-
-    def _repeated(self, submission: Submission) -> Rejected | None:
-        entry = submission.entry
-        if self._capsule.state.repeated(self._campaign, entry.gradient, submission.round, entry.mine):
-            return Rejected(Verdict.COPY, "copy: another account submitted this gradient in an earlier round")
-        return None
 
     def _given_up(self, place: _Place) -> bool:
         since = self._missing_since.setdefault(place, time.monotonic())

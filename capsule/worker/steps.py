@@ -24,7 +24,7 @@ from capsule.worker.crew import Crew
 from capsule.worker.following import Follower
 from capsule.worker.patience import Patience
 from capsule.worker.relaying import Relayer
-from capsule.worker.serving import Server
+from capsule.worker.serving import Newest, Server
 from capsule.worker.tally import Tally
 from sonar.chain.lookups import Block
 from sonar.errors import SonarError
@@ -168,14 +168,17 @@ class Worker:
     def _begin_campaigns(self, tip: Block, *, wait: bool) -> None:
         """Serves every running campaign, those first that waited longest."""
         self._server.stay()
-        running = dict(self._capsule.state.running())
+        running, newest = dict(self._capsule.state.running()), self._capsule.state.newest()
         self._missed = self._capsule.state.missed()
         self.tally.undeliverable.value = len(self._missed)
         self._forget_all_but(set(running))
         for campaign in self._missed.keys() - running.keys():
             self._trouble(campaign.hex(), missed_problem(self._missed[campaign]))
         for campaign in sorted(running, key=lambda one: self._served.get(one, 0.0)):
-            job = partial(self._serve, campaign, running[campaign], tip)
+            last = newest.get(campaign)
+            if campaign.hex() not in self._problems and self._server.rests(campaign, tip, last):
+                continue
+            job = partial(self._serve, campaign, running[campaign], tip, last)
             while not (begun := self._crew.start(campaign.hex(), job)) and wait:
                 self._crew.wait(self._capsule.policy.campaigns_at_once - 1)
             if begun:
@@ -183,18 +186,19 @@ class Worker:
         if wait:
             self._crew.wait()
 
-    def _serve(self, campaign: CampaignId, block: int, tip: Block) -> None:
+    def _serve(self, campaign: CampaignId, block: int, tip: Block, newest: Newest) -> None:
         signed: list[bool] = []
+        serve = partial(self._serve_unless_missed, campaign, block, tip, newest)
         with fields(campaign=campaign.hex()):
-            self._guarded(campaign.hex(), lambda: signed.append(self._serve_unless_missed(campaign, block, tip)))
+            self._guarded(campaign.hex(), lambda: signed.append(serve()))
         if any(signed):
             self._wake.set()
 
-    def _serve_unless_missed(self, campaign: CampaignId, block: int, tip: Block) -> bool:
+    def _serve_unless_missed(self, campaign: CampaignId, block: int, tip: Block, newest: Newest) -> bool:
         """Serves also one whose version is missed, whose events are read again then: perhaps the node left some out."""
         missed = self._missed.get(campaign)
         try:
-            signed = self._server.serve(campaign, block, tip)
+            signed = self._server.serve(campaign, block, tip, newest)
         except CapsuleError as error:
             if missed is None:
                 raise

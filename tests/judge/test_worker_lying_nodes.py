@@ -153,7 +153,7 @@ def test_events_that_are_left_out_or_made_up_are_never_judged(world: Any, scient
 def test_a_contradiction_long_after_another_is_read_again_at_once_and_one_soon_after_is_not(
     world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign, now, tally = scientist.campaign(), [0.0], world.worker.tally
+    campaign, now, tally = scientist.campaign(scientist.spec(round_seconds=3000)), [0.0], world.worker.tally
     campaign.submit()
     monkeypatch.setattr(serving, "Patience", lambda *waits: Patience(*waits, lambda: now[0]))
     look, problems = world.chain.round, world.worker.health
@@ -163,7 +163,7 @@ def test_a_contradiction_long_after_another_is_read_again_at_once_and_one_soon_a
         with monkeypatch.context() as lying:
             lying.setattr(world.chain, "round", lambda *a, **k: dataclasses.replace(look(*a, **k), head=bytes(32)))
             for _ in range(2):
-                world.advance_time(1)
+                world.advance_time(serving._LOOK_SECONDS)
                 world.worker.step()
 
     for times in range(1, 5):

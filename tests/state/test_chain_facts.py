@@ -4,15 +4,16 @@ import dataclasses
 import json
 
 import pytest
-from stored import CAMPAIGN, MINE, OWNER, Clock, admission, admit, at_once, digest, signed, submission, version
+from stored import CAMPAIGN, MINE, OWNER, Clock, admission, admit, at_once, signed, submission, version
 
 from capsule.state import (
     Final,
     Position,
     State,
+    Submission,
     Told,
 )
-from sonar.units import CampaignId
+from sonar.units import Address, CampaignId
 
 
 def test_facts_and_the_place_to_read_on_change_together_or_not_at_all(state: State) -> None:
@@ -146,20 +147,40 @@ def test_old_checkpoints_can_be_dropped(state: State) -> None:
     assert state.checkpoints() == [(7, b"7")]
 
 
-def test_a_gradient_that_another_account_posted_in_an_earlier_round_is_a_repetition(state: State) -> None:
-    state.follow(Told(9, submitted=((CAMPAIGN, submission(0, 0, 5)),)), since=None)
-    assert state.repeated(CAMPAIGN, digest("gradient"), before=1, mine=OWNER)
-    assert not state.repeated(CAMPAIGN, digest("gradient"), before=0, mine=OWNER)
-    assert not state.repeated(CAMPAIGN, digest("gradient"), before=1, mine=MINE)
-    assert not state.repeated(CAMPAIGN, digest("another"), before=1, mine=OWNER)
+def posted(number: int, index: int, gradient: str, mine: Address = MINE) -> tuple[CampaignId, Submission]:
+    made = submission(number, index, 5 + number, gradient)
+    return CAMPAIGN, dataclasses.replace(made, entry=dataclasses.replace(made.entry, mine=mine))
 
 
 @pytest.mark.parametrize("verdict", ["kept", "left_out", "invalid", "unavailable", "copy"])
-def test_only_a_gradient_that_was_judged_makes_a_later_one_its_copy(state: State, verdict: str) -> None:
+def test_only_a_gradient_that_was_judged_makes_a_later_one_of_another_account_its_copy(
+    state: State, verdict: str
+) -> None:
     settlement = json.dumps({"score": 1, "key": "0x", "outcomes": [{"verdict": "kept"}, {"verdict": verdict}]})
     state.add_round(CAMPAIGN, dataclasses.replace(signed(), settlement=settlement), {})
-    posted = ((CAMPAIGN, submission(0, 0, 5, "first")), (CAMPAIGN, submission(0, 1, 6)))
-    state.follow(Told(10, submitted=posted, settled=(Final(CAMPAIGN, 0, b"h" * 32, 7, None),)), since=None)
-    judged = verdict in {"kept", "left_out"}
-    assert state.repeated(CAMPAIGN, digest("gradient"), before=1, mine=OWNER) is judged
-    assert state.repeated(CAMPAIGN, digest("first"), before=1, mine=OWNER)
+    before = posted(0, 0, "first"), posted(0, 1, "second")
+    after = (
+        posted(1, 0, "new", OWNER),
+        posted(1, 1, "first"),
+        posted(1, 2, "first", OWNER),
+        posted(1, 3, "second", OWNER),
+    )
+    told = Told(10, submitted=before + after, settled=(Final(CAMPAIGN, 0, b"h" * 32, 7, None),))
+    state.follow(told, since=None)
+    assert state.repeated(CAMPAIGN, 0) == frozenset()
+    assert state.repeated(CAMPAIGN, 1) == ({2, 3} if verdict in {"kept", "left_out"} else {2})
+
+
+def test_a_gradient_of_a_round_that_expired_makes_no_other_its_copy(state: State) -> None:
+    state.add_round(CAMPAIGN, signed(), {})
+    told = Told(10, submitted=(posted(0, 0, "first"), posted(1, 0, "first", OWNER)), expired=((CAMPAIGN, 0, 7),))
+    state.follow(told, since=None)
+    assert state.repeated(CAMPAIGN, 1) == frozenset()
+
+
+def test_the_newest_gradient_of_each_running_campaign_is_told(state: State) -> None:
+    quiet, over = CampaignId(b"q" * 32), CampaignId(b"o" * 32)
+    created = (CAMPAIGN, 1), (quiet, 1), (over, 1)
+    submitted = posted(0, 0, "a"), posted(0, 1, "b"), posted(1, 0, "c"), (over, submission(0, 0, 5))
+    state.follow(Told(10, created=created, submitted=submitted, over=((over, 9),)), since=None)
+    assert state.newest() == {CAMPAIGN: (1, 0, 6)}
