@@ -3,20 +3,18 @@
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Self, cast
 
 from eth_abi import abi as codec
-from eth_abi.exceptions import DecodingError, EncodingError
+from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 from eth_typing import BlockNumber
-from eth_utils.abi import collapse_if_tuple, function_abi_to_4byte_selector
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from web3 import Web3
 from web3.types import TxParams, TxReceipt
 
-from sonar.chain._artifact import arguments_type, artifact
+from sonar.chain._abi import decode_answer, encode_call
 from sonar.chain._rpc import (
     SignedTransaction,
     await_receipt,
@@ -90,8 +88,17 @@ class SonarClient:
 
     @classmethod
     def from_network(cls, network: Network, account: LocalAccount | None = None, *, timeout: float = 10.0) -> Self:
-        """A client of the contract that the network file names."""
-        return cls.connect(network.rpc_url, network.contract, account, chain_id=network.chain_id, timeout=timeout)
+        """A client of the contract that the network file names.
+
+        Raises WrongChainError also where the chain does not reach the file's `start_block`.
+        """
+        client = cls.connect(network.rpc_url, network.contract, account, chain_id=network.chain_id, timeout=timeout)
+        if network.start_block and network.start_block > (head := client.block_number()):
+            raise WrongChainError(
+                f"the network file's start_block {network.start_block} is ahead of the chain, whose latest block is "
+                f"{head}: correct it, or wait until the node is in sync"
+            )
+        return client
 
     # ---- the chain
 
@@ -245,27 +252,19 @@ class SonarClient:
         return {"to": encoded.to, "data": "0x" + encoded.data.hex(), "value": encoded.value}
 
     def _view(self, function: str, *arguments: Any, block: int | None = None) -> Any:
-        view = _function(function)
         sent = cast(TxParams, {"to": self.address, "data": "0x" + self._encoded(function, arguments).hex()})
         with rpc(self.web3):
             answer = bytes(self.web3.eth.call(sent, "latest" if block is None else BlockNumber(block)))
         try:
-            (got,) = codec.decode([view.output], answer)
+            return decode_answer(function, answer)
         except (DecodingError, OverflowError, UnicodeDecodeError) as error:
             raise WrongChainError(
                 f"what is at {self.address} on chain {self.chain_id} does not answer {function} like Sonar's "
                 "contract: was the chain restarted? Deploy again or check the address"
             ) from error
-        return _named(view.components, got) if view.components else got
 
     def _encoded(self, function: str, arguments: Sequence[Any]) -> bytes:
-        """A call's data; raises ChainError for values that the types do not hold, such as bytes that are too short."""
-        asked = _function(function)
-        try:
-            return asked.selector + self.web3.codec.encode(asked.inputs, arguments)
-        except (EncodingError, TypeError, ValueError) as error:
-            given = ", ".join("0x" + one.hex() if isinstance(one, bytes) else str(one) for one in arguments)[:200]
-            raise ChainError(f"the contract's {function} does not take {given}: check each value") from error
+        return encode_call(self.web3.codec, function, arguments)
 
     def _receipt(self, found: TxReceipt) -> Receipt:
         logs = (log for log in found["logs"] if str(log["address"]) == self.address)
@@ -298,33 +297,6 @@ def entries_head(campaign: CampaignId, round: int, entries: Iterable[Entry]) -> 
         values = [head, entry.mine, entry.artifact, entry.gradient]
         head = keccak(codec.encode(["bytes32", "address", "bytes32", "bytes32"], values))
     return head
-
-
-@dataclass(frozen=True, slots=True)
-class _Function:
-    """How a function is called, and how its answer reads; without components that is a single value or nothing."""
-
-    selector: bytes
-    inputs: list[str]
-    output: str
-    components: list[dict[str, Any]]
-
-
-@cache
-def _function(name: str) -> _Function:
-    # web3's own contracts look all of this up, and check it, for each call anew.
-    entry = next(e for e in artifact()["abi"] if e["type"] == "function" and e["name"] == name)
-    output: dict[str, Any] = entry["outputs"][0] if entry["outputs"] else {"type": ""}
-    selector = function_abi_to_4byte_selector(entry)
-    return _Function(selector, arguments_type(entry), collapse_if_tuple(output), output.get("components", []))
-
-
-def _named(components: list[dict[str, Any]], values: Any) -> dict[str, Any]:
-    """A struct's tuple as a dictionary, nested structs too."""
-    return {
-        item["name"]: _named(item["components"], value) if item["type"] == "tuple" else value
-        for item, value in zip(components, values, strict=True)
-    }
 
 
 def _terms(got: Mapping[str, Any]) -> Terms:

@@ -305,6 +305,12 @@ def test_a_network_file_makes_a_client(chain_url, deployed):
     assert SonarClient.from_network(network).address == deployed.address
     with pytest.raises(WrongChainError):
         SonarClient.from_network(network.model_copy(update={"chain_id": 7}))
+    head = SonarClient.from_network(network).block_number()
+    assert SonarClient.from_network(network.model_copy(update={"start_block": head})).address == deployed.address
+    with pytest.raises(
+        WrongChainError, match=r"start_block 99999998 is ahead of the chain, whose latest block is \d+:"
+    ):
+        SonarClient.from_network(network.model_copy(update={"start_block": 99_999_998}))
 
 
 def test_an_admission_makes_one_campaign_for_its_owner_only(stage, mines):
