@@ -46,8 +46,8 @@ class AuditFile:
                     entry.follows(head)
                 except ValueError:
                     raise AuditError(
-                        f"{self.path} ends with entry {head.length}, and the mine's next one is {entry.sequence}: it was "
-                        f"cut, exchanged or put back; {_VERIFY}"
+                        f"{self.path} ends with entry {head.length}, and the mine's next one is {entry.sequence}: it "
+                        f"was cut, exchanged or put back; {_VERIFY}"
                     ) from None
                 head = entry.head
             _write(descriptor, end, b"".join(entry.line + b"\n" for entry in new))

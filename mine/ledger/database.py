@@ -1,7 +1,7 @@
 """The ledger's SQLite file: opened, brought to its format, written in transactions that are done or undone whole."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ class Database:
 
     def __init__(self, path: Path, tables: Sequence[str], version: int) -> None:
         self.path = path
+        self._afterwards: list[Callable[[], None]] = []
         with self._guard():
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             self._db.row_factory = sqlite3.Row
@@ -61,9 +62,18 @@ class Database:
             try:
                 yield
             except BaseException:
+                self._afterwards.clear()
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+        while self._afterwards:
+            self._afterwards.pop(0)()
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Has `action` done, once, when the present transaction is on the disk; not at all if it is undone."""
+        assert self._db.in_transaction, "what is done after a transaction is asked for within `write`"
+        if action not in self._afterwards:
+            self._afterwards.append(action)
 
     def _prepare_file(self, tables: Sequence[str], version: int) -> None:
         with self._guard():

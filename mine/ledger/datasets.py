@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mine.data import Dataset
 from mine.errors import DataError
-from mine.ledger.database import Part
+from mine.ledger.audit import Audited
 
 __all__ = ["TABLES", "Datasets"]
 
@@ -15,7 +15,7 @@ CREATE TABLE datasets (
 )"""
 
 
-class Datasets(Part):
+class Datasets(Audited):
     """What the owner added with `mine add`."""
 
     def datasets(self) -> list[Dataset]:
@@ -32,10 +32,15 @@ class Datasets(Part):
         """Remembers a data set; raises DataError if its name is taken and `replace` is not set."""
         database = self._database
         with database.write():
-            if not replace and database.one("SELECT 1 FROM datasets WHERE name = ?", dataset.name):
+            known = database.one("SELECT 1 FROM datasets WHERE name = ?", dataset.name) is not None
+            if known and not replace:
                 raise DataError(f"there is a data set {dataset.name!r} already: choose another name or use --replace")
             database.execute(
                 "INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?, ?)",
                 dataset.name, str(dataset.path), dataset.target, json.dumps(dataset.columns),
                 json.dumps(dataset.labels),
             )  # fmt: skip
+            self.record("dataset changed" if known else "dataset added", {
+                "dataset": dataset.name, "source": str(dataset.path), "target": dataset.target,
+                "records": dataset.records, "columns": len(dataset.columns),
+            })  # fmt: skip

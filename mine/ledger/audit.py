@@ -1,0 +1,94 @@
+"""The audit log's end in the ledger: entries come into being in the same transaction as what they tell of.
+
+A transaction leaves its entries here; once it is on the disk they are written to the log's file, and forgotten here
+once they are on the disk there. So each is in the file exactly once, whenever the process is stopped, and the ledger
+knows how the file must end.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mine.audit import AuditEntry, AuditFile, AuditHead
+from mine.errors import AuditError
+from mine.ledger.database import Database, Part
+
+__all__ = ["TABLES", "Audited"]
+
+TABLES = """
+CREATE TABLE audit_head (one INTEGER PRIMARY KEY CHECK (one = 1), length INTEGER NOT NULL, hash BLOB NOT NULL);
+CREATE TABLE audit_pending (sequence INTEGER PRIMARY KEY, line BLOB NOT NULL)
+"""
+
+
+class Audited(Part):
+    """What a part needs that leaves its mark in the audit log."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._audit_file = AuditFile(database.path.with_name("audit.jsonl"))
+
+    @property
+    def audit_log(self) -> Path:
+        """Where the audit log is."""
+        return self._audit_file.path
+
+    def record(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Appends an entry to the audit log, with the present transaction if there is one.
+
+        Facts are JSON values, or bytes, which are written as hexadecimal digits; never records, keys or passwords.
+        Raises AuditError if the log does not end as it was left: then nothing that is to be recorded should happen.
+        """
+        with self._database.write():
+            entry = AuditEntry.after(self._head(), time.time(), kind, facts)
+            self._database.execute("INSERT INTO audit_pending VALUES (?, ?)", entry.sequence, entry.line)
+            self._set_head(entry.head)
+            self._database.after_commit(self.flush_audit)
+
+    def flush_audit(self) -> None:
+        """Writes what a stop has left unwritten; raises AuditError if the log does not end as it was left."""
+        rows = self._database.rows("SELECT * FROM audit_pending ORDER BY sequence")
+        if rows:
+            self._audit_file.append([AuditEntry.parse(row["line"]) for row in rows])
+            with self._database.write():
+                self._database.execute("DELETE FROM audit_pending WHERE sequence <= ?", rows[-1]["sequence"])
+
+    def verify_audit(self, *, noted: bytes | None = None) -> AuditHead:
+        """The head of a log in which everything holds; raises AuditError otherwise.
+
+        `noted` is the hash of an entry that somebody noted before, which must be in the log.
+        """
+        with self._database.write():  # nobody appends meanwhile
+            self.flush_audit()
+            return self._audit_file.verify(self._head(), noted=noted)
+
+    def check_audit(self) -> None:
+        """Looks at the log's end only: raises AuditError unless it is the one that the ledger knows.
+
+        Where the file is ahead of a ledger that was put back, the ledger takes over the file's end, which says more.
+        """
+        with self._database.write():
+            self.flush_audit()
+            known, found = self._head(), self._audit_file.head()
+            if found == known:
+                return
+            if found.length <= known.length or not self._continues(known):
+                raise AuditError(
+                    f"the audit log {self.audit_log} does not end with entry {known.length}, as it was left, but with "
+                    f"{found.length}: `mine audit verify` finds the first line that differs"
+                )
+            self._set_head(found)
+            self.record("ledger put back", {"knew": known.length, "log": found.length})
+
+    def _continues(self, known: AuditHead) -> bool:
+        """Whether the whole file holds, and goes on from the entry that the ledger knows as the last."""
+        heads = {entry.head for entry in self._audit_file.entries() if entry.sequence == known.length}
+        return known == AuditHead() or known in heads
+
+    def _head(self) -> AuditHead:
+        row = self._database.one("SELECT length, hash FROM audit_head")
+        return AuditHead() if row is None else AuditHead(row["length"], row["hash"])
+
+    def _set_head(self, head: AuditHead) -> None:
+        self._database.execute("INSERT OR REPLACE INTO audit_head VALUES (1, ?, ?)", head.length, head.hash)
