@@ -15,21 +15,13 @@ from capsule.state import Relay, StoredRound
 from capsule.worker.apart import Apart
 from capsule.worker.calling import Caller, Place
 from capsule.worker.patience import Patience
+from capsule.worker.sending import Sender, short
 from capsule.worker.tally import Tally
-from sonar.chain.calls import EncodedCall
-from sonar.chain.client import Receipt, SignedTransaction
-from sonar.chain.errors import (
-    ChainError,
-    ContractRevertError,
-    FeeLimitError,
-    RpcUnavailableError,
-    TransactionFailedError,
-    UnfundedAccountError,
-)
+from sonar.chain.client import Receipt
+from sonar.chain.errors import ChainError, ContractRevertError, RpcUnavailableError
 from sonar.chain.events import RoundSettled
-from sonar.chain.fees import Fees
 from sonar.chain.lookups import Block
-from sonar.units import CampaignId, Wei
+from sonar.units import CampaignId
 
 __all__ = ["Relayer"]
 
@@ -41,10 +33,6 @@ _ALIVE = {"intent", "sent", "mined"}
 _LOOKS = 3
 """How often a nonce must be found used by an unknown transaction, or a transaction unwanted, until that is believed:
 receipts come a little after the nonce, and one of several nodes at an address may lag behind."""
-_OVERDUE = 10
-"""After how many times `replace_seconds` a transaction is raised whatever the node says that the chain asks for."""
-_TOO_LOW = ("underpriced", "fee too low", "feetoolow", "price too low", "price below")
-"""What nodes say in small letters of fees that they do not take, whatever they say that the chain asks for."""
 _FIRST_WAIT, _LONGEST_WAIT = 30.0, 3600.0
 """Seconds before a settlement that was reverted is tried again, doubled each time."""
 
@@ -57,11 +45,11 @@ class Relayer:
         self._used_by_others: dict[int, int] = {}
         self._unwanted: dict[int, int] = {}
         self._taken_back: set[int] = set()
-        self._sent, self._declined = 0, ""
         self._gap_looks = 0
         self._refused: dict[Place, Patience] = {}
         self._problems: dict[str, str] = {}
-        self._caller = Caller(capsule, self._tell)
+        self._caller = Caller(capsule, lambda campaign, problem: self._tell(campaign.hex(), problem))
+        self._sender = Sender(capsule, tally, self._caller, self._tell)
 
     @property
     def problems(self) -> dict[str, str]:
@@ -77,7 +65,8 @@ class Relayer:
         state = self._capsule.state
         waiting = state.unsettled()
         self._tally.unsettled.value = len(waiting)
-        self._problems, self._sent, self._declined, apart = {}, 0, "", Apart()
+        self._problems, apart = {}, Apart()
+        self._sender.begin()
         self._reopen(waiting)
         open_relays = state.open_relays()
         if open_relays:
@@ -89,8 +78,7 @@ class Relayer:
         self._refused = {place: self._refused[place] for place in map(_place, waiting) if place in self._refused}
         self._send_missing(waiting, tip, apart)
         apart.tell()
-        if self._declined and not self._sent:
-            raise TransactionFailedError(self._declined)
+        self._sender.check()
 
     # ---- what is under way
 
@@ -101,7 +89,7 @@ class Relayer:
             for relay in self._relays(campaign, stored):
                 if relay.state == "mined" and self._capsule.chain.receipt(relay.hash) is None:
                     _log.warning(
-                        "the settlement of round %d of %s is not on chain any more", stored.round, _short(campaign)
+                        "the settlement of round %d of %s is not on chain any more", stored.round, short(campaign)
                     )
                     self._capsule.state.set_relay(relay.hash, "sent")
                     self._taken_back.add(relay.nonce)
@@ -119,15 +107,15 @@ class Relayer:
         self._used_by_others.pop(nonce, None)
         if chain.knows(newest.hash):
             self._unwanted.pop(nonce, None)
-            if self._is_outbid(newest):
-                self._replace(newest)
+            if self._sender.is_outbid(newest):
+                self._sender.replace(newest)
             elif newest.state == "intent":
                 self._capsule.state.set_relay(newest.hash, "sent")
         elif self._caller.call((newest.campaign, newest.round, newest.head)) is not None:
             self._unwanted.pop(nonce, None)
-            refusal = self._send(newest, group)
-            if refusal is not None and self._is_outbid(newest, refusal):
-                self._replace(newest)
+            refusal = self._sender.send(newest, group)
+            if refusal is not None and self._sender.is_outbid(newest, refusal):
+                self._sender.replace(newest)
         elif nonce in self._taken_back or self._is_believed(self._unwanted, nonce):
             self._void(group)  # nobody has it, and the chain does not want it any more: its nonce is free
 
@@ -162,12 +150,12 @@ class Relayer:
         where = {"campaign": relay.campaign.hex(), "round": relay.round}
         if settled:
             tally.rounds_settled.add()
-            _log.info("settled round %d of %s in block %d", relay.round, _short(relay.campaign), receipt.block,
+            _log.info("settled round %d of %s in block %d", relay.round, short(relay.campaign), receipt.block,
                       extra=where)  # fmt: skip
         elif not receipt.succeeded:
             tally.relay_failures.add()
             _log.warning("the settlement of round %d of %s was reverted in block %d: somebody may have been faster",
-                         relay.round, _short(relay.campaign), receipt.block, extra=where)  # fmt: skip
+                         relay.round, short(relay.campaign), receipt.block, extra=where)  # fmt: skip
 
     def _look_for_another(self, nonce: int, group: Sequence[Relay]) -> None:
         """The nonce is used, and by none of these as far as the node knows; after a few looks that is believed."""
@@ -183,85 +171,11 @@ class Relayer:
         looks[nonce] = looks.get(nonce, 0) + 1
         return looks[nonce] >= _LOOKS and bool(looks.pop(nonce))
 
-    def _is_old(self, relay: Relay) -> bool:
-        return self._capsule.clock() - relay.time >= self._capsule.policy.replace_seconds
-
-    def _is_outbid(self, relay: Relay, refusal: str = "") -> bool:
-        """Whether a waiting transaction should offer more: the chain asks for more, or cannot mean what it asks for.
-
-        What offers enough only waits for a block, and to raise it would be to bid against oneself. Nor does a node that
-        refuses it for another reason take it at a higher fee.
-        """
-        if not self._is_old(relay):
-            return False
-        if any(words in refusal.lower() for words in _TOO_LOW):
-            return True
-        overdue = self._capsule.clock() - relay.time >= _OVERDUE * self._capsule.policy.replace_seconds
-        return overdue or self._capsule.chain.fee_market().asks_more_than(Fees.of(relay.raw))
-
-    def _send(self, relay: Relay, group: Sequence[Relay] = ()) -> str | None:
-        """Sends a stored transaction, and returns what the node says where it refuses that; None where it does not."""
-        capsule = self._capsule
-        try:
-            capsule.chain.send(SignedTransaction(relay.raw, relay.hash, relay.nonce))
-        except UnfundedAccountError as error:
-            self._lack(error)
-            return str(error)
-        except TransactionFailedError as error:
-            self._tally.relay_failures.add()
-            self._problems[relay.campaign.hex()] = str(error)
-            never_sent = relay.state == "intent" and len(group) <= 1
-            if never_sent and capsule.chain.next_nonce() > relay.nonce:
-                _log.warning(
-                    "nonce %d waits in a transaction that this Capsule did not send: taking the next", relay.nonce
-                )
-                self._void([relay])
-                return None
-            self._declined = str(error)
-            return self._declined
-        self._sent += 1
-        capsule.state.set_relay(relay.hash, "sent")
-        return None
-
-    def _replace(self, former: Relay) -> None:
-        """Stores and sends another transaction with the same nonce: the settlement, or nothing if it came too late."""
-        chain, before = self._capsule.chain, Fees.of(former.raw)
-        try:
-            fees = chain.fee_market().offer(self._capsule.policy.highest_fee, before)
-        except FeeLimitError as error:
-            self._problems["fees"] = str(error)
-            return
-        if fees.highest <= before.highest:
-            return  # where gas is free, no node takes it in the place of the former one
-        place = (former.campaign, former.round, former.head)
-        try:
-            signed = self._sign_again(place, former.nonce, fees)
-        except UnfundedAccountError as error:
-            self._lack(error)
-            return
-        except TransactionFailedError as error:
-            self._problems[former.campaign.hex()] = str(error)
-            return
-        if (relay := self._store(place, signed, fees)) is None:
-            return
-        self._tally.replacements.add()
-        _log.info("replacing transaction %s at up to %d wei per gas", former.hash.hex(), fees.highest)
-        self._send(relay, [former])
-
-    def _sign_again(self, place: Place, nonce: int, fees: Fees) -> SignedTransaction:
-        chain, call = self._capsule.chain, self._caller.call(place)
-        if call is not None:
-            try:
-                return chain.sign(call, nonce=nonce, fees=fees)
-            except ContractRevertError as error:
-                _log.info("round %d of %s: %s", place[1], _short(place[0]), error)
-        return chain.sign(EncodedCall(self._capsule.address, b"", Wei(0)), nonce=nonce, fees=fees)
-
     # ---- what is missing
 
     def _send_missing(self, waiting: Sequence[tuple[CampaignId, StoredRound]], tip: Block, apart: Apart) -> None:
         for campaign, stored in waiting:
-            with apart.each(f"round {stored.round} of {_short(campaign)}"):
+            with apart.each(f"round {stored.round} of {short(campaign)}"):
                 if self._is_due(campaign, stored) and not self._send_first(campaign, stored, tip):
                     return
 
@@ -272,25 +186,13 @@ class Relayer:
         if call is None:
             self._let_go(campaign, stored, tip)
             return True
-        nonce = self._next_nonce()
         try:
-            fees = self._capsule.chain.fee_market().offer(self._capsule.policy.highest_fee)
-            signed = self._capsule.chain.sign(call, nonce=nonce, fees=fees)
-        except FeeLimitError as error:
-            self._problems["fees"] = str(error)
-            return False
-        except UnfundedAccountError as error:
-            self._lack(error)
-            return False
+            return self._sender.first(place, call)
         except RpcUnavailableError:
             raise
         except ChainError as error:
             self._refuse(place, error)
             return True
-        if (relay := self._store(place, signed, fees)) is None:
-            return False
-        self._send(relay)
-        return True
 
     def _let_go(self, campaign: CampaignId, stored: StoredRound, tip: Block) -> None:
         """Waits no longer for the chain to take it where the campaign has gone on without it."""
@@ -301,7 +203,7 @@ class Relayer:
         if present.number > stored.round and self._capsule.state.expire(
             campaign, stored.round, stored.head, tip.number
         ):
-            _log.warning("round %d of %s was over before its settlement was signed", stored.round, _short(campaign))
+            _log.warning("round %d of %s was over before its settlement was signed", stored.round, short(campaign))
 
     def _is_due(self, campaign: CampaignId, stored: StoredRound) -> bool:
         relays = self._relays(campaign, stored)
@@ -320,36 +222,15 @@ class Relayer:
     def _refuse(self, place: Place, error: ChainError) -> None:
         """The contract or the node does not take it now."""
         if isinstance(error, ContractRevertError) and error.name in _RACES:
-            _log.info("round %d of %s: %s", place[1], _short(place[0]), error)
+            _log.info("round %d of %s: %s", place[1], short(place[0]), error)
             return
         self._refused.setdefault(place, Patience(_FIRST_WAIT, _LONGEST_WAIT)).fail(str(error))
         self._tally.relay_failures.add()
         self._problems[place[0].hex()] = str(error)
-        _log.warning("the settlement of round %d of %s is refused: %s", place[1], _short(place[0]), error)
+        _log.warning("the settlement of round %d of %s is refused: %s", place[1], short(place[0]), error)
 
-    def _store(self, place: Place, signed: SignedTransaction, fees: Fees) -> Relay | None:
-        """The transaction as it is in the database before it is sent; None where another worker was faster."""
-        campaign, number, head = place
-        relay = Relay(
-            signed.hash, campaign, number, head, signed.nonce, signed.raw, fees.highest, fees.tip or 0,
-            "intent", self._capsule.clock(),
-        )  # fmt: skip
-        if self._capsule.state.add_relay(relay):
-            return relay
-        _log.warning("another worker relays at the same time: leaving round %d of %s to it", number, _short(campaign))
-        return None
-
-    def _lack(self, error: UnfundedAccountError) -> None:
-        self._tally.relay_failures.add()
-        self._problems["funds"] = str(error)
-
-    def _tell(self, campaign: CampaignId, problem: str) -> None:
-        self._problems[campaign.hex()] = problem
-
-    def _next_nonce(self) -> int:
-        """Behind everything that waits: this Capsule's own transactions, also those that the node has dropped."""
-        own = [relay.nonce + 1 for relay in self._capsule.state.open_relays()]
-        return max([self._capsule.chain.next_nonce(), *own])
+    def _tell(self, what: str, problem: str) -> None:
+        self._problems[what] = problem
 
     def _relays(self, campaign: CampaignId, stored: StoredRound) -> list[Relay]:
         return [relay for relay in self._capsule.state.relays(campaign, stored.round) if relay.head == stored.head]
@@ -358,7 +239,3 @@ class Relayer:
 def _place(waiting: tuple[CampaignId, StoredRound]) -> Place:
     campaign, stored = waiting
     return campaign, stored.round, stored.head
-
-
-def _short(campaign: CampaignId) -> str:
-    return campaign.hex()[:16]
