@@ -14,6 +14,7 @@ every ciphertext.
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -84,6 +85,7 @@ def load_product(
     return _tensor(data, _parse(data, "product", max_rows, max_outputs), key)
 
 
+@lru_cache(maxsize=256)
 def model_size_limit(rows: int, outputs: int, *, slot_width: int = 72, max_key_bits: int = MAX_KEY_BITS) -> int:
     """The most bytes that a model of this shape can have, under any key up to `max_key_bits`."""
     row = max(
