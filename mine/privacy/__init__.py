@@ -1,0 +1,1 @@
+"""Differential privacy of what a mine gives away."""

@@ -1,0 +1,38 @@
+"""The owner's rule on differential privacy: the table `[privacy]` of the policy."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["PrivacyRule"]
+
+
+class PrivacyRule(BaseModel):
+    """What a data set may tell of each of its records, and how; raises ValidationError for a rule that makes no sense.
+
+    With `mode` on, whatever leaves the mine is made from noised sums, which are differentially private for adding or
+    removing one record: (`epsilon`, `delta`) for each statistic, (`budget`, `delta`) for all that are ever made of
+    overlapping data.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    mode: Literal["off", "on"] = "off"
+    """Whether gradients are made from noised sums: "on" or "off"."""
+    epsilon: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 1.0
+    """What one noised statistic may cost: it serves every campaign and round on the same features of the same data."""
+    delta: Annotated[float, Field(ge=1e-30, le=1e-3)] = 1e-6
+    """How likely more than epsilon may be told: well below one over the number of records."""
+    budget: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 3.0
+    """The epsilon of everything that is ever made of a data set, and of others that share records with it."""
+    clip: Annotated[float, Field(ge=0.01, le=16)] = 1.0
+    """How far a record may lie out, in units of the features' scale: one whose features have a larger root mean square
+    counts for less."""
+    target_clip: Annotated[float, Field(ge=0.01, le=16)] = 3.0
+    """The same of what a regression predicts: larger targets are cut to this."""
+
+    @model_validator(mode="after")
+    def _the_budget_buys_a_statistic(self) -> Self:
+        if self.budget < self.epsilon:
+            raise ValueError(f"a budget of {self.budget:g} does not buy one statistic of epsilon {self.epsilon:g}")
+        return self
