@@ -39,6 +39,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 _GIVE_UP = 3
 """How often the chain, the store or the relaying must fail, one time after the other, until this worker leaves what it
 claimed to others whose node and store may answer."""
+_GATHER_SECONDS = 0.25
+"""How long after a settlement was signed others are waited for, which one pass relays together."""
 _STOP_SECONDS = 10.0
 """How long what is being done may take when the worker stops."""
 _FOLLOWING, _CAMPAIGNS, _RELAYING, _PUBLISHING = "chain", "campaigns", "relaying", "publishing"
@@ -74,7 +76,7 @@ class Worker:
         self._wake = threading.Event()
 
     def run(self, poll: float = 1.0) -> None:
-        """Makes a pass every `poll` seconds until `stop`, or at once when a settlement was signed.
+        """Makes a pass every `poll` seconds until `stop`, or soon when a settlement was signed.
 
         What does not answer is asked less and less often. Campaigns that are being served when it stops get a little
         time to finish; what they have not stored by then is done again.
@@ -84,7 +86,8 @@ class Worker:
                 if self._chain.is_over:
                     self._pass(wait=False)
                     self._note()
-                self._wake.wait(poll)
+                if self._wake.wait(poll):
+                    self._stopping.wait(min(poll, _GATHER_SECONDS))
                 self._wake.clear()
         finally:
             self._crew.wait(timeout=_STOP_SECONDS)
