@@ -228,7 +228,10 @@ class _Mute:
 
 
 def lost_and_restored(world: Any, campaign: Any, file: Path, number: int) -> str:
-    """Backs up, signs one more round, loses the machine, restores; returns the settlement that was lost."""
+    """Backs up, signs one more round, loses the machine, restores; returns the settlement that was lost.
+
+    The chain goes on: before its next block has a later time than the restore, nothing of a held campaign is freed.
+    """
     passphrase = _as_in_a_home(world)
     back_up(world.capsule.state, file, passphrase, cost=(1, 8192))
     for _ in range(3):
@@ -239,6 +242,8 @@ def lost_and_restored(world: Any, campaign: Any, file: Path, number: int) -> str
         database.unlink()
     restore(file, passphrase, passphrase, world.home / "capsule.db")
     world.start()
+    world.advance_time(2)
+    campaign.owner.campaign()  # a block
     return lost
 
 
