@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pysonar._noise import standard_error
 from pysonar.errors import FewRecordsWarning, TermsError, UnknownCampaignError, ValidationSetError
 from sonar.chain.records import LARGEST_AMOUNT
 from sonar.errors import ConfigError
+from sonar.protocol.spec import MetricName
 from sonar.units import PPM, Address, CampaignId, Ppm, Wei, address_of, campaign_id_of, duration
 
 __all__ = [
@@ -136,20 +138,20 @@ def parts_per_million(fraction: Any, what: str) -> Ppm:
     return Ppm(round(float(fraction) * PPM))
 
 
-def warn_of_few(records: int, target: float, noise: float) -> None:
+def warn_of_few(labels: Ints, classes: int, metric: MetricName, target: float, noise: float) -> None:
     """Warns where the validation set cannot tell five points of score near the target: less than that is unpaid there.
 
-    `target` is a score in (0, 1], `noise` the standard errors above which credit starts. What a score p of n records
-    is off by is about sqrt(p (1 - p) / n), the standard error of a mean of n noughts and ones; a target above 0.9 is
-    taken as 0.9, through which the score must go.
+    `labels` (records,) are class indices, `target` is a score in (0, 1], `noise` the standard errors above which credit
+    starts. A target above 0.9 is taken as 0.9, through which the score must go.
     """
     near = min(target, 0.9)
-    seen = noise * math.sqrt(near * (1 - near) / records)
+    seen = noise * standard_error(metric, near, np.bincount(labels, minlength=classes))
     if seen > _COARSEST:
-        needed = math.ceil(near * (1 - near) * (noise / _COARSEST) ** 2)
+        # Errors fall with the root of the records; what floats add must not ask for one more.
+        needed = math.ceil(len(labels) * (seen / _COARSEST) ** 2 - 1e-6)
         warnings.warn(
-            f"{records} validation records tell a score near {near:.0%} to about {seen:.1%} only, and mines that "
-            f"raise it by less may be left out or kept without pay: give {needed} records or more",
+            f"{len(labels)} validation records tell the {metric.replace('_', ' ')} near {near:.0%} to about {seen:.1%} "
+            f"only, and mines that raise it by less may be left out or kept without pay: give {needed} records or more",
             FewRecordsWarning,
             stacklevel=4,
         )

@@ -98,8 +98,7 @@ def make_plan(
         check_validation_size(len(labels), widest, spec.shape[1], spec.metric, spec.rounds.round_size)
     except ProtocolError as error:
         raise ValidationSetError(str(error)) from error
-    if spec.metric == "accuracy":  # of the others the spread depends on more than the score
-        warn_of_few(len(labels), spec.payout.target / PPM, spec.rounds.noise)
+    warn_of_few(labels, len(spec.classes), spec.metric, spec.payout.target / PPM, spec.rounds.noise)
     return Plan(model, features, labels, spec, spec.terms(bounty=escrow, deadline=at, token=token))
 
 

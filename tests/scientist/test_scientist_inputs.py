@@ -1,6 +1,5 @@
 """What a notebook hands in: every plausible shape is taken, every mistake gets its own sentence."""
 
-import warnings
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,8 +7,8 @@ import pytest
 import torch
 
 import pysonar
-from pysonar._inputs import class_indices, deadline_at, feature_table, parts_per_million, warn_of_few, wei
-from pysonar.errors import FewRecordsWarning, ModelError, TermsError, ValidationSetError
+from pysonar._inputs import class_indices, deadline_at, feature_table, parts_per_million, wei
+from pysonar.errors import ModelError, TermsError, ValidationSetError
 from pysonar.models import LinearClassifier
 from sonar.protocol.spec import Encoding, FourierMap, IdentityMap
 
@@ -263,16 +262,3 @@ def test_errors_leave_with_the_scientists_exit_code() -> None:
 def test_negative_seconds_are_told_from_what_is_no_duration(wrong: object) -> None:
     with pytest.raises(TermsError, match=rf"the deadline {wrong} is not ahead: give '2h', seconds from now above 0"):
         deadline_at(wrong, 1000)
-
-
-@pytest.mark.parametrize(("records", "target", "seen"), [(3, 1.0, "34.6%"), (30, 0.9, "11.0%"), (143, 0.95, "5.0%")])
-def test_a_validation_set_too_small_to_show_five_points_is_warned_of(records: int, target: float, seen: str) -> None:
-    with pytest.warns(FewRecordsWarning, match=rf"{records} validation .* about {seen} only.* give 144 records"):
-        warn_of_few(records, target, 2.0)
-
-
-@pytest.mark.parametrize(("records", "noise"), [(144, 2.0), (359, 2.0), (36, 1.0), (3, 0.0)])
-def test_a_validation_set_that_shows_five_points_is_not_warned_of(records: int, noise: float) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warn_of_few(records, 0.9, noise)
