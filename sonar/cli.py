@@ -120,7 +120,7 @@ def deploy(
 def campaigns(network: Path | None, as_json: bool) -> None:
     """List every campaign on the network's contract."""
     from sonar.overview import campaign_rows
-    from sonar.units import format_ether, format_ppm
+    from sonar.units import format_ppm, round_ether
 
     rows = campaign_rows(*_connect(network))
     if as_json:
@@ -130,7 +130,7 @@ def campaigns(network: Path | None, as_json: bool) -> None:
         talk("no campaigns yet")
     for row in rows:
         # The decimals of a token are its own to say, so its amounts are shown in its smallest unit.
-        show, unit = (format_ether, "ether") if row["token"] is None else (str, f"of token {row['token']}")
+        show, unit = (round_ether, "ether") if row["token"] is None else (str, f"of token {row['token']}")
         offer = f"  offered to {row['pending_owner']}" if row["pending_owner"] else ""
         click.echo(
             f"{row['id']}  {row['status']:<8}  {format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}  "

@@ -115,9 +115,11 @@ def test_the_list_shows_a_tokens_amounts_in_its_smallest_unit(run, monkeypatch):
     row = {"id": "0x1", "status": "running", "score_ppm": 1, "target_ppm": 2, "bounty_wei": 5 * 10**17, "paid_wei": 7,
            "pending_owner": None}  # fmt: skip
     monkeypatch.setattr("sonar.cli._connect", lambda _: (None, 0))
-    monkeypatch.setattr(overview, "campaign_rows", lambda *_: [row | {"token": None}, row | {"token": TOKEN}])
-    first, second = run("campaigns").stdout.splitlines()
+    odd = row | {"token": None, "paid_wei": 123_456_789_012_345_678}
+    monkeypatch.setattr(overview, "campaign_rows", lambda *_: [row | {"token": None}, row | {"token": TOKEN}, odd])
+    first, second, third = run("campaigns").stdout.splitlines()
     assert first.endswith("bounty 0.5  paid 0.000000000000000007 ether")
+    assert third.endswith("bounty 0.5  paid 0.123456 ether")
     assert second.endswith(f"bounty 500000000000000000  paid 7 of token {TOKEN}")
 
 
