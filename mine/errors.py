@@ -4,13 +4,14 @@ MineError                       9
 |-- DataError                   a data set that cannot be read or trained on
 |   `-- SchemaMismatchError     a data set that does not fit a campaign's features and classes
 |-- PolicyError                 a campaign or round that this mine's owner does not want to take part in
+|   `-- NotNowError             only for now: the hour, the price of gas, a budget, an approval to come
 `-- LedgerError                 the mine's own records: unknown version, impossible step, home in use
     `-- AuditError              the audit log is not the one that the mine wrote
 """
 
 from sonar.errors import SonarError
 
-__all__ = ["AuditError", "DataError", "LedgerError", "MineError", "PolicyError", "SchemaMismatchError"]
+__all__ = ["AuditError", "DataError", "LedgerError", "MineError", "NotNowError", "PolicyError", "SchemaMismatchError"]
 
 
 class MineError(SonarError):
@@ -29,6 +30,10 @@ class SchemaMismatchError(DataError):
 
 class PolicyError(MineError):
     """The owner's policy does not allow this campaign, or cannot be read."""
+
+
+class NotNowError(PolicyError):
+    """The owner's policy does not allow it now; what it waits for may come by itself."""
 
 
 class LedgerError(MineError):
