@@ -21,6 +21,7 @@ from capsule.notes import Notes, Problems, missed_problem
 from capsule.parts import Capsule
 from capsule.state import Claim
 from capsule.worker.crew import Crew
+from capsule.worker.durations import Durations
 from capsule.worker.following import Follower
 from capsule.worker.patience import Patience
 from capsule.worker.relaying import Relayer
@@ -41,6 +42,8 @@ _GIVE_UP = 3
 claimed to others whose node and store may answer."""
 _GATHER_SECONDS = 0.25
 """How long after a settlement was signed others are waited for, which one pass relays together."""
+_PASS_SECONDS = 120.0
+"""How long a pass may take: each request has a deadline of seconds, and campaigns are served beside it."""
 _STOP_SECONDS = 10.0
 """How long what is being done may take when the worker stops."""
 _FOLLOWING, _CAMPAIGNS, _RELAYING, _PUBLISHING = "chain", "campaigns", "relaying", "publishing"
@@ -48,6 +51,7 @@ _NOTING = "noting"
 _LEAVING = "claims"
 _DELETING = "deleting"
 _AUDIT = "audit log"
+_PRESENT = "pass"
 
 
 class Worker:
@@ -71,6 +75,9 @@ class Worker:
         self._relay_failures = 0
         self._problems: Problems = {}
         self._notes = Notes(capsule.state)
+        self._durations = Durations()
+        # Gradients are opened, a round is judged and the next model made, each in a new process once more.
+        self._job_seconds = _PASS_SECONDS + 6 * capsule.policy.judge_seconds
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -84,8 +91,9 @@ class Worker:
         try:
             while not self._stopping.is_set():
                 if self._chain.is_over:
-                    self._pass(wait=False)
-                    self._note()
+                    with self._durations.timing(_PRESENT, _PASS_SECONDS):
+                        self._pass(wait=False)
+                        self._note()
                 if self._wake.wait(poll):
                     self._stopping.wait(min(poll, _GATHER_SECONDS))
                 self._wake.clear()
@@ -108,6 +116,10 @@ class Worker:
         """Whether everything went through last time, else what stopped it, and since when (seconds since 1970)."""
         with self._lock:
             found = dict(self._problems)
+        for what, seconds in self._durations.overdue().items():
+            problem = f"it does not come to an end, after {seconds:.0f} s: a node, store or database that hangs?"
+            found.setdefault(what, (problem, self._capsule.clock() - seconds))
+        self.tally.pass_seconds.value = self._durations.seconds(_PRESENT)
         problems = {what: problem for what, (problem, _) in found.items()}
         return {
             "ok": not problems,
@@ -141,7 +153,7 @@ class Worker:
             self._guarded(_LEAVING, self._leave_relaying)
         self._guarded(_DELETING, partial(self._retention.step, tip))
         if store_answers:
-            self._publisher.start(_PUBLISHING, partial(self._guarded, _PUBLISHING, self._publish))
+            self._publisher.start(_PUBLISHING, self._publish_guarded)
         if wait:
             self._publisher.wait()
 
@@ -192,7 +204,7 @@ class Worker:
     def _serve(self, campaign: CampaignId, block: int, tip: Block, newest: Newest) -> None:
         signed: list[bool] = []
         serve = partial(self._serve_unless_missed, campaign, block, tip, newest)
-        with fields(campaign=campaign.hex()):
+        with fields(campaign=campaign.hex()), self._durations.timing(campaign.hex(), self._job_seconds):
             self._guarded(campaign.hex(), lambda: signed.append(serve()))
         if any(signed):
             self._wake.set()
@@ -251,6 +263,10 @@ class Worker:
                 self._well(what)
             for what, problem in told.items():
                 self._trouble(what, problem)
+
+    def _publish_guarded(self) -> None:
+        with self._durations.timing(_PUBLISHING, self._job_seconds):
+            self._guarded(_PUBLISHING, self._publish)
 
     def _publish(self) -> None:
         """Stores the kept gradients of final rounds, so that anyone can recompute the next model."""

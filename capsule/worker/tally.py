@@ -84,6 +84,8 @@ class Tally:
     """The latest block that the node has shown."""
     followed_block: Gauge = field(default_factory=Gauge)
     """The block up to which events are read."""
+    pass_seconds: Gauge = field(default_factory=Gauge)
+    """How long the present pass had been under way when the worker's health was asked last, 0 between passes."""
     judge_seconds: Seconds = field(default_factory=Seconds)
     """From a closed round whose gradients are all opened to its stored signature."""
     rounds_judged: Counter = field(default_factory=Counter)
