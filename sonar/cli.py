@@ -99,12 +99,16 @@ def deploy(
     rpc_url: str, account: Path, store: str, capsule: str | None, capsule_url: str | None, network: Path | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Deploy the contract to a chain and write its network file."""
+    """Deploy the contract to a chain and write its network file.
+
+    One that was stopped is finished, and paid for once, by running the same command again.
+    """
     from sonar.deployment import deploy_network
 
     result, path = deploy_network(
-        rpc_url=rpc_url, account_file=account, store=store, capsule=capsule, capsule_url=capsule_url, path=network
-    )
+        rpc_url=rpc_url, account_file=account, store=store, capsule=capsule, capsule_url=capsule_url, path=network,
+        say=talk,
+    )  # fmt: skip
     if as_json:
         echo_json({"network_file": str(path), **result.model_dump(mode="json")})
     else:

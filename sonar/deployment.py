@@ -1,5 +1,9 @@
-"""Deploying the contract to any chain and writing the network file that every actor reads."""
+"""Deploying the contract to any chain and writing the network file that every actor reads.
 
+Until that file is written, one beside it says what was signed: a run that was killed is finished by the next one.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -9,12 +13,28 @@ from sonar.errors import ConfigError
 
 __all__ = ["deploy_network"]
 
+_TIMEOUT = 120.0
+"""Seconds for the transaction to be mined; who gives up runs again and finds it."""
+
 
 def deploy_network(
-    *, rpc_url: str, account_file: Path, store: str, capsule: str | None, capsule_url: str | None, path: Path | None
+    *,
+    rpc_url: str,
+    account_file: Path,
+    store: str,
+    capsule: str | None,
+    capsule_url: str | None,
+    path: Path | None,
+    say: Callable[[str], None],
 ) -> tuple[Network, Path]:
-    """Deploys with the account's coin; returns the network and its file. Never overwrites another network's file."""
-    from sonar.chain.deploy import deploy
+    """Deploys with the account's coin; returns the network and its file. Never overwrites another network's file.
+
+    It pays once, however often it is stopped and run again for the same file. `say` is told how it goes. Raises
+    ConfigError and ChainError.
+    """
+    from sonar.chain._rpc import connect_web3, rpc
+    from sonar.chain.bytecode import SONAR
+    from sonar.chain.once import deploy_once
     from sonar.chain.records import NATIVE
     from sonar.wallet import load_account
 
@@ -32,6 +52,25 @@ def deploy_network(
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise ConfigError(f"{problem['loc'][0]} {problem['input']!r} is not valid: {field_wording(problem)}") from error
-    done = deploy(rpc_url, load_account(account_file))
-    network = draft.model_copy(update={"chain_id": done.chain_id, "contract": done.address, "start_block": done.block})
-    return network, network.save(file)
+    account, web3 = load_account(account_file), connect_web3(rpc_url, timeout=10)
+    with rpc(web3):
+        chain_id = int(web3.eth.chain_id)
+    journal = file.with_name(f"{file.name}.deployment")
+    _require_only(journal, chain_id)
+    done = deploy_once(web3, account, SONAR, journal, chain_id=chain_id, timeout=_TIMEOUT, say=say)
+    network = draft.model_copy(update={"chain_id": chain_id, "contract": done.address, "start_block": done.block})
+    saved = network.save(file)
+    journal.unlink()
+    return network, saved
+
+
+def _require_only(journal: Path, chain_id: int) -> None:
+    """Raises ConfigError where what was begun is on another chain."""
+    from sonar.chain.deployments import Deployments
+
+    others = sorted(set(Deployments.load(journal).root) - {str(chain_id)})
+    if others:
+        raise ConfigError(
+            f"{journal} holds a deployment on chain {others[0]} that has not ended, and this is chain {chain_id}: "
+            "finish that one with its --rpc-url, choose another --network, or delete the file if it can never be mined"
+        )

@@ -58,7 +58,7 @@ def test_deploy_writes_the_network_file_that_clients_read(run, payer, chain_url,
     [("--store", "nowhere"), ("--capsule", "0x12"), ("--capsule-url", "capsule.example"), ("--rpc-url", "localhost")],
 )
 def test_deploy_refuses_a_bad_option_before_it_pays(run, payer, chain_url, option, value, monkeypatch):
-    monkeypatch.setattr("sonar.chain.deploy.deploy", lambda *_: pytest.fail("deployed"))
+    monkeypatch.setattr("sonar.chain.once.deploy_once", lambda *_, **__: pytest.fail("deployed"))
     options = {"--rpc-url": chain_url, "--account": payer, "--store": "memory:", option: value}
     result = run("deploy", *(word for pair in options.items() for word in pair))
     assert result.exit_code == 3

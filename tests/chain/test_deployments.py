@@ -14,6 +14,7 @@ from sonar.chain.deployments import Deployments, History, Intent, deployments_pa
 from sonar.chain.errors import RpcUnavailableError, TransactionFailedError, UnfundedAccountError, WrongChainError
 from sonar.chain.once import deploy_once
 from sonar.config import Network
+from sonar.deployment import deploy_network
 from sonar.errors import ConfigError
 
 PANEL = committee([Account.create().address for _ in range(3)], 2)
@@ -156,6 +157,74 @@ def test_whoever_is_stopped_at_any_request_and_runs_again_pays_once(chain_url, c
         record = put(account)
         assert used(chain_web3, account) == 1, f"stopped at request {last}, {counted.asked[last - 1]}"
         assert Deployments.load(file).history(chain_web3.eth.chain_id) == History(current=record)
+
+
+@pytest.fixture
+def put_network(chain_url, file, tmp_path, said):
+    """Deploys for a network file: put_network(account)."""
+
+    def once(account, url=chain_url):
+        key = tmp_path / f"{account.address}.key"
+        if not key.exists():
+            key.touch(mode=0o600)
+            key.write_text(account.key.hex())
+        return deploy_network(
+            rpc_url=url, account_file=key, store="memory:", capsule=None, capsule_url=None,
+            path=tmp_path / "network.json", say=said.append,
+        )  # fmt: skip
+
+    return once
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_network_whose_deployment_is_stopped_at_any_request_is_paid_for_once(
+    chain_url, chain_web3, put_network, new_account, tmp_path, monkeypatch, after
+):
+    def stopping(last=None):
+        provider = Mortal(chain_url, last, after=after)
+        monkeypatch.setattr("sonar.chain._rpc.connect_web3", lambda *_, **__: Web3(provider))
+        return provider
+
+    counted = stopping()
+    put_network(new_account())
+    assert SEND in counted.asked
+    for last in range(1, len(counted.asked) + 1):
+        (tmp_path / "network.json").unlink()
+        account = new_account()
+        stopping(last)
+        with pytest.raises(Stopped):
+            put_network(account)
+        stopping()
+        network, _ = put_network(account)
+        assert used(chain_web3, account) == 1, f"stopped at request {last}, {counted.asked[last - 1]}"
+        verify_deployment(chain_web3, network.contract)
+        assert not (tmp_path / "network.json.deployment").exists()
+
+
+def test_a_network_file_that_was_not_written_is_written_without_paying_again(
+    chain_web3, put_network, new_account, tmp_path, monkeypatch
+):
+    def stopped(*_):
+        raise Stopped
+
+    account = new_account()
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "save", stopped)
+        with pytest.raises(Stopped):
+            put_network(account)
+    network, file = put_network(account)
+    assert Network.load(file) == network
+    assert used(chain_web3, account) == 1
+
+
+def test_a_deployment_for_a_network_on_another_chain_is_not_forgotten(put_network, new_account, tmp_path):
+    journal = tmp_path / "network.json.deployment"
+    Deployments({}).updated(5, "Sonar", History()).save(journal)
+    with pytest.raises(
+        ConfigError, match=r"network\.json\.deployment holds a deployment on chain 5 that has not ended"
+    ):
+        put_network(new_account())
+    assert journal.exists()
 
 
 def test_what_is_under_way_is_finished_before_anything_else(chain_url, chain_web3, put, new_account, file, said):
