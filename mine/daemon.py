@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mine.data import file_state
+from mine.errors import LedgerError
 from mine.policy import Policy
 from mine.records import KnownCampaign, token_or_none
 from mine.stopping import Stop
 from mine.worker import Report, Worker
 from sonar.chain.errors import (
     ContractRevertError,
+    FeeLimitError,
     RpcUnavailableError,
     TransactionFailedError,
     TransactionTimeoutError,
@@ -109,6 +111,7 @@ class Daemon:
                 # It may be worth the work now, or its owner welcome; the same reason is not said again.
                 self._declined[event.id] = (None, self._declined[event.id][1])
         self._provide(worker)
+        worker.tend()
         for campaign in worker.ledger.campaigns(worker.deployment):
             if self._stop.requested:
                 return
@@ -145,21 +148,22 @@ class Daemon:
             return
         try:
             worker.work(campaign, policy)
-        except (RpcUnavailableError, WrongChainError):
+        except (RpcUnavailableError, WrongChainError, LedgerError):
             raise
         except SonarError as error:
             if _passes(error):
                 self._wait(campaign.id, error)
             else:
-                self._decline(campaign, basis, error)
+                self._decline(worker, campaign, basis, error)
         else:
             self._resume(campaign.id)
             self._declined.pop(campaign.id, None)
 
-    def _decline(self, campaign: KnownCampaign, basis: Hashable, error: SonarError) -> None:
+    def _decline(self, worker: Worker, campaign: KnownCampaign, basis: Hashable, error: SonarError) -> None:
         reason = str(error)
         if self._declined.get(campaign.id, (None, ""))[1] != reason:
             self._report("declined", {"campaign": "0x" + campaign.id.hex(), "reason": reason})
+            worker.refuse(campaign, reason)
         self._declined[campaign.id] = (basis, reason)
         self._pauses.pop(campaign.id, None)
 
@@ -202,7 +206,9 @@ def _passes(error: SonarError) -> bool:
     if isinstance(error, ContractRevertError):
         return False
     # An engine whose helper process was killed, for memory perhaps, starts another one.
-    return isinstance(error, EngineError | UnfundedAccountError | TransactionTimeoutError | TransactionFailedError)
+    return isinstance(
+        error, EngineError | FeeLimitError | UnfundedAccountError | TransactionTimeoutError | TransactionFailedError
+    )
 
 
 def _token(worker: Worker, campaign: CampaignId) -> Address | None:

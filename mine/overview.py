@@ -12,11 +12,11 @@ from mine.home import Home
 from mine.ledger import Ledger
 from mine.policy import Policy
 from mine.reasons import explain, reasons_of
-from mine.records import KnownCampaign, State, Submission, hexed, token_or_none
+from mine.records import Aim, KnownCampaign, Purpose, State, Submission, hexed, token_or_none
 from mine.worker import Worker
 from sonar.chain.calls import withdraw
 from sonar.chain.client import SonarClient
-from sonar.chain.errors import RpcUnavailableError
+from sonar.chain.errors import RpcUnavailableError, TransactionFailedError
 from sonar.chain.events import Withdrawn
 from sonar.chain.records import NATIVE, Status, show_amount
 from sonar.config import Network
@@ -122,7 +122,7 @@ def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
         {"token": token, "earned": amount, "credit": None if client is None else client.credit(mine, token)}
         for token, amount in earned.items()
     ]
-    report["bond_at_stake_wei"] = sum(one.bond for one in submissions if one.state is State.POSTED)
+    report["bond_at_stake_wei"] = sum(one.bond for one in submissions if one.state is State.SENT)
     return report
 
 
@@ -174,13 +174,16 @@ def status_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def withdraw_all(place: Home, worker: Worker, to: str | None, token: str | None, patience: float) -> dict[str, Any]:
+def withdraw_all(worker: Worker, to: str | None, token: str | None) -> dict[str, Any]:
     """Withdraws all that is owed in one token; raises ConfigError for a bad address, ChainError if nothing is owed."""
     receiver, asset = _checked(to, worker.address), _checked(token, NATIVE)
-    with place.sending():
-        receipt = worker.client.transact(withdraw(receiver, asset), patience)
-    amount = sum(event.amount for event in receipt.events if isinstance(event, Withdrawn))
-    return {"amount": amount, "token": asset, "to": receiver, "transaction": hexed(receipt.hash)}
+    receipt = worker.sender.deliver(Aim(Purpose.WITHDRAW, token=asset), withdraw(receiver, asset))
+    if not receipt.succeeded:
+        raise TransactionFailedError(
+            f"transaction {hexed(receipt.hash)} reverted: it was withdrawn before, or try again"
+        )
+    (done,) = [event for event in receipt.events if isinstance(event, Withdrawn)]
+    return {"amount": done.amount, "token": asset, "to": done.to, "transaction": hexed(receipt.hash)}
 
 
 def _checked(text: str | None, default: Address) -> Address:

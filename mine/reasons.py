@@ -26,7 +26,7 @@ def reasons_of(network: Network, client: SonarClient) -> "Reasons | None":
 
 def explain(ledger: Ledger, reasons: "Reasons | None", submission: Submission) -> Submission:
     """The submission, if it is judged with the Capsule's sentence as its note, unless that cannot be had now."""
-    if submission.state is not State.JUDGED or submission.note or reasons is None:
+    if submission.state is not State.SETTLED or submission.note or reasons is None:
         return submission
     assert submission.verdict is not None
     if submission.index is None:

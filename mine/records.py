@@ -1,31 +1,109 @@
-"""What the mine remembers: campaigns as their events left them, and its own submissions with their states."""
+"""What the mine remembers: campaigns as their events left them, and its own gradients and transactions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sonar.chain.records import NATIVE, Admission, Status, Verdict
 from sonar.storage import Artifact
 from sonar.units import Address, CampaignId, Digest, KeyId, Ppm, Wei
 
-__all__ = ["KnownCampaign", "State", "Submission", "hexed", "token_or_none"]
+__all__ = [
+    "JUDGED", "UNSENT", "Aim", "Fate", "KnownCampaign", "Prospect", "Purpose", "State", "Submission", "Transaction",
+    "hexed", "token_or_none",
+]  # fmt: skip
 
 
 class State(StrEnum):
-    """The life of a submission.
+    """How far this mine is with one round of a campaign.
 
-        prepared -> signed -> posted -> judged
-              \\        \\         \\-> expired   nobody settled the round; the bond came back
-               \\--------\\-> missed             the round closed without it; nothing was lost
+        found -> matched -> approved -> trained -> stored -> signed -> sent -> settled -> paid
+          \\---------\\---> refused         \\---------\\--------\\-> missed   \\-> expired
 
-    `signed` comes before the transaction is sent, so a crash in between is seen.
+    refused: the data, the policy or the campaign itself says no, which is looked at again when one of them changes.
+    missed: the round closed without the gradient; the work was for nothing. expired: nobody settled the round, and the
+    bond came back. `signed` is written down before the transaction is sent, so a crash in between is seen; `sent` is
+    in a block, `paid` withdrawn.
     """
 
-    PREPARED = "prepared"
+    FOUND = "found"
+    MATCHED = "matched"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    TRAINED = "trained"
+    STORED = "stored"
     SIGNED = "signed"
-    POSTED = "posted"
-    JUDGED = "judged"
+    SENT = "sent"
+    SETTLED = "settled"
+    PAID = "paid"
     EXPIRED = "expired"
     MISSED = "missed"
+
+
+_NO_CAMPAIGN = CampaignId(b"")
+JUDGED = (State.SETTLED, State.PAID)
+"""The states in which a verdict is known."""
+UNSENT = (State.TRAINED, State.STORED, State.SIGNED)
+"""The states in which a gradient is on its way to the chain."""
+
+
+class Purpose(StrEnum):
+    """What a transaction of this mine's is for."""
+
+    SUBMIT = "submit"
+    EXPIRE = "expire"
+    WITHDRAW = "withdraw"
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What one call is to reach, once: a submission or expiry of a campaign's round, or all that is owed in a token.
+
+    However many transactions are signed for it, at most one of them can be mined unless the nonce of an earlier one
+    was used by a stranger to this ledger; and the contract takes each submission and expiry once in any case.
+    """
+
+    purpose: Purpose
+    campaign: CampaignId = _NO_CAMPAIGN
+    round: int = 0
+    token: Address = NATIVE
+
+
+class Fate(StrEnum):
+    """How a signed transaction stands."""
+
+    SIGNED = "signed"
+    """Sent, perhaps; neither mined nor known to be out of the race."""
+    MINED = "mined"
+    REVERTED = "reverted"
+    REPLACED = "replaced"
+    """Its nonce went to another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction that was signed for an aim; fields after `fate` are known once it is mined."""
+
+    hash: bytes
+    aim: Aim
+    nonce: int
+    raw: bytes = field(repr=False)
+    time: float
+    """When it was signed, in seconds since the Unix epoch."""
+    fate: Fate = Fate.SIGNED
+    block: int | None = None
+    gas_used: int | None = None
+    gas_price: Wei | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """How far this mine is with a campaign's present round before there is a gradient, and why it goes no further."""
+
+    campaign: CampaignId
+    round: int
+    state: State
+    dataset: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +140,7 @@ class Submission:
     artifact: Artifact
     gradient: Digest
     bond: Wei
-    nonce: int | None = None
     hash: bytes | None = None
-    raw: bytes | None = None
     index: int | None = None
     verdict: Verdict | None = None
     share: Ppm | None = None

@@ -18,30 +18,34 @@ from mine.home import Home
 from mine.ledger import Ledger
 from mine.offer import Offer, read_offer
 from mine.policy import Policy
-from mine.posting import Poster
+from mine.posting import Poster, aim_of
 from mine.reasons import explain, reasons_of
-from mine.records import KnownCampaign, State, Submission, hexed
+from mine.records import UNSENT, Aim, Fate, KnownCampaign, Prospect, Purpose, State, Submission, hexed
+from mine.sending import Sender
 from mine.trainer import Gradient, max_model_bytes, train
 from sonar.chain.calls import expire_round
 from sonar.chain.client import SonarClient, entries_head
 from sonar.chain.cursor import campaign_events
-from sonar.chain.errors import ChainError, ContractRevertError
+from sonar.chain.errors import ChainError, ContractRevertError, UnfundedAccountError
 from sonar.chain.events import Event, GradientJudged, GradientSubmitted
 from sonar.chain.records import CampaignRecord, Entry
 from sonar.config import Network
 from sonar.protocol.spec import Spec
-from sonar.storage import ContentStore
+from sonar.storage import Artifact, ContentStore
 from sonar.syft import get_engine
 from sonar.syft.progress import paced
 from sonar.syft.schedule import Gathered
-from sonar.units import Address, CampaignId
+from sonar.units import Address, CampaignId, Cid, Wei, digest_of, format_ether, round_ether
 
 __all__ = ["Options", "Report", "Trained", "Worker"]
 
 Report = Callable[[str, dict[str, Any]], None]
 """Takes what happened, as a word, and its facts."""
 
+_FEE_LIMIT = Wei(500 * 10**9)
 _CACHED = 8
+_SUBMIT_GAS = 120_000
+"""What posting a gradient takes at most, as it is signed for: about 75,000, a quarter more, and 25,000."""
 _TOLD_EVERY = 5.0
 """Seconds between two reports of how far a long training is."""
 
@@ -52,6 +56,8 @@ class Options:
 
     patience: float = 30.0
     allow_insecure_small_key: bool = False
+    fee_limit: Wei = _FEE_LIMIT
+    """The most wei per gas to pay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,8 @@ class Trained:
 class Worker:
     """A mine's account, ledger and data on one chain and store.
 
-    Raises RpcUnavailableError, WrongChainError, and EngineError where the engine that is asked for cannot be used.
+    Raises AuditError, RpcUnavailableError and WrongChainError, and EngineError where the engine that is asked for
+    cannot be used.
     """
 
     def __init__(
@@ -84,6 +91,7 @@ class Worker:
         report: Report,
         options: Options,
     ) -> None:
+        ledger.check_audit()  # what cannot be recorded is not done
         get_engine()  # one that cannot be used is told now, and not when a round is open
         self.client = SonarClient.from_network(network, account, timeout=options.patience)
         self.deployment = deployment_of(self.client, network.start_block)
@@ -94,8 +102,10 @@ class Worker:
         self._store = store
         self._report = report
         self._options = options
-        self._sending = home.sending
-        self._poster = Poster(self.client, ledger, self.address, home.sending, options.patience)
+        self.sender = Sender(
+            self.client, ledger, self.deployment, home.sending, options.patience, lambda: options.fee_limit
+        )
+        self._poster = Poster(self.client, ledger, self.deployment, self.address, self.sender)
         self._reasons = reasons_of(network, self.client)
         self._offers: dict[tuple[CampaignId, str | None], Offer] = {}
         self._gathered: dict[object, Gathered] = {}
@@ -109,27 +119,49 @@ class Worker:
 
     def provide(self) -> None:
         """Gives the store every box that the Capsule may still want: an unavailable gradient costs part of its bond."""
-        for submission in self.ledger.submissions(self.deployment, State.PREPARED, State.SIGNED, State.POSTED):
+        for submission in self.ledger.submissions(self.deployment, State.STORED, State.SIGNED, State.SENT):
             box = self.ledger.box(submission)
             if box is not None:
                 self._store.put(box)
+
+    def tend(self) -> None:
+        """Looks after transactions whose aim was reached without them, or is out of reach."""
+        self.sender.tend(self._wanted)
+
+    def _wanted(self, aim: Aim) -> bool:
+        if aim.purpose is Purpose.SUBMIT:
+            submission = self.ledger.submission(aim.campaign, aim.round)
+            return submission is not None and submission.state is State.SIGNED
+        return aim.purpose is Purpose.EXPIRE and self.ledger.campaign(aim.campaign).round == aim.round
 
     def work(self, campaign: KnownCampaign, policy: Policy) -> None:
         """Takes a running campaign as far as it can go now."""
         submission = self.ledger.submission(campaign.id, campaign.round)
         if submission is None:
             trained = self.train(campaign, policy)
-            if trained is not None:
-                self.post(self.prepare(trained))
-        elif submission.state is State.POSTED:
-            self.expire(campaign)
-        elif submission.state in {State.PREPARED, State.SIGNED}:
+            if trained is None:
+                return
+            submission = self.prepare(trained)
+        if submission.state in UNSENT:
             self.post(submission)
+        elif submission.state is State.SENT and not (policy.confirmations and self._taken_back(submission)):
+            self.expire(campaign)
+
+    def _taken_back(self, submission: Submission) -> bool:
+        """Whether the chain took back the block with a gradient; then it is posted again."""
+        if self.client.last_submission(submission.campaign, self.address) == submission.round:
+            return False
+        for transaction in self.ledger.transactions(self.deployment, Fate.MINED, aim=aim_of(submission)):
+            if self.client.receipt(transaction.hash) is None:
+                self.ledger.change_fate(self.deployment, transaction, Fate.SIGNED)
+        self.ledger.take_back(submission)
+        return True
 
     def train(self, campaign: KnownCampaign, policy: Policy) -> Trained | None:
         """A gradient for the campaign's present round; None if that round takes none from this mine now.
 
-        Raises PolicyError, DataError, ProtocolError or SyftError where it should not or cannot be trained.
+        Raises PolicyError, DataError, ProtocolError or SyftError where it should not or cannot be trained, and
+        UnfundedAccountError where it could not be posted.
         """
         present = self.client.round(campaign.id)
         if present.number != campaign.round or not present.open:
@@ -137,7 +169,10 @@ class Worker:
         if self.client.last_submission(campaign.id, self.address) == present.number:
             return None
         offer, terms = self.consider(campaign, policy)
+        self._look(campaign, State.MATCHED, self.fitting(offer.spec))
+        self._require_funds(terms)
         dataset, gathered = self.choose(offer.spec, policy)
+        self._look(campaign, State.APPROVED, dataset)
         model = self._store.get(campaign.model, max_bytes=max_model_bytes(offer.spec))
         started = time.perf_counter()
         gradient = train(
@@ -151,29 +186,41 @@ class Worker:
         box = offer.seal(gradient.payload, self._account, present.number)
         return Trained(offer, terms, present.number, campaign.version, dataset, gradient, box, seconds)
 
+    def refuse(self, campaign: KnownCampaign, reason: str) -> None:
+        """Writes down why the campaign's present round is left alone."""
+        self.ledger.look(Prospect(campaign.id, campaign.round, State.REFUSED, note=reason))
+
     def prepare(self, trained: Trained) -> Submission:
-        """Stores a sealed gradient and writes it down: from here on it is posted, whatever happens to this process."""
+        """Writes down a sealed gradient: from here on it is posted, whatever happens to this process."""
         submission = Submission(
             campaign=trained.offer.campaign.id,
             round=trained.round,
-            state=State.PREPARED,
+            state=State.TRAINED,
             version=trained.version,
             dataset=trained.dataset.name,
-            artifact=self._store.put(trained.box),
+            artifact=Artifact(Cid(""), digest_of(trained.box)),
             gradient=trained.gradient.digest,
             bond=trained.terms.terms.bond,
         )
-        self.ledger.prepare(submission, trained.box)
+        self.ledger.train(submission, trained.box)
         self._report("trained", {
             **_place(submission), "version": trained.version, "dataset": trained.dataset.name,
             "records": trained.gradient.records, "seconds": round(trained.seconds, 3),
         })  # fmt: skip
         return submission
 
+    def store(self, submission: Submission) -> Submission:
+        """Puts a trained gradient into the content store."""
+        box = self.ledger.box(submission)
+        assert box is not None
+        return self.ledger.store(submission, self._store.put(box).cid)
+
     def post(self, submission: Submission) -> Submission:
-        """Gets a prepared gradient on chain, or finds out how far it got before."""
+        """Gets a trained gradient into the store and on chain, or finds out how far it got before."""
+        if submission.state is State.TRAINED:
+            submission = self.store(submission)
         after = self._poster.advance(submission)
-        if after.state is State.POSTED:
+        if after.state is State.SENT:
             self._report(
                 "posted", {**_place(after), "index": after.index, "transaction": after.hash and hexed(after.hash)}
             )
@@ -195,8 +242,9 @@ class Worker:
         if entries_head(campaign.id, present.number, entries) != present.head:
             raise ChainError(f"the events of round {present.number} do not make its head: is the node in sync?")
         try:
-            with self._sending():
-                self.client.transact(expire_round(campaign.id, present.number, entries), self._options.patience)
+            self.sender.deliver(
+                Aim(Purpose.EXPIRE, campaign.id, present.number), expire_round(campaign.id, present.number, entries)
+            )
         except ContractRevertError as error:
             if error.name in {"Sonar_WrongRound", "Sonar_RoundEmpty", "Sonar_WrongStatus"}:
                 return False  # somebody settled or expired it meanwhile
@@ -240,6 +288,20 @@ class Worker:
         check_gathered(dataset, spec, gathered)
         policy.check_gathered(gathered, spec)
         return dataset, gathered
+
+    def _look(self, campaign: KnownCampaign, state: State, dataset: Dataset) -> None:
+        self.ledger.look(Prospect(campaign.id, campaign.round, state, dataset.name))
+
+    def _require_funds(self, terms: CampaignRecord) -> None:
+        """Raises UnfundedAccountError unless the account can pay for posting: known before hours of training."""
+        needed = terms.terms.bond + _SUBMIT_GAS * self.client.fee_market().usual.highest
+        held = self.client.balance(self.address)
+        if held < needed:
+            raise UnfundedAccountError(
+                f"account {self.address} has {format_ether(held)} ether, but a bond of "
+                f"{format_ether(terms.terms.bond)} and gas take about {round_ether(Wei(needed))}: fund it; the mine "
+                "trains then"
+            )
 
     def fitting(self, spec: Spec) -> Dataset:
         """The largest data set that fits a spec; raises DataError with every reason if none does."""

@@ -54,8 +54,8 @@ def withdraw(
     from mine.overview import withdraw_all
     from sonar.units import round_ether
 
-    with session(home, network, quiet, patience) as (place, worker):
-        result = withdraw_all(place, worker, to, token, patience)
+    with session(home, network, quiet, patience) as (_, worker):
+        result = withdraw_all(worker, to, token)
     if as_json:
         echo_json(result)
     elif token is None:

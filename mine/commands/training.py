@@ -45,7 +45,7 @@ def train(
     """Train CAMPAIGN's present round once and post the gradient."""
     from mine.errors import MineError
     from mine.follow import find_campaign
-    from mine.records import State
+    from mine.records import UNSENT
 
     with session(home, network, teller(as_json=False), patience, small_key) as (place, worker), place.running():
         policy = place.policy()
@@ -66,7 +66,7 @@ def train(
                 submission = worker.prepare(trained)
         if not dry_run:
             assert submission is not None
-            if submission.state in {State.PREPARED, State.SIGNED}:
+            if submission.state in UNSENT:
                 submission = worker.post(submission)
             result |= {"artifact": submission.artifact.cid, "index": submission.index}
         result["state"] = "dry-run" if dry_run or submission is None else submission.state.value

@@ -1,7 +1,8 @@
 """The mine's ledger: data sets, campaigns as followed on chain, and every submission, in one SQLite file.
 
-Events and the cursor behind them are one transaction, so each event counts once. A submission's signed transaction is
-written here before it is sent, with its sealed bytes, so a restart can look it up and repeat it instead of guessing.
+Events and the cursor behind them are one transaction, so each event counts once. A gradient's sealed
+bytes are written here before they are stored, and its signed transaction before it is sent, so a restart can look them
+up and repeat what was cut short instead of guessing.
 
 Each part of the ledger has its tables in a module of its own; `schema` joins them to one format.
 """
@@ -13,6 +14,7 @@ from typing import Self
 from mine.ledger.campaigns import Campaigns
 from mine.ledger.database import Database
 from mine.ledger.datasets import Datasets
+from mine.ledger.prospects import Prospects
 from mine.ledger.schema import TABLES, VERSION
 from mine.ledger.submissions import Submissions
 from sonar.chain.events import (
@@ -25,6 +27,7 @@ from sonar.chain.events import (
     GradientSubmitted,
     RoundExpired,
     RoundSettled,
+    Withdrawn,
 )
 from sonar.chain.records import Status
 from sonar.units import Address
@@ -32,7 +35,7 @@ from sonar.units import Address
 __all__ = ["Ledger"]
 
 
-class Ledger(Datasets, Campaigns, Submissions):
+class Ledger(Datasets, Campaigns, Prospects, Submissions):
     """An open ledger; a context manager. Several processes may have it open, one at a time writes."""
 
     def __init__(self, path: Path) -> None:
@@ -65,6 +68,7 @@ class Ledger(Datasets, Campaigns, Submissions):
         match event:
             case CampaignCreated():
                 self._created(deployment, event)
+                self._found(event.id, 0)
             case GradientSubmitted() if event.mine == mine:
                 self._submitted(event)
             case GradientJudged() if event.mine == mine:
@@ -74,10 +78,14 @@ class Ledger(Datasets, Campaigns, Submissions):
                 if event.advances:
                     self._advanced(event)
                 self._next_round(event.id, event.round + 1)
+                self._found(event.id, event.round + 1)
             case RoundExpired():
                 self._expired(event)
                 self._missed(event.id, event.round, "the round expired without it")
                 self._next_round(event.id, event.round + 1)
+                self._found(event.id, event.round + 1)
+            case Withdrawn() if event.account == mine:
+                self._paid(deployment, event.token)
             case CampaignTransferred():
                 self._owned(event.id, event.new_owner)
             case CampaignFinished():

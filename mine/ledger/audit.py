@@ -6,7 +6,7 @@ knows how the file must end.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,10 @@ class Audited(Part):
             self._audit_file.append([AuditEntry.parse(row["line"]) for row in rows])
             with self._database.write():
                 self._database.execute("DELETE FROM audit_pending WHERE sequence <= ?", rows[-1]["sequence"])
+
+    def audit_entries(self) -> Iterator[AuditEntry]:
+        """The entries in the log, each checked against the one before; raises AuditError at the first that differs."""
+        return self._audit_file.entries()
 
     def verify_audit(self, *, noted: bytes | None = None) -> AuditHead:
         """The head of a log in which everything holds; raises AuditError otherwise.

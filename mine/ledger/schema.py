@@ -1,9 +1,16 @@
 """The ledger's tables: each part's own, joined to the one format that a file has."""
 
-from mine.ledger import audit, campaigns, datasets, submissions
+from mine.ledger import audit, campaigns, datasets, prospects, submissions, transactions
 
 __all__ = ["TABLES", "VERSION"]
 
 VERSION = 4
 """Raised whenever a table changes: files of other versions are left alone."""
-TABLES = (datasets.TABLES, campaigns.TABLES, submissions.TABLES, audit.TABLES)
+TABLES = (
+    datasets.TABLES,
+    campaigns.TABLES,
+    prospects.TABLES,
+    submissions.TABLES,
+    transactions.TABLES,
+    audit.TABLES,
+)

@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import Any
 
+from mine.audit import AuditFile
 from mine.ledger import Ledger
 from mine.worker import Worker
 from sonar.chain.client import SonarClient
@@ -15,14 +16,17 @@ from sonar.chain.client import SonarClient
 INSTANTS = {
     "after the first event, before the cursor": (Ledger, "_apply", "after"),
     "after the cursor": (Ledger, "apply", "after"),
-    "after training, before storing": (Worker, "train", "after"),
-    "after storing, before the ledger": (Ledger, "prepare", "before"),
-    "after the ledger, before signing": (Ledger, "prepare", "after"),
+    "after training, before the ledger": (Worker, "train", "after"),
+    "after the ledger, before storing": (Ledger, "train", "after"),
+    "after storing, before the ledger": (Ledger, "store", "before"),
+    "after the ledger, before the audit log": (AuditFile, "append", "before"),
+    "after the audit log, before its end in the ledger": (AuditFile, "append", "after"),
+    "after the ledger, before signing": (Ledger, "store", "after"),
     "after signing, before the ledger": (Ledger, "sign", "before"),
     "after the ledger, before sending": (Ledger, "sign", "after"),
     "after sending, before an answer": (SonarClient, "send", "after"),
-    "after the receipt, before the ledger": (Ledger, "post", "before"),
-    "after everything": (Ledger, "post", "after"),
+    "after the receipt, before the ledger": (Ledger, "send", "before"),
+    "after everything": (Ledger, "send", "after"),
 }
 
 

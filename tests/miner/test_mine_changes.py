@@ -67,9 +67,9 @@ def test_a_campaign_that_changes_hands_in_mid_round_is_paid_and_mined_on(stage, 
     stage.settle(campaign, [Verdict.KEPT, Verdict.KEPT], model=model, key=next_paillier.public.key_id)
     daemon.step()
     first = ledger.submission(campaign, 0)
-    assert (first.state, first.verdict) == (State.JUDGED, Verdict.KEPT)
+    assert (first.state, first.verdict) == (State.SETTLED, Verdict.KEPT)
     assert first.payout == stage.client.campaign(campaign).paid // 2 > 0
-    assert ledger.submission(campaign, 1).state is State.POSTED
+    assert ledger.submission(campaign, 1).state is State.SENT
     assert ledger.campaign(campaign).owner == heir.address
     worker = mine.worker(ledger, stage.store)
     (row,) = campaign_rows(worker, mine.home.policy())
@@ -98,7 +98,7 @@ def test_a_policy_about_owners_sees_who_owns_a_campaign_now(stage, opened_mine, 
     assert ledger.submission(campaign, 1) is None, "an offer is not a hand-over"
     stage.client.transact(calls.accept_campaign(campaign))
     daemon.step()
-    assert ledger.submission(campaign, 1).state is State.POSTED
+    assert ledger.submission(campaign, 1).state is State.SENT
 
 
 def test_the_ledger_knows_the_last_owner_and_no_offer_that_was_not_accepted(stage, tmp_path):

@@ -117,7 +117,7 @@ def test_train_posts_once_and_a_dry_run_posts_and_stores_nothing(stage):
 
     posted = mine.call("train", "0x" + campaign.hex(), "--allow-insecure-small-key", "--json")
     assert posted.returncode == 0, posted.stderr
-    assert json.loads(posted.stdout)["state"] == "posted"
+    assert json.loads(posted.stdout)["state"] == "sent"
     again = mine.call("train", campaign.hex(), "--allow-insecure-small-key", "--json")
     assert again.returncode == 0, again.stderr
     assert len(stage.submitted(campaign)) == 1
@@ -161,7 +161,7 @@ def test_status_and_withdraw_follow_the_money(stage):
 
     report = json.loads(mine.call("status", "--json").stdout)
     (row,) = report["submissions"]
-    assert (row["state"], row["verdict"], row["share_ppm"]) == ("judged", "kept", 500_000)
+    assert (row["state"], row["verdict"], row["share_ppm"]) == ("settled", "kept", 500_000)
     assert report["earned_wei"] == row["payout_wei"] > 0
     assert report["credit_wei"] == row["payout_wei"] + bond
     assert "kept" in mine.call("status").stdout
@@ -185,7 +185,7 @@ def test_a_wrong_rpc_address_is_an_error_for_commands_and_status_shows_the_ledge
         assert "does not answer" in done.stderr
     report = json.loads(mine.call("status", "--json").stdout)
     assert "does not answer" in report["problem"]
-    assert report["submissions"][0]["state"] == "posted"
+    assert report["submissions"][0]["state"] == "sent"
 
 
 def test_another_chain_than_the_network_file_names_ends_the_daemon(stage):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mine.audit import AuditFile
 from mine.records import State
 from sonar.chain.records import Verdict
 from sonar.units import ether
@@ -46,10 +47,13 @@ def test_a_kill_at_any_instant_neither_loses_nor_doubles_the_gradient(stage, ins
 
     (event,) = stage.submitted(campaign)
     stage.opened(event, stage.paillier, stage.spec())
-    assert state(mine, campaign) is State.POSTED
+    assert state(mine, campaign) is State.SENT
     assert transactions(stage, mine) == 1
     spent = ether(10) - stage.client.balance(mine.account.address)
     assert bond <= spent < bond + ether("0.01")
+    with mine.home.ledger() as ledger:
+        ledger.verify_audit()
+        assert [entry.kind for entry in AuditFile(ledger.audit_log).entries()] == ["dataset added", "trained", "posted"]
 
 
 def test_a_signed_transaction_whose_nonce_was_used_elsewhere_is_signed_again(stage):
@@ -81,7 +85,7 @@ def test_a_gradient_whose_round_closed_during_the_outage_costs_nothing(stage):
     stage.settle(campaign, [Verdict.LEFT_OUT, Verdict.LEFT_OUT])
     done = mine.once()
     assert done.returncode == 0, done.stderr
-    assert (state(mine, campaign, 0), state(mine, campaign, 1)) == (State.MISSED, State.POSTED)
+    assert (state(mine, campaign, 0), state(mine, campaign, 1)) == (State.MISSED, State.SENT)
     assert [event.round for event in stage.submitted(campaign) if event.mine == mine.account.address] == [1]
 
 
@@ -94,7 +98,7 @@ def test_a_round_that_was_judged_during_the_outage_is_taken_note_of(stage):
     stage.settle(campaign, [Verdict.LEFT_OUT, Verdict.LEFT_OUT])
     done = mine.once()
     assert done.returncode == 0, done.stderr
-    assert state(mine, campaign) is State.JUDGED
+    assert state(mine, campaign) is State.SETTLED
     assert len([event for event in stage.submitted(campaign) if event.mine == mine.account.address]) == 2
 
 
@@ -118,7 +122,7 @@ def test_kills_at_random_moments_leave_one_gradient_for_each_campaign(stage, eff
     assert done.returncode == 0, done.stderr
     for campaign in campaigns:
         assert len(stage.submitted(campaign)) == 1
-        assert state(mine, campaign) is State.POSTED
+        assert state(mine, campaign) is State.SENT
     assert transactions(stage, mine) == len(campaigns)
 
 

@@ -31,7 +31,7 @@ def test_the_posted_gradient_is_the_plain_training_step(stage, opened_mine):
     training = spec.training
     wanted = syft.training_map(statistics, epochs=training.epochs, rate=training.rate, l2=training.l2).constant
     assert np.abs(stage.opened(event, stage.paillier, spec) - wanted).max() < 1e-6
-    assert ledger.submission(campaign, 0).state is State.POSTED
+    assert ledger.submission(campaign, 0).state is State.SENT
     assert mine.words() == ["campaign", "trained", "posted"]
 
 
@@ -115,7 +115,7 @@ def test_a_mine_posts_once_a_round_and_again_in_the_next_one(stage, opened_mine,
     first, other, second = stage.submitted(campaign)
     assert (first.round, other.round, second.round) == (0, 0, 1)
     judged = ledger.submission(campaign, 0)
-    assert (judged.state, judged.verdict, judged.share) == (State.JUDGED, Verdict.KEPT, 500_000)
+    assert (judged.state, judged.verdict, judged.share) == (State.SETTLED, Verdict.KEPT, 500_000)
     assert judged.payout > 0
     assert judged.bond_returned == judged.bond
     assert ledger.submission(campaign, 1).version == 1
@@ -134,7 +134,7 @@ def test_a_round_that_nobody_settles_is_expired_and_the_bond_comes_back(stage, o
     daemon.step()
     stage.submit_other(campaign)
     daemon.step()
-    assert ledger.submission(campaign, 0).state is State.POSTED
+    assert ledger.submission(campaign, 0).state is State.SENT
 
     advance_time(1000)
     daemon.step()
@@ -142,7 +142,7 @@ def test_a_round_that_nobody_settles_is_expired_and_the_bond_comes_back(stage, o
 
     assert ledger.submission(campaign, 0).state is State.EXPIRED
     assert stage.client.credit(mine.account.address) == ledger.submission(campaign, 0).bond
-    assert ledger.submission(campaign, 1).state is State.POSTED
+    assert ledger.submission(campaign, 1).state is State.SENT
     assert "expired" in mine.words()
 
 
@@ -157,15 +157,15 @@ def test_expiring_a_round_keeps_other_processes_from_the_same_nonce(stage, opene
     worker.work(ledger.campaign(campaign), policy)
     worker.follow(policy)
     advance_time(1000)
-    transact, held = worker.client.transact, []
+    send, held = worker.client.send, []
 
     def watched(*arguments):
         with (mine.home.path / "sending.lock").open() as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         held.append(True)
-        return transact(*arguments)
+        return send(*arguments)
 
-    monkeypatch.setattr(worker.client, "transact", watched)
+    monkeypatch.setattr(worker.client, "send", watched)
     assert worker.expire(ledger.campaign(campaign))
     assert held
 
@@ -197,7 +197,7 @@ def test_a_mine_leaves_after_too_many_unpaid_rounds_and_returns_when_the_policy_
     assert "max_unpaid_rounds" in reason
     mine.home.policy_file.write_text("max_unpaid_rounds = 2\n")
     daemon.step()
-    assert ledger.submission(campaign, 1).state is State.POSTED
+    assert ledger.submission(campaign, 1).state is State.SENT
 
 
 @pytest.mark.parametrize(
@@ -297,11 +297,11 @@ def test_an_unfunded_mine_waits_and_posts_once_it_is_funded(stage, funder):
         daemon = mine.daemon(ledger, stage.store, clock=lambda: now[0])
         daemon.step()
         assert mine.account.address in mine.reasons("waiting")[0]
-        assert ledger.submission(campaign, 0).state is State.PREPARED
+        assert ledger.submission(campaign, 0) is None, "it is told before hours of training"
         funder(mine.account.address, 10**18)
         now[0] += 3600
         daemon.step()
-        assert ledger.submission(campaign, 0).state is State.POSTED
+        assert ledger.submission(campaign, 0).state is State.SENT
     assert mine.words().count("trained") == 1
 
 
@@ -328,7 +328,7 @@ def test_a_lost_ledger_does_not_post_twice(stage):
     with mine.home.ledger() as ledger:
         ledger.add_dataset(datasets[0])
         mine.daemon(ledger, stage.store).step()
-        assert ledger.submission(campaign, 0).state is State.POSTED
+        assert ledger.submission(campaign, 0).state is State.SENT
     assert len(stage.submitted(campaign)) == 1
 
 

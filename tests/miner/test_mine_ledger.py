@@ -9,8 +9,8 @@ from mine.data import Dataset
 from mine.errors import DataError, LedgerError, PolicyError
 from mine.ledger import Ledger
 from mine.policy import Policy
-from mine.records import State, Submission
-from sonar.chain.events import CampaignCreated, GradientJudged, GradientSubmitted, RoundExpired, RoundSettled
+from mine.records import Aim, Fate, Prospect, Purpose, State, Submission, Transaction
+from sonar.chain.events import CampaignCreated, GradientJudged, GradientSubmitted, RoundExpired, RoundSettled, Withdrawn
 from sonar.chain.records import NATIVE, Admission, CampaignRecord, PayoutBase, Status, Terms, Verdict
 from sonar.storage import Artifact
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei, ether
@@ -31,8 +31,16 @@ def created(campaign: CampaignId = ID) -> CampaignCreated:
 
 def submission(number: int = 0) -> Submission:
     return Submission(
-        ID, number, State.PREPARED, 0, "d", Artifact(Cid("box"), Digest(b"a" * 32)), Digest(b"g" * 32), Wei(10)
+        ID, number, State.TRAINED, 0, "d", Artifact(Cid("box"), Digest(b"a" * 32)), Digest(b"g" * 32), Wei(10)
     )
+
+
+SIGNED = Transaction(b"hash", Aim(Purpose.SUBMIT, ID, 0), 7, b"raw", 1.5)
+
+
+def stored(ledger: Ledger, number: int = 0) -> None:
+    ledger.train(submission(number), b"box")
+    ledger.store(submission(number), Cid("box"))
 
 
 def settled(number: int, *, advances: bool) -> RoundSettled:
@@ -77,12 +85,13 @@ def test_a_campaign_whose_block_was_taken_back_is_taken_from_its_new_block(ledge
 
 
 def test_the_ledger_survives_being_closed(ledger, tmp_path):
-    ledger.prepare(submission(), b"box")
-    ledger.sign(ledger.submission(ID, 0), raw=b"raw", hash=b"hash", nonce=7)
+    stored(ledger)
+    ledger.sign(ledger.submission(ID, 0), SIGNED, "net")
     ledger.close()
     with Ledger(tmp_path / "mine.db") as again:
         found = again.submission(ID, 0)
-        assert (found.state, found.raw, found.hash, found.nonce) == (State.SIGNED, b"raw", b"hash", 7)
+        assert (found.state, found.hash, found.artifact.cid) == (State.SIGNED, b"hash", "box")
+        assert again.transactions("net", aim=SIGNED.aim) == [SIGNED]
         assert again.box(found) == b"box"
         assert again.campaign(ID).admission == ADMISSION
 
@@ -97,23 +106,61 @@ def test_an_advancing_round_brings_the_next_model_and_a_standing_one_keeps_it(le
 
 
 def test_a_verdict_is_final_and_drops_the_box(ledger):
-    ledger.prepare(submission(), b"box")
+    stored(ledger)
     ledger.apply("net", MINE, [judged(0, Verdict.KEPT), settled(0, advances=True)], before=2, after=3)
     found = ledger.submission(ID, 0)
-    assert (found.state, found.verdict, found.payout) == (State.JUDGED, Verdict.KEPT, 10**30)
+    assert (found.state, found.verdict, found.payout) == (State.SETTLED, Verdict.KEPT, 10**30)
     assert ledger.box(found) is None
     # What a slower part of the process believes does not undo it.
-    assert ledger.post(submission(), 0).state is State.JUDGED
-    assert ledger.miss(submission(), "late").state is State.JUDGED
+    assert ledger.send(submission(), 0).state is State.SETTLED
+    assert ledger.miss(submission(), "late").state is State.SETTLED
     with pytest.raises(LedgerError, match="already"):
-        ledger.sign(submission(), raw=b"", hash=b"", nonce=0)
+        ledger.sign(submission(), SIGNED, "net")
+
+
+def test_what_was_withdrawn_is_paid_and_later_verdicts_are_not(ledger):
+    for number in (0, 1):
+        stored(ledger, number)
+        ledger.apply("net", MINE, [judged(number, Verdict.KEPT)], before=2 + 2 * number, after=3 + 2 * number)
+        events = [Withdrawn(3, 0, b"t" * 32, NATIVE, MINE, OWNER, Wei(1))] if number == 0 else []
+        ledger.apply("net", MINE, events, before=3 + 2 * number, after=4 + 2 * number)
+    assert [ledger.submission(ID, number).state for number in (0, 1)] == [State.PAID, State.SETTLED]
+    assert ledger.verdicts(ID) == [Verdict.KEPT, Verdict.KEPT]
+
+
+def test_work_that_came_too_late_counts_as_work_for_nothing(ledger):
+    stored(ledger)
+    ledger.miss(submission(), "too late")
+    assert ledger.verdicts(ID) == [Verdict.LEFT_OUT]
+    assert [one.state for one in ledger.history(ID)] == [State.MISSED]
+
+
+def test_of_transactions_with_one_nonce_one_is_mined_and_the_others_are_out(ledger):
+    again = replace(SIGNED, hash=b"other", raw=b"raw2", time=2.5)
+    for one in (SIGNED, again):
+        ledger.intend("net", one)
+    ledger.intend("elsewhere", SIGNED)
+    assert ledger.transactions("net", Fate.SIGNED, aim=SIGNED.aim) == [SIGNED, again]
+    ledger.mined("net", SIGNED, succeeded=True, block=5, gas_used=70_000, gas_price=Wei(3))
+    assert ledger.transactions("net", Fate.SIGNED) == []
+    done, out = ledger.transactions("net")
+    assert (done.fate, done.gas_used, done.gas_price, out.fate) == (Fate.MINED, 70_000, 3, Fate.REPLACED)
+    assert ledger.transactions("elsewhere") == [SIGNED], "another chain's nonces are another matter"
+    assert "raw" not in repr(SIGNED)
+
+
+def test_every_round_begins_as_found(ledger):
+    assert ledger.prospects("net") == [Prospect(ID, 0, State.FOUND)]
+    ledger.look(Prospect(ID, 0, State.REFUSED, note="no"))
+    ledger.apply("net", MINE, [settled(0, advances=True)], before=2, after=3)
+    assert ledger.prospects("net") == [Prospect(ID, 1, State.FOUND)]
 
 
 def test_an_expired_round_returns_the_bond_of_what_was_in_it_only(ledger):
-    ledger.prepare(submission(0), b"box")
-    ledger.post(submission(0), 1)
+    stored(ledger)
+    ledger.send(submission(0), 1)
     ledger.apply("net", MINE, [RoundExpired(3, 0, b"t" * 32, ID, 0)], before=2, after=3)
-    ledger.prepare(submission(1), b"box")
+    stored(ledger, 1)
     ledger.apply("net", MINE, [RoundExpired(4, 0, b"t" * 32, ID, 1)], before=3, after=4)
     assert (ledger.submission(ID, 0).state, ledger.submission(ID, 0).bond_returned) == (State.EXPIRED, 10)
     assert (ledger.submission(ID, 1).state, ledger.submission(ID, 1).bond_returned) == (State.MISSED, None)
@@ -123,13 +170,13 @@ def test_a_gradient_that_another_copy_of_the_mine_posted_is_known(ledger):
     event = GradientSubmitted(2, 0, b"t" * 32, ID, 0, MINE, 2, Digest(b"b" * 32), Digest(b"h" * 32), Cid("there"))
     ledger.apply("net", MINE, [event], before=2, after=3)
     found = ledger.submission(ID, 0)
-    assert (found.state, found.index, found.artifact.cid) == (State.POSTED, 2, "there")
+    assert (found.state, found.index, found.artifact.cid) == (State.SENT, 2, "there")
 
 
 def test_a_round_is_prepared_once(ledger):
-    ledger.prepare(submission(), b"box")
+    stored(ledger)
     with pytest.raises(LedgerError):
-        ledger.prepare(submission(), b"another")
+        ledger.train(submission(), b"another")
 
 
 def test_a_data_set_keeps_its_name(ledger, tmp_path):

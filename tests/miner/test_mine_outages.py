@@ -167,7 +167,7 @@ def test_a_mine_does_not_need_the_capsule_and_takes_its_verdict_when_it_comes(st
         assert mine.words() == ["campaign", "trained", "posted"]
         stage.settle(campaign, [Verdict.LEFT_OUT, Verdict.LEFT_OUT])
         daemon.step()
-        assert ledger.submission(campaign, 0).state is State.JUDGED
+        assert ledger.submission(campaign, 0).state is State.SETTLED
 
 
 def test_a_model_that_is_not_in_the_store_yet_is_waited_for(stage, opened_mine):

@@ -1,0 +1,43 @@
+"""What the audit log tells of a gradient at each station of its life: who asked, what was released, what it brought."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mine.records import State, Submission, token_or_none
+from sonar.units import Address
+
+__all__ = ["KINDS", "facts_of"]
+
+KINDS: Final[Mapping[State, str]] = {
+    State.TRAINED: "trained",
+    State.SENT: "posted",
+    State.SETTLED: "judged",
+    State.EXPIRED: "expired",
+    State.MISSED: "missed",
+}
+"""The kind of entry with which a submission comes into a state; other states are the ledger's own affair."""
+
+
+def facts_of(submission: Submission, owner: Address, token: Address) -> dict[str, Any]:
+    """The facts of a submission that has just come into its state, in a campaign of `owner` that pays in `token`."""
+    facts: dict[str, Any] = {"campaign": submission.campaign, "round": submission.round}
+    match submission.state:
+        case State.TRAINED:
+            facts |= {
+                "owner": owner, "version": submission.version, "dataset": submission.dataset,
+                "gradient": submission.gradient, "artifact": submission.artifact.digest, "bond_wei": submission.bond,
+            }  # fmt: skip
+        case State.SENT:
+            facts |= {"owner": owner, "gradient": submission.gradient, "index": submission.index}
+        case State.SETTLED:
+            assert submission.verdict is not None
+            facts |= {
+                "verdict": submission.verdict.name.lower(), "share_ppm": submission.share,
+                "payout_wei": submission.payout, "token": token_or_none(token),
+                "bond_returned_wei": submission.bond_returned, "bond_lost_wei": submission.bond_lost,
+            }  # fmt: skip
+        case State.EXPIRED:
+            facts |= {"bond_returned_wei": submission.bond_returned}
+        case State.MISSED:
+            facts |= {"reason": submission.note}
+    return facts
