@@ -3,7 +3,9 @@
 import click
 
 from mine.commands.account import init, withdraw
+from mine.commands.audit import audit
 from mine.commands.data import add
+from mine.commands.earnings import earnings
 from mine.commands.running import run, status
 from mine.commands.training import campaigns, train
 from sonar import __version__
@@ -25,3 +27,5 @@ main.add_command(train)
 main.add_command(run)
 main.add_command(status)
 main.add_command(withdraw)
+main.add_command(earnings)
+main.add_command(audit)

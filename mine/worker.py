@@ -202,7 +202,10 @@ class Worker:
             gradient=trained.gradient.digest,
             bond=trained.terms.terms.bond,
         )
-        self.ledger.train(submission, trained.box)
+        self.ledger.train(submission, trained.box, {
+            "capsule": trained.offer.campaign.admission.oracle, "spec": trained.offer.campaign.spec.digest,
+            "records": trained.gradient.records,
+        })  # fmt: skip
         self._report("trained", {
             **_place(submission), "version": trained.version, "dataset": trained.dataset.name,
             "records": trained.gradient.records, "seconds": round(trained.seconds, 3),

@@ -14,9 +14,11 @@ from typing import Self
 from mine.ledger.campaigns import Campaigns
 from mine.ledger.database import Database
 from mine.ledger.datasets import Datasets
+from mine.ledger.moments import Moments
 from mine.ledger.prospects import Prospects
 from mine.ledger.schema import TABLES, VERSION
 from mine.ledger.submissions import Submissions
+from mine.records import token_or_none
 from sonar.chain.events import (
     CampaignClosed,
     CampaignCreated,
@@ -35,7 +37,7 @@ from sonar.units import Address
 __all__ = ["Ledger"]
 
 
-class Ledger(Datasets, Campaigns, Prospects, Submissions):
+class Ledger(Datasets, Campaigns, Prospects, Submissions, Moments):
     """An open ledger; a context manager. Several processes may have it open, one at a time writes."""
 
     def __init__(self, path: Path) -> None:
@@ -73,6 +75,7 @@ class Ledger(Datasets, Campaigns, Prospects, Submissions):
                 self._submitted(event)
             case GradientJudged() if event.mine == mine:
                 self._judged(event)
+                self._judged_in(event.id, event.round, event.block)
             case RoundSettled():
                 self._missed(event.id, event.round, "the round was settled without it")
                 if event.advances:
@@ -86,6 +89,10 @@ class Ledger(Datasets, Campaigns, Prospects, Submissions):
                 self._found(event.id, event.round + 1)
             case Withdrawn() if event.account == mine:
                 self._paid(deployment, event.token)
+                self.record("withdrawn", {
+                    "token": token_or_none(event.token), "amount": event.amount, "to": event.to,
+                    "transaction": event.transaction,
+                })  # fmt: skip
             case CampaignTransferred():
                 self._owned(event.id, event.new_owner)
             case CampaignFinished():

@@ -1,6 +1,6 @@
 """The ledger's tables: each part's own, joined to the one format that a file has."""
 
-from mine.ledger import audit, campaigns, datasets, prospects, submissions, transactions
+from mine.ledger import audit, campaigns, datasets, moments, prospects, submissions, transactions
 
 __all__ = ["TABLES", "VERSION"]
 
@@ -12,5 +12,6 @@ TABLES = (
     prospects.TABLES,
     submissions.TABLES,
     transactions.TABLES,
+    moments.TABLES,
     audit.TABLES,
 )

@@ -1,0 +1,105 @@
+"""`mine audit`: what the mine wrote down about who asked, what left, what it cost and what it brought."""
+
+import json
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mine.commands import options
+from sonar.cli_support import echo_json
+
+if TYPE_CHECKING:
+    from mine.audit import AuditEntry
+
+__all__ = ["audit"]
+
+
+def _hash(_context: click.Context, _option: click.Parameter, text: str | None) -> bytes | None:
+    """32 bytes in hexadecimal digits, with or without 0x."""
+    if text is None:
+        return None
+    digits = text.lower().removeprefix("0x")
+    if len(digits) != 64 or set(digits) - set("0123456789abcdef"):
+        raise click.BadParameter(f"{text!r} is not a hash: give its 64 hexadecimal digits")
+    return bytes.fromhex(digits)
+
+
+@click.group()
+def audit() -> None:
+    """Read the mine's own log of all that it did, and check it; it never leaves the home."""
+
+
+@audit.command()
+@click.option("--campaign", metavar="ID", help="Only entries about the campaign whose id starts so.")
+@click.option("--kind", help="Only entries of this kind, such as released or judged.")
+@click.option("--last", type=click.IntRange(min=1), help="Only so many, the newest. [all]")
+@options.home
+@options.as_json
+def show(campaign: str | None, kind: str | None, last: int | None, home: Path | None, as_json: bool) -> None:
+    """Print the audit log, the oldest entry first; `mine audit verify` says how good it is."""
+    from mine.home import Home
+
+    digits = None if campaign is None else "0x" + campaign.lower().removeprefix("0x")
+    with Home(home).ledger() as ledger:
+        ledger.flush_audit()
+        wanted = (
+            row for row in map(_row, ledger.audit_entries())
+            if (kind is None or row["kind"] == kind)
+            and (digits is None or str(row["facts"].get("campaign", "")).startswith(digits))
+        )  # fmt: skip
+        rows = wanted if last is None else deque(wanted, maxlen=last)
+        if as_json:
+            echo_json(list(rows))
+            return
+        for row in rows:
+            click.echo(f"{row['sequence']:>6}  {row['time']}  {_shown(row['kind'])}  {_facts(row['facts'])}".rstrip())
+
+
+@audit.command()
+@click.option(
+    "--head", callback=_hash, metavar="HASH", help="The hash of an entry that was noted before: it must be in the log."
+)
+@options.home
+@options.as_json
+def verify(head: bytes | None, home: Path | None, as_json: bool) -> None:
+    """Check every entry of the audit log, their order, and their end against the ledger.
+
+    Ends with exit code 9 and the first line that differs. Who can write the whole home could make both anew: that
+    shows against --head, the hash that this command or the start of `mine run` told before.
+    """
+    from mine.home import Home
+
+    with Home(home).ledger() as ledger:
+        found = ledger.verify_audit(noted=head)
+    if as_json:
+        echo_json({"entries": found.length, "head": "0x" + found.hash.hex()})
+    else:
+        click.echo(f"entries  {found.length}\nhead     0x{found.hash.hex()}")
+
+
+def _row(entry: "AuditEntry") -> dict[str, Any]:
+    return {
+        "sequence": entry.sequence, "time": _moment(entry.time), "kind": entry.kind,
+        "facts": json.loads(entry.facts), "hash": "0x" + entry.hash.hex(),
+    }  # fmt: skip
+
+
+def _moment(microseconds: int) -> str:
+    try:
+        moment = datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+    except (ValueError, OverflowError, OSError):  # not the mine's own, then
+        return f"{microseconds} us"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    told = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    return "  ".join(f"{_shown(name)}={_shown(value)}" for name, value in told.items() if value != "null")
+
+
+def _shown(text: str) -> str:
+    """Text that cannot steer the terminal: reasons and names come from strangers."""
+    return text if text.isprintable() else json.dumps(text)

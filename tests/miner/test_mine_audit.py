@@ -1,0 +1,166 @@
+"""The audit log as the ledger writes it: each entry once, with what it tells of; nothing done that it cannot tell."""
+
+import json
+import sqlite3
+from contextlib import suppress
+
+import pytest
+
+from mine.audit import AuditFile
+from mine.errors import AuditError
+from mine.ledger import Ledger
+from sonar.chain.records import Verdict
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger(tmp_path / "mine.db") as opened:
+        yield opened
+
+
+def entries(ledger):
+    return [(entry.kind, json.loads(entry.facts)) for entry in AuditFile(ledger.audit_log).entries()]
+
+
+def test_the_log_tells_a_gradients_life_and_who_asked_for_it(stage, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(stage.spec(rounds={"round_size": 2}))
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    stage.submit_other(campaign)
+    stage.settle(campaign, [Verdict.LEFT_OUT, Verdict.LEFT_OUT])
+    daemon.step()
+
+    assert ledger.verify_audit().length == 6
+    added, trained, posted, judged, again, _ = entries(ledger)
+    assert added[0] == "dataset added"
+    assert added[1]["records"] == 60
+    assert trained[0] == "trained"
+    event = stage.submitted(campaign)[0]
+    asked = {"campaign": "0x" + campaign.hex(), "owner": stage.owner.address, "capsule": stage.attester.address}
+    assert trained[1].items() >= {**asked, "round": 0, "version": 0, "records": 60}.items()
+    assert trained[1]["gradient"] == "0x" + event.gradient.hex()
+    assert posted[0] == "posted"
+    assert posted[1]["gradient"] == trained[1]["gradient"]
+    assert judged[0] == "judged"
+    bond = stage.client.campaign(campaign).terms.bond
+    assert judged[1].items() >= {"verdict": "left_out", "payout_wei": 0, "bond_lost_wei": bond // 10}.items()
+    assert again[0] == "trained"
+
+
+def test_a_round_that_closed_without_the_gradient_is_told_with_the_reason(stage, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(stage.spec(rounds={"round_size": 2}))
+    worker = mine.worker(ledger, stage.store)
+    worker.follow(mine.home.policy())
+    prepared = worker.prepare(worker.train(ledger.campaign(campaign), mine.home.policy()))
+    stage.submit_other(campaign)
+    stage.submit_other(campaign)
+    worker.post(prepared)
+    assert entries(ledger)[-1] == (
+        "missed", {"campaign": "0x" + campaign.hex(), "round": 0, "reason": "the round closed before it was posted"},
+    )  # fmt: skip
+
+
+def test_what_is_undone_leaves_no_entry(ledger):
+    ledger.record("kept", {})
+    with suppress(KeyboardInterrupt), ledger._database.write():
+        ledger.record("undone", {})
+        raise KeyboardInterrupt
+    ledger.record("kept", {"again": True})
+    assert [kind for kind, _ in entries(ledger)] == ["kept", "kept"]
+    assert ledger.verify_audit().length == 2
+
+
+def test_two_processes_write_one_chain(ledger, tmp_path):
+    with Ledger(tmp_path / "mine.db") as other:
+        for number in range(5):
+            ledger.record("one", {"number": number})
+            other.record("other", {"number": number})
+        assert ledger.verify_audit() == other.verify_audit()
+    assert [kind for kind, _ in entries(ledger)] == ["one", "other"] * 5
+
+
+def test_what_a_stop_left_unwritten_is_written_next_time(ledger, monkeypatch):
+    ledger.record("first", {})
+    monkeypatch.setattr(AuditFile, "append", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    for kind in ("second", "third"):
+        with pytest.raises(KeyboardInterrupt):
+            ledger.record(kind, {})
+    monkeypatch.undo()
+    assert len(entries(ledger)) == 1
+    ledger.check_audit()
+    assert [kind for kind, _ in entries(ledger)] == ["first", "second", "third"]
+
+
+def test_a_cut_tail_is_noticed_before_anything_is_done(stage, opened_mine):
+    mine, ledger = opened_mine
+    stage.campaign()
+    daemon = mine.daemon(ledger, stage.store)
+    lines = ledger.audit_log.read_bytes().splitlines(keepends=True)
+    ledger.record("one more", {})
+    ledger.audit_log.write_bytes(b"".join(lines))
+    with pytest.raises(AuditError, match="does not end with entry 2, as it was left, but with 1"):
+        daemon.step()
+    with pytest.raises(AuditError, match="line 2 of the audit log"):
+        ledger.verify_audit()
+    assert mine.told == []
+
+
+def test_a_log_that_is_gone_is_noticed(ledger):
+    ledger.record("one", {})
+    ledger.audit_log.unlink()
+    with pytest.raises(AuditError, match="but with 0"):
+        ledger.check_audit()
+
+
+def test_what_cannot_be_recorded_is_not_released(stage, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign()
+    worker = mine.worker(ledger, stage.store)
+    worker.follow(mine.home.policy())
+    trained = worker.train(ledger.campaign(campaign), mine.home.policy())
+    ledger.audit_log.write_bytes(b"")
+    with pytest.raises(AuditError):
+        worker.prepare(trained)
+    with pytest.raises(AuditError):
+        mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(campaign) == []
+
+
+def test_a_ledger_that_was_put_back_takes_over_the_logs_end_and_says_so(tmp_path):
+    with Ledger(tmp_path / "mine.db") as ledger:
+        ledger.record("before", {})
+        with sqlite3.connect(tmp_path / "copy.db") as copy:
+            ledger._database._db.backup(copy)
+        ledger.record("after", {})
+    for left in tmp_path.glob("mine.db*"):
+        left.unlink()
+    (tmp_path / "copy.db").rename(tmp_path / "mine.db")
+    with Ledger(tmp_path / "mine.db") as ledger:
+        with pytest.raises(AuditError, match="an older ledger was put back"):
+            ledger.verify_audit()
+        ledger.check_audit()
+        assert ledger.verify_audit().length == 3
+        assert entries(ledger)[-1] == ("ledger put back", {"knew": 1, "log": 2})
+
+
+def test_a_log_of_another_mine_is_not_taken_over(tmp_path):
+    with Ledger(tmp_path / "mine.db") as ledger:
+        ledger.record("ours", {})
+        with Ledger(tmp_path / "other.db") as other:
+            other._audit_file.path = tmp_path / "other.jsonl"
+            for _ in range(3):
+                other.record("theirs", {})
+            ledger.audit_log.write_bytes(other.audit_log.read_bytes())
+        with pytest.raises(AuditError, match="does not end with entry 1, as it was left, but with 3"):
+            ledger.check_audit()
+
+
+def test_the_log_holds_no_value_of_the_data(stage, opened_mine):
+    mine, ledger = opened_mine
+    stage.campaign()
+    mine.daemon(ledger, stage.store).step()
+    values = (line.split(",") for line in ledger.datasets()[0].path.read_text().splitlines()[1:])
+    log = ledger.audit_log.read_text()
+    assert not any(value in log for row in values for value in row[:-1])
