@@ -35,6 +35,7 @@ from sonar.chain.errors import (
     UnfundedAccountError,
 )
 from sonar.chain.fees import FeeMarket, Fees
+from sonar.errors import ConfigError
 from sonar.units import Wei, format_ether
 
 __all__ = [
@@ -68,7 +69,7 @@ def connect_web3(url: str, timeout: float) -> Web3:
     """A connection that waits at most `timeout` seconds for a whole answer of at most `LONGEST_ANSWER` bytes.
 
     A request whose connection broke is tried once more, but never one that sends a transaction: a node that took it the
-    first time may run it again.
+    first time may run it again. Raises ConfigError where the environment asks for a SOCKS proxy.
     """
     retry = ExceptionRetryConfiguration(
         errors=(requests.ConnectionError,),
@@ -101,6 +102,13 @@ def _session(url: str) -> requests.Session:
     session.proxies, session.verify, session.cert = dict(found["proxies"]), found["verify"], found["cert"]
     session.auth = requests.utils.get_netrc_auth(url)
     session.trust_env = False
+    proxy = requests.utils.select_proxy(url, session.proxies) or ""
+    if proxy.lower().startswith("socks"):
+        # Their connections are of classes of their own, which neither bound an answer nor come with requests.
+        raise ConfigError(
+            f"the environment asks for a SOCKS proxy to {urlsplit(url).hostname}, which connections to a node do not "
+            "support: name the node in NO_PROXY, or set HTTP_PROXY or HTTPS_PROXY to an HTTP proxy"
+        )
     connections = BoundedAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS)
     for scheme in ("http://", "https://"):
         session.mount(scheme, connections)

@@ -11,6 +11,7 @@ import pytest
 from sonar.chain import _http
 from sonar.chain._rpc import connect_web3, rpc
 from sonar.chain.errors import RpcUnavailableError
+from sonar.errors import ConfigError
 
 TIMEOUT = 0.5
 ANSWER = b'{"jsonrpc":"2.0","id":0,"result":"0x1"}'
@@ -133,3 +134,47 @@ def test_a_connection_is_kept_for_the_next_request_with_its_whole_timeout(node: 
         with rpc(web3):
             assert web3.eth.get_block_number() == 1
     assert len(peers) == 1
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has the environment ask for proxies, and for no others: proxy(HTTP_PROXY="http://...")."""
+
+    def ask(**proxies: str) -> None:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.lower(), raising=False)
+        for name, value in proxies.items():
+            monkeypatch.setenv(name, value)
+
+    return ask
+
+
+def test_answers_through_an_http_proxy_are_bounded_as_well(node: Node, proxy: Callable[..., None]) -> None:
+    proxy(HTTP_PROXY=f"http://127.0.0.1:{node.server_port}")
+    web3 = connect_web3("http://node.invalid:8545", TIMEOUT)
+    node.answer = plain
+    with rpc(web3):
+        assert web3.eth.get_block_number() == 1
+    node.answer = drip_body
+    with pytest.raises(RpcUnavailableError, match="did not answer in time"), rpc(web3):
+        web3.eth.get_block_number()
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS4"])
+def test_a_socks_proxy_is_refused_in_a_sentence_without_its_password(
+    proxy: Callable[..., None], name: str, scheme: str
+) -> None:
+    proxy(**{name: f"{scheme}://user:secret@127.0.0.1:9"})
+    with pytest.raises(ConfigError, match=r"SOCKS proxy to node\.invalid, .* NO_PROXY") as caught:
+        connect_web3("http://node.invalid:8545", TIMEOUT)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_node_that_needs_no_proxy_is_asked_without_the_socks_proxy(node: Node, proxy: Callable[..., None]) -> None:
+    proxy(ALL_PROXY="socks5://127.0.0.1:9", NO_PROXY="127.0.0.1")
+    node.answer = plain
+    web3 = connect_web3(f"http://127.0.0.1:{node.server_port}", TIMEOUT)
+    with rpc(web3):
+        assert web3.eth.get_block_number() == 1
