@@ -4,6 +4,7 @@ MineError                       9
 |-- DataError                   a data set that cannot be read or trained on
 |   `-- SchemaMismatchError     a data set that does not fit a campaign's features and classes
 |-- PolicyError                 a campaign or round that this mine's owner does not want to take part in
+|   `-- BudgetError             a statistic that would cost more than what is left of a data set's privacy budget
 |   `-- NotNowError             only for now: the hour, the price of gas, a budget, an approval to come
 `-- LedgerError                 the mine's own records: unknown version, impossible step, home in use
     `-- AuditError              the audit log is not the one that the mine wrote
@@ -11,7 +12,16 @@ MineError                       9
 
 from sonar.errors import SonarError
 
-__all__ = ["AuditError", "DataError", "LedgerError", "MineError", "NotNowError", "PolicyError", "SchemaMismatchError"]
+__all__ = [
+    "AuditError",
+    "BudgetError",
+    "DataError",
+    "LedgerError",
+    "MineError",
+    "NotNowError",
+    "PolicyError",
+    "SchemaMismatchError",
+]
 
 
 class MineError(SonarError):
@@ -34,6 +44,10 @@ class PolicyError(MineError):
 
 class NotNowError(PolicyError):
     """The owner's policy does not allow it now; what it waits for may come by itself."""
+
+
+class BudgetError(PolicyError):
+    """A noised statistic would cost more than what is left of a data set's privacy budget."""
 
 
 class LedgerError(MineError):

@@ -11,14 +11,19 @@ of the Frobenius norm, and the noise has no preferred direction. Neighbours diff
 record exchanged by another rho is four times as much.
 """
 
+import json
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Protocol, Self
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
+from mine.errors import LedgerError
 from mine.privacy.clipping import SENSITIVITY, Clip, IntegerSums, Ints
 from mine.privacy.gaussian import DiscreteGaussian
+from sonar import canonical
 
 __all__ = ["NoisedSums", "variance_for"]
 
@@ -70,6 +75,29 @@ class NoisedSums:
         gram[np.diag_indices(features)] += full.draw(features)
         moment = sums.moment + full.draw(features * outputs).reshape(features, outputs)
         return cls(sums.clip, variance, gram, moment, sums.class_weights)
+
+    def to_bytes(self) -> bytes:
+        """As the ledger keeps it: safetensors with one key of canonical JSON."""
+        header = {
+            "clip": [self.clip.rows, self.clip.targets], "variance": str(self.variance),
+            "class_weights": None if self.class_weights is None else list(self.class_weights),
+        }  # fmt: skip
+        return save({"gram": self.gram, "moment": self.moment}, {"sonar": canonical.dumps(header).decode()})
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """What `to_bytes` wrote; raises LedgerError for anything else."""
+        try:
+            tensors = load(data)
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            values = json.loads(header["__metadata__"]["sonar"])
+            weights = values["class_weights"]
+            return cls(
+                Clip(*values["clip"]), int(values["variance"]), tensors["gram"], tensors["moment"],
+                None if weights is None else tuple(weights),
+            )  # fmt: skip
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise LedgerError("a noised statistic in the ledger cannot be read: the file was damaged") from error
 
 
 def variance_for(rho: Fraction) -> int:

@@ -25,6 +25,8 @@ class PrivacyRule(BaseModel):
     """How likely more than epsilon may be told: well below one over the number of records."""
     budget: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 3.0
     """The epsilon of everything that is ever made of a data set, and of others that share records with it."""
+    renew: bool = False
+    """Whether data that have changed are noised, and paid for, anew; otherwise what was released before serves on."""
     clip: Annotated[float, Field(ge=0.01, le=16)] = 1.0
     """How far a record may lie out, in units of the features' scale: one whose features have a larger root mean square
     counts for less."""

@@ -1,0 +1,193 @@
+"""The statistics of a data set under the owner's rule: noised once, written down with their cost, used ever after.
+
+    contents recognised -> released before? -> budget -> summed and noised -> cost and statistic written -> used
+
+Nothing made of a statistic exists before its cost is on the disk.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Protocol
+
+from mine.errors import BudgetError, DataError, PolicyError
+from mine.privacy.accountant import epsilon_of, rho_of
+from mine.privacy.adassp import statistics_of
+from mine.privacy.clipping import Clip, Floats, IntegerSums
+from mine.privacy.mechanism import NoisedSums
+from mine.privacy.rule import PrivacyRule
+from mine.privacy.sketch import Contents, Sketcher
+from sonar import canonical
+from sonar.protocol.spec import Spec
+from sonar.syft.statistics import Batches, Statistics
+from sonar.units import CampaignId
+
+if TYPE_CHECKING:
+    from mine.ledger.releases import Releases
+
+__all__ = ["Records", "Released", "check_schedule", "contents_of", "private_statistics", "statistic_key"]
+
+
+class Records(Protocol):
+    """A data set with a campaign's features found in it."""
+
+    @property
+    def dataset(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, always in the same words."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of its columns of numbers, by which its records are recognised."""
+        ...
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The columns of the campaign's features, in their order, and those of its targets."""
+        ...
+
+    def state(self) -> object:
+        """What changes when the data do."""
+        ...
+
+    def rows(self) -> Iterable[tuple[Floats, Sequence[str] | None]]:
+        """All records: the columns (records, columns), and their labels."""
+        ...
+
+    def batches(self) -> Batches:
+        """The records as the campaign's model sees them: design and targets."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Statistics that may leave the mine, and what the data set's budget has come to.
+
+    `rho` and `epsilon` are what the pool has spent in all, `fresh` whether this statistic was noised just now, and
+    `said` what the owner should be told.
+    """
+
+    statistics: Statistics = field(repr=False)
+    fresh: bool
+    rho: Fraction
+    epsilon: float
+    said: tuple[str, ...] = ()
+
+
+def check_schedule(spec: Spec) -> None:
+    """Raises PolicyError for a campaign whose training needs more of the data than noised sums."""
+    if spec.training.batch_size is not None:
+        raise PolicyError(
+            f"it trains on batches of {spec.training.batch_size} records, each of which would need noise of its own: "
+            "with privacy on, only campaigns without a batch_size are taken"
+        )
+
+
+def statistic_key(spec: Spec, chosen: Sequence[str], clip: Clip) -> bytes:
+    """The digest (32 bytes) of all that noised sums depend on besides the records, and of nothing else."""
+    weights = spec.training.class_weights
+    asked = {
+        "columns": list(chosen),
+        "features": [feature.model_dump(mode="json", exclude={"name", "unit"}) for feature in spec.features],
+        "map": spec.feature_map.model_dump(mode="json"),
+        "classes": list(spec.classes),
+        "targets": [target.model_dump(mode="json", exclude={"name"}) for target in spec.targets],
+        "weights": None if weights is None else [weight / max(weights) for weight in weights],
+        "clip": [clip.rows, clip.targets],
+    }
+    return hashlib.sha256(canonical.dumps(asked)).digest()
+
+
+def contents_of(key: bytes, records: Records) -> Contents:
+    """What a data set holds now, in one pass."""
+    sketcher = Sketcher(key, len(records.columns))
+    for values, labels in records.rows():
+        sketcher.add(values, labels)
+    return sketcher.finish()
+
+
+def private_statistics(
+    ledger: "Releases",
+    records: Records,
+    spec: Spec,
+    rule: PrivacyRule,
+    *,
+    unknown: Callable[[], Iterable[tuple[CampaignId, int, bytes | None]]] = tuple,
+    release: Callable[[IntegerSums, Fraction], NoisedSums] = NoisedSums.release,
+) -> Released:
+    """The statistics of `records` for a campaign, as the rule allows them to be known.
+
+    `unknown` gives the campaign, round and statistic of gradients on chain that this ledger does not know and these
+    records could have made; None for a statistic that cannot be found out.
+
+    Raises BudgetError where they would cost more than what is left, PolicyError for mini-batches, and DataError for
+    data that change meanwhile or cannot be read.
+    """
+    check_schedule(spec)
+    before = records.state()
+    contents = contents_of(ledger.privacy_key(), records)
+    pool = ledger.recognise(contents, records.dataset, records.origin)
+    said = _charge_unknown(ledger, records.dataset, contents.digest, rule, unknown())
+    clip = clip_of(spec, rule)
+    key = statistic_key(spec, records.chosen, clip)
+    noised = ledger.statistic(pool, contents.digest if rule.renew else None, key)
+    fresh = noised is None
+    if noised is None:
+        rho = rho_of(rule.epsilon, rule.delta)
+
+        def check(spent: Fraction) -> None:
+            check_budget(ledger.members(pool), spent - rho, rho, rule)
+
+        check(ledger.spent(pool) + rho)  # before the work, and again when it is written down
+        sums = IntegerSums.of(records.batches(), *spec.shape, clip, class_weights=spec.training.class_weights)
+        if records.state() != before or sums.records > contents.records:
+            raise DataError(f"data set {records.dataset!r} changed while it was read: it is read again later")
+        made = release(sums, rho)
+        noised = ledger.release(contents.digest, key, made.rho, made.to_bytes(), check)
+    spent = ledger.spent(pool)
+    statistics = statistics_of(NoisedSums.parse(noised), one_hot=bool(spec.classes))
+    statistics.class_weights = spec.training.class_weights
+    return Released(statistics, fresh, spent, epsilon_of(spent, rule.delta), said)
+
+
+def clip_of(spec: Spec, rule: PrivacyRule) -> Clip:
+    """The norms to which a campaign's records are clipped: one-hot targets have norm 1 as they are."""
+    targets = rule.target_clip * len(spec.targets) ** 0.5 if spec.targets else 1.0
+    return Clip.of(spec.mapping.outputs, rule.clip, targets)
+
+
+def check_budget(datasets: Sequence[str], spent: Fraction, rho: Fraction, rule: PrivacyRule) -> None:
+    """Raises BudgetError unless `rho` more than what was spent is within the budget."""
+    after = epsilon_of(spent + rho, rule.delta)
+    if after > rule.budget:
+        shared = f", which {' and '.join(repr(name) for name in datasets)} share," if len(datasets) > 1 else ""
+        raise BudgetError(
+            f"a noised statistic of epsilon {rule.epsilon:g} would bring what was told of data set {datasets[0]!r} "
+            f"from epsilon {epsilon_of(spent, rule.delta):.3g} to {after:.3g} at delta {rule.delta:g}, above the "
+            f"budget of {rule.budget:g}{shared} in [privacy] of the policy"
+        )
+
+
+def _charge_unknown(
+    ledger: "Releases",
+    dataset: str,
+    contents: bytes,
+    rule: PrivacyRule,
+    unknown: Iterable[tuple[CampaignId, int, bytes | None]],
+) -> tuple[str, ...]:
+    """Charges for what another copy of this ledger has posted; one sentence for each charge."""
+    rho, said = rho_of(rule.epsilon, rule.delta), []
+    for campaign, number, statistic in unknown:
+        by_round = number if rule.renew else None
+        if ledger.charge_unknown(contents, statistic or campaign, rho, campaign, by_round):
+            said.append(
+                f"a gradient of this mine in round {number} of campaign 0x{campaign.hex()} is not in its ledger, as "
+                f"after an older home was put back: a statistic of epsilon {rule.epsilon:g} is charged to {dataset!r}"
+            )
+    return tuple(said)
