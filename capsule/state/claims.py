@@ -19,10 +19,14 @@ from sqlalchemy.exc import DBAPIError
 
 from capsule.errors import CapsuleDatabaseError
 from capsule.state.engine import answering, reason
-from capsule.state.filelock import lock_file, try_lock
+from capsule.state.filelock import is_held, lock_file, try_lock
 from capsule.state.migrating import SERVING, lock_number
 
 __all__ = ["SERVING", "Claim", "Claims", "open_claims"]
+
+_ANSWER_SECONDS = 10
+"""What a server may take to answer in the claims' session, for which all threads of a worker wait. No query in it waits
+for anybody."""
 
 
 class Claim:
@@ -99,7 +103,11 @@ class _Holders:
 
 
 class _LocalClaims:
-    """Claims within one process; that to serve is a lock as well, which no other process has at the same time."""
+    """Claims within one process; that to serve is a lock as well, which no other process has at the same time.
+
+    The lock is only as good as its file's name: where somebody removed that, it is taken anew, and lost with all claims
+    where another process was faster.
+    """
 
     def __init__(self, file: Path) -> None:
         self._lock = threading.Lock()
@@ -109,6 +117,7 @@ class _LocalClaims:
 
     def try_claim(self, name: str, *, shared: bool = False) -> Claim | None:
         with self._lock:
+            self._keep_alone()
             if not self._holders.free(name, shared=shared):
                 return None
             if name == SERVING and self._serving is None:
@@ -116,11 +125,28 @@ class _LocalClaims:
                 if self._serving is None:
                     return None
             self._holders.add(name, shared=shared)
-        return Claim(name, lambda: None, lambda: self._give_back(name, shared=shared))
+        return Claim(name, self._check, lambda: self._give_back(name, shared=shared))
 
     def close(self) -> None:
         with self._lock:
             self._unlock()
+
+    def _check(self) -> None:
+        with self._lock:
+            self._keep_alone()
+
+    def _keep_alone(self) -> None:
+        """Raises CapsuleDatabaseError where another process may serve as well; the caller holds the lock."""
+        if self._serving is None or is_held(self._file, self._serving):
+            return
+        again = try_lock(self._file)
+        if again is None:
+            raise CapsuleDatabaseError(
+                f"{self._file} was removed while this process served its database, and another one serves it now: stop "
+                "one of them, and leave that file"
+            )
+        self._serving.close()
+        self._serving = again
 
     def _give_back(self, name: str, *, shared: bool) -> None:
         with self._lock:
@@ -143,6 +169,7 @@ class _Session:
             self._db: Connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._db.detach()  # never back into the pool: its locks would go on with whoever gets it next
             self._db.execute(text("SET idle_session_timeout = 0"))
+            self._db.execute(text(f"SET statement_timeout = '{_ANSWER_SECONDS}s'"))
             self._process = self._ask("SELECT pg_backend_pid()")
 
     def _ask(self, query: str, **values: int) -> object:

@@ -25,6 +25,8 @@ __all__ = ["answering", "check_answers", "describe", "open_engine", "reading", "
 
 _BUSY_SECONDS = 30
 _OLDEST_POSTGRESQL = 14
+_NO_PRIVILEGE = "42501"
+"""The SQLSTATE of what a role may not do."""
 _OLDEST_SQLITE = (3, 37)  # strict tables
 _SQLITE = (
     "journal_mode=WAL",
@@ -37,6 +39,8 @@ _POSTGRESQL = (
     # The head of the audit log is locked by every change: who hangs must not hold it for ever.
     f"SET lock_timeout = '{_BUSY_SECONDS}s'",
     "SET idle_in_transaction_session_timeout = '60s'",
+    # Longer than any query of a transaction that others wait for.
+    "SET statement_timeout = '120s'",
     # A worker whose machine is gone must not hold claims for hours.
     "SET tcp_keepalives_idle = 10",
     "SET tcp_keepalives_interval = 5",
@@ -87,6 +91,7 @@ def reading(engine: Engine, *, consistent: bool = False) -> Iterator[Connection]
     with answering(engine), engine.connect().execution_options(**options) as db, db.begin():
         if "isolation_level" in options:
             db.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            db.exec_driver_sql("SET LOCAL statement_timeout = 0")
         yield db
 
 
@@ -112,6 +117,11 @@ def answering(engine: Engine) -> Iterator[None]:
     except IntegrityError:
         raise  # a mistake of ours
     except DatabaseError as error:
+        if getattr(error.orig, "sqlstate", None) == _NO_PRIVILEGE:
+            raise CapsuleDatabaseError(
+                f"the database {describe(engine)} refuses what the Capsule asks ({reason(error)}): connect as the owner "
+                "of its tables, or make the role that"
+            ) from error
         raise CapsuleDatabaseError(
             f"the database {describe(engine)} is damaged or was changed by others ({reason(error)}): restore a backup"
         ) from error
@@ -208,7 +218,9 @@ def check_answers(engine: Engine) -> None:
             if engine.dialect.name == "postgresql":
                 _check_postgresql(db, describe(engine))
     except OperationalError as error:
-        raise CapsuleHomeError(f"the database {describe(engine)} cannot be opened: {reason(error)}") from error
+        server = engine.dialect.name == "postgresql"
+        hint = ": check host and user in its URL, and the password in PGPASSFILE's file" if server else ""
+        raise CapsuleHomeError(f"the database {describe(engine)} cannot be opened: {reason(error)}{hint}") from error
     except DatabaseError as error:
         raise unusable(engine, error) from error
 

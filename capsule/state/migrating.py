@@ -41,6 +41,7 @@ def bring_up_to_date(engine: Engine, *, migrate: bool = True, create: bool = Tru
         with engine.begin() as db:
             if engine.dialect.name == "postgresql":
                 db.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": lock_number("migrating")})
+                db.execute(text("SET LOCAL statement_timeout = 0"))  # a large table is changed as a whole
             found = _revision(db)  # perhaps another process was faster
             if found != REVISION:
                 _check(db, describe(engine), found, migrate=migrate, create=create)

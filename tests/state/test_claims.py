@@ -4,15 +4,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from capsule.errors import CapsuleUnavailableError
-from capsule.state import (
-    Claim,
-    State,
-)
+from capsule.state import SERVING, Claim, State
 
 
 def test_a_claim_is_held_by_one_until_it_is_given_back(state: State) -> None:
@@ -119,3 +117,35 @@ def test_a_claim_is_free_when_its_process_is_killed(postgres_url: str) -> None:
         process.kill()
     claimed(state, "relay")
     state.close()
+
+
+def test_a_lock_whose_file_was_removed_is_taken_anew(tmp_path: Path) -> None:
+    first, second = State(tmp_path / "capsule.db"), State(tmp_path / "capsule.db")
+    claim = first.claims.try_claim(SERVING, shared=True)
+    assert claim is not None
+    (tmp_path / "capsule.db.lock").unlink()
+    claim.check()
+    assert second.claims.try_claim(SERVING, shared=True) is None
+    claim.release()
+    later = second.claims.try_claim(SERVING)
+    assert later is not None
+    later.release()
+    first.close()
+    second.close()
+
+
+def test_a_lock_whose_file_was_removed_and_taken_by_another_is_lost(tmp_path: Path) -> None:
+    first, second = State(tmp_path / "capsule.db"), State(tmp_path / "capsule.db")
+    claim = first.claims.try_claim(SERVING, shared=True)
+    assert claim is not None
+    (tmp_path / "capsule.db.lock").unlink()
+    taken = second.claims.try_claim(SERVING, shared=True)
+    assert taken is not None
+    for action in (claim.check, lambda: first.claims.try_claim("relay")):
+        with pytest.raises(CapsuleUnavailableError, match="was removed while this process served"):
+            action()
+    taken.check()
+    taken.release()
+    claim.check()
+    first.close()
+    second.close()

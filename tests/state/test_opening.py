@@ -100,3 +100,36 @@ def test_a_database_that_is_gone_is_unavailable_and_comes_back(postgres: Any, po
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
     assert opened.setting("name") == b"value"
     opened.close()
+
+
+def test_no_session_of_a_server_waits_without_end(postgres: Any, postgres_url: str) -> None:
+    opened = State(postgres_url)
+    limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    with opened.snapshot() as db:
+        assert db.exec_driver_sql("SHOW statement_timeout").scalar() == "0"  # which may read all there is
+    with opened._reading() as db:
+        assert "0" not in [db.exec_driver_sql(f"SHOW {limit}").scalar() for limit in limits]
+    opened.close()
+
+
+def test_a_role_that_may_not_read_the_tables_is_told_so_and_not_of_damage(postgres: Any, postgres_url: str) -> None:
+    State(postgres_url).close()
+    name = postgres_url.partition("?")[0].rpartition("/")[2]
+    with postgres.connect() as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN")
+    with postgres.connect(name) as owner:
+        owner.execute(f"GRANT SELECT ON alembic_version TO {name}")
+    stranger = State(postgres_url.replace("//postgres@", f"//{name}@"))
+    with pytest.raises(CapsuleDatabaseError, match=r"permission denied for table settings.*: connect as the owner"):
+        stranger.setting("name")
+    stranger.close()
+    with postgres.connect(name) as owner:
+        owner.execute(f"REVOKE ALL ON alembic_version FROM {name}")
+        owner.execute(f"DROP ROLE {name}")
+
+
+def test_who_is_not_let_in_is_told_where_user_and_password_are_looked_for(postgres_url: str) -> None:
+    with pytest.raises(
+        CapsuleHomeError, match=r"nobody.*: check host and user in its URL, and the password in PGPASSFILE"
+    ):
+        State(postgres_url.replace("//postgres@", "//nobody@"))
