@@ -6,13 +6,14 @@ compares both knows that what it was promised is what will be paid.
 
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from sonar import canonical
 from sonar.chain.records import NATIVE, PayoutBase, Terms
 from sonar.protocol._strict import Strict
 from sonar.protocol.encoding import Encoding
 from sonar.protocol.errors import SpecError
+from sonar.protocol.inputs import Feature, ImageSize, Name, Remark, Target
 from sonar.protocol.training import (
     MAX_CLASSES,
     MAX_FEATURES,
@@ -28,7 +29,7 @@ from sonar.wording import told
 
 __all__ = [
     "MAX_CLASSES", "MAX_FEATURES", "MAX_SPEC_BYTES", "METRICS", "AnyMap", "Encoding", "Feature", "FourierMap",
-    "IdentityMap", "MetricName", "Payout", "PolynomialMap", "Rounds", "Spec", "Target", "Training",
+    "IdentityMap", "ImageSize", "MetricName", "Payout", "PolynomialMap", "Rounds", "Spec", "Target", "Training",
 ]  # fmt: skip
 
 MAX_SPEC_BYTES = 1_000_000
@@ -39,31 +40,6 @@ _STEPS = 4
 """The judge tries a quarter of the kept gradients' mean too, and each one's part of that must not round to nothing."""
 _ROWS_PER_RECORD = 8
 """A batch has at least a record for so many rows of weights: it costs a mine a step on all of them."""
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable() or text != text.strip() or not text:
-        raise ValueError(f"{text!r} must be printable, without white space at its ends, and not empty")
-    return text
-
-
-Name = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
-
-
-class Feature(Strict):
-    """One input column. The model sees clip((value - offset) / scale) with public constants, the same for all."""
-
-    name: Name
-    offset: float = 0.0
-    scale: Annotated[float, Field(gt=0)] = 1.0
-
-
-class Target(Strict):
-    """One number to predict. The model is trained and scored on clip((value - offset) / scale)."""
-
-    name: Name
-    offset: float = 0.0
-    scale: Annotated[float, Field(gt=0)] = 1.0
 
 
 class Rounds(Strict):
@@ -100,16 +76,20 @@ class Spec(Strict):
     """A campaign's public description. `parse` reads untrusted bytes, `to_bytes` writes the canonical ones.
 
     A classifier has two or more `classes`, named in the mines' `target_column`; a regression, scored by R2, has one or
-    more `targets` instead, columns of their own.
+    more `targets` instead, columns of their own. With `image` the features are an image's pixels. `purpose` and
+    `licence` tell data owners what the model is for and under which terms it may be used; policies may ask for it.
     """
 
     format: Literal[1] = 1
     name: Name
     description: Annotated[str, Field(max_length=10_000)] = ""
+    purpose: Remark = ""
+    licence: Remark = ""
     mode: Literal["encrypted-linear"] = "encrypted-linear"
     metric: MetricName = "accuracy"
     target_column: Name = "target"
     features: Annotated[tuple[Feature, ...], Field(min_length=1, max_length=MAX_FEATURES)]
+    image: ImageSize | None = None
     classes: Annotated[tuple[Name, ...], Field(max_length=MAX_CLASSES)] = ()
     targets: Annotated[tuple[Target, ...], Field(max_length=MAX_CLASSES)] = ()
     feature_map: AnyMap = IdentityMap()
@@ -142,6 +122,16 @@ class Spec(Strict):
         for name in targets or [self.target_column]:
             if name in features:
                 raise ValueError(f"target column {name!r} is also a feature")
+        return self
+
+    @model_validator(mode="after")
+    def _image_has_the_features(self) -> Self:
+        if self.image is not None and self.image.features != len(self.features):
+            size = self.image
+            raise ValueError(
+                f"an image of {size.width} x {size.height} with {size.channels} channels has {size.features} features, "
+                f"but {len(self.features)} are named: name one for each pixel and channel"
+            )
         return self
 
     @model_validator(mode="after")

@@ -78,6 +78,19 @@ def test_training_options_survive_in_bytes_and_make_the_same_schedule():
     assert plain == Schedule(epochs=100, rate=1.0, l2=1e-3)
 
 
+def test_what_a_spec_says_of_its_inputs_survives_in_bytes():
+    features = tuple(Feature(name=f"p{at}", type="integer", unit="grey", minimum=0.0, maximum=255.0) for at in range(6))
+    spec = make_spec(features=features, image={"width": 3, "height": 2}, purpose="sorting post", licence="CC-BY-NC-4.0")
+    again = Spec.parse(spec.to_bytes())
+    assert again == spec
+    assert again.image.features == 6
+    plain = json.loads(make_spec().to_bytes())
+    assert (plain["purpose"], plain["licence"], plain["image"]) == ("", "", None)
+    assert plain["features"][0] == {
+        "maximum": None, "minimum": None, "name": "a", "offset": 0.0, "scale": 16.0, "type": "number", "unit": "",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("count", "batch_size"), [(127, 16), (511, 64), (512, 65), (2047, 256)])
 def test_a_batch_of_an_eighth_of_the_rows_will_do(count, batch_size):
     feature_map = {"kind": "fourier", "count": count, "gamma": 1.0}
@@ -131,6 +144,14 @@ def test_no_json_value_raises_anything_but_a_spec_error(value):
         ({"features": ()}, "must have 1 entries or more"),
         ({"features": (Feature(name="a"), Feature(name="a"))}, "feature 'a' appears twice"),
         ({"target_column": "a"}, "target column 'a' is also a feature"),
+        ({"features": ({"name": "a", "type": "text"},)}, r"'number', 'integer' or 'boolean' \(got 'text'\)"),
+        ({"features": ({"name": "a", "minimum": 2.0, "maximum": 2.0},)}, "the minimum 2 must be below the maximum 2"),
+        ({"features": ({"name": "a", "type": "boolean", "maximum": 1.0},)}, "a boolean is 0 or 1"),
+        ({"features": ({"name": "a", "unit": "k\ng"},)}, "must be printable"),
+        ({"image": {"width": 2, "height": 2}}, "an image of 2 x 2 with 1 channels has 4 features, but 2 are named"),
+        ({"image": {"width": 1, "height": 1, "channels": 2}}, r"\(got 2\)"),
+        ({"purpose": "x" * 201}, "at most 200|200 characters"),
+        ({"licence": " CC-BY-4.0"}, "without white space at its ends"),
         ({"name": " digits"}, "without white space at its ends"),
         ({"name": "dig\nits"}, "must be printable"),
         ({"mode": "plaintext"}, "encrypted-linear"),
