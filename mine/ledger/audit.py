@@ -28,6 +28,7 @@ class Audited(Part):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._audit_file = AuditFile(database.path.with_name("audit.jsonl"))
+        self._audit_checked = False
 
     @property
     def audit_log(self) -> Path:
@@ -41,6 +42,8 @@ class Audited(Part):
         Raises AuditError if the log does not end as it was left: then nothing that is to be recorded should happen.
         """
         with self._database.write():
+            if not self._audit_checked:  # later on the file itself takes nothing that does not follow
+                self.check_audit()
             entry = AuditEntry.after(self._head(), time.time(), kind, facts)
             self._database.execute("INSERT INTO audit_pending VALUES (?, ?)", entry.sequence, entry.line)
             self._set_head(entry.head)
@@ -75,15 +78,15 @@ class Audited(Part):
         with self._database.write():
             self.flush_audit()
             known, found = self._head(), self._audit_file.head()
-            if found == known:
-                return
-            if found.length <= known.length or not self._continues(known):
+            if found != known and (found.length <= known.length or not self._continues(known)):
                 raise AuditError(
                     f"the audit log {self.audit_log} does not end with entry {known.length}, as it was left, but with "
                     f"{found.length}: `mine audit verify` finds the first line that differs"
                 )
-            self._set_head(found)
-            self.record("ledger put back", {"knew": known.length, "log": found.length})
+            self._audit_checked = True
+            if found != known:
+                self._set_head(found)
+                self.record("ledger put back", {"knew": known.length, "log": found.length})
 
     def _continues(self, known: AuditHead) -> bool:
         """Whether the whole file holds, and goes on from the entry that the ledger knows as the last."""

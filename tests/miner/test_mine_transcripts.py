@@ -1,0 +1,118 @@
+"""What a data owner types and reads, kept in transcripts/: each is played again on a chain and must read the same.
+
+SONAR_WRITE_TRANSCRIPTS=1 writes down how they read now; a new one needs its commands and stage directions only.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transcripts import Player
+
+from mine.cli import main
+from mine.home import Home
+from sonar.chain.records import Verdict
+from sonar.units import ether
+
+TRANSCRIPTS = sorted(Path(__file__).with_name("transcripts").glob("*.txt"))
+FEATURES = ("age", "dose", "pulse", "weight")
+CLASSES = ("better", "same", "worse")
+REWRITE = os.environ.get("SONAR_WRITE_TRANSCRIPTS") == "1"
+
+
+def write_clinic(path: Path, *, records: int = 150, names=FEATURES) -> None:
+    rng = np.random.default_rng(3)
+    labels = np.arange(records) % len(CLASSES)
+    features = rng.normal(size=(records, len(names))) + 2 * np.eye(len(names))[labels]
+    rows = (",".join([*map(repr, row), CLASSES[label]]) for row, label in zip(features.tolist(), labels, strict=True))
+    path.write_text("\n".join([",".join([*names, "outcome"]), *rows]) + "\n")
+
+
+class Scene:
+    """What stage directions do around the mine at `~/.sonar/mine`."""
+
+    def __init__(self, stage, funder, monkeypatch):
+        self.stage, self.funder = stage, funder
+        self.place = stage.folder / "home"
+        self.place.mkdir()
+        self.network_file = stage.network.save(self.place / ".sonar" / "network.json")
+        self.home = Home(self.place / ".sonar" / "mine")
+        monkeypatch.chdir(self.place)
+        monkeypatch.setenv("HOME", str(self.place))
+        for name in [name for name in os.environ if name.startswith("SONAR_")]:
+            monkeypatch.delenv(name)
+        self.player = Player(
+            {"mine": main}, {"COLUMNS": "100", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
+            {
+                "clinic.csv has 150 patients": lambda: write_clinic(self.place / "clinic.csv"),
+                "small.csv has 12 patients": lambda: write_clinic(self.place / "small.csv", records=12),
+                "a cell of clinic.csv is emptied": self.empty_cell,
+                "the account is funded": self.fund,
+                "a campaign begins": self.begin,
+                "another mine posts a gradient": lambda: self.stage.submit_other(self.campaign) and None,
+                "the round is settled, and both gradients are kept": self.settle,
+                "a line of the audit log is edited": self.edit,
+                "the end of the audit log is cut off": self.cut,
+            },
+            {
+                str(self.place): "~", stage.owner.address: "<owner>", stage.attester.address: "<capsule>",
+                stage.client.address: "<contract>",
+            },
+        )  # fmt: skip
+
+    def fund(self):
+        self.funder(self.home.account().address, ether(1))
+
+    @property
+    def spec(self):
+        features = tuple({"name": name} for name in FEATURES)
+        return self.stage.spec(
+            name="recovery", features=features, classes=CLASSES, rounds={"round_size": 2}, payout={"target": 800_000}
+        )
+
+    def begin(self):
+        self.campaign = self.stage.campaign(self.spec)
+        self.player.known["0x" + self.campaign.hex()] = "<campaign>"
+        self.player.known["0x" + self.campaign.hex()[:12]] = "<camp>"
+
+    def settle(self):
+        model = self.stage.encrypted(np.zeros(self.spec.shape, dtype=np.int64), self.stage.paillier, self.spec)
+        kept = [Verdict.KEPT, Verdict.KEPT]
+        self.stage.settle(self.campaign, kept, model=model, key=self.stage.paillier.public.key_id)
+
+    def empty_cell(self):
+        path = self.place / "clinic.csv"
+        lines = path.read_text().splitlines()
+        lines[7] = "," + lines[7].partition(",")[2]
+        path.write_text("\n".join(lines) + "\n")
+
+    def edit(self):
+        log = self.home.path / "audit.jsonl"
+        lines = log.read_text().splitlines(keepends=True)
+        lines[1] = lines[1].replace('"records":150', '"records":15')
+        log.write_text("".join(lines))
+
+    def cut(self):
+        log = self.home.path / "audit.jsonl"
+        log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+
+
+@pytest.mark.parametrize("script", TRANSCRIPTS, ids=lambda path: path.stem)
+def test_a_transcript_reads_as_it_is_kept(script, stage, funder, monkeypatch):
+    text = Scene(stage, funder, monkeypatch).player.play(script)
+    if REWRITE:
+        script.write_text(text)
+    assert text == script.read_text(), "SONAR_WRITE_TRANSCRIPTS=1 writes down how it reads now"
+
+
+def test_every_command_of_the_mine_is_in_a_transcript():
+    typed = "".join(path.read_text() for path in TRANSCRIPTS)
+    missing = [" ".join(words) for words in _commands(main) if f"$ mine {' '.join(words)}" not in typed]
+    assert missing == []
+
+
+def _commands(command, *words):
+    if not hasattr(command, "commands"):
+        return [words]
+    return [found for name, inner in command.commands.items() for found in _commands(inner, *words, name)]
