@@ -16,6 +16,7 @@ from mine.ledger.database import Database
 from mine.ledger.datasets import Datasets
 from mine.ledger.moments import Moments
 from mine.ledger.prospects import Prospects
+from mine.ledger.releases import Releases
 from mine.ledger.schema import TABLES, VERSION
 from mine.ledger.submissions import Submissions
 from mine.records import token_or_none
@@ -37,7 +38,7 @@ from sonar.units import Address
 __all__ = ["Ledger"]
 
 
-class Ledger(Datasets, Campaigns, Prospects, Submissions, Moments):
+class Ledger(Datasets, Campaigns, Prospects, Submissions, Moments, Releases):
     """An open ledger; a context manager. Several processes may have it open, one at a time writes."""
 
     def __init__(self, path: Path) -> None:

@@ -1,6 +1,6 @@
 """The ledger's tables: each part's own, joined to the one format that a file has."""
 
-from mine.ledger import audit, campaigns, datasets, moments, prospects, submissions, transactions
+from mine.ledger import audit, campaigns, datasets, moments, prospects, releases, submissions, transactions
 
 __all__ = ["TABLES", "VERSION"]
 
@@ -13,5 +13,6 @@ TABLES = (
     submissions.TABLES,
     transactions.TABLES,
     moments.TABLES,
+    releases.TABLES,
     audit.TABLES,
 )
