@@ -111,7 +111,7 @@ class Admitter:
             StoredAdmission(campaign, admission, signature, spec_bytes, kept_model.cid, sealed_set),
             Version(0, start.score, key_id, kept_model, sealed_weights),
         )
-        _log.info("admitted campaign 0x%s", campaign.hex()[:16], extra={"campaign": campaign.hex()})
+        _log.info("admitted campaign 0x%s", campaign.hex()[:16], extra={"campaign": "0x" + campaign.hex()})
         return SignedAdmission(admission, signature)
 
     def _check_key(self, account: Address, key_id: KeyId) -> None:

@@ -119,9 +119,9 @@ class KeyPool:
         """The secret key with this fingerprint; raises CapsuleError if it is not this Capsule's, or deleted."""
         row = self._state.key(key_id)
         if row is None:
-            raise CapsuleError(f"key {key_id.hex()} is not in this Capsule's database: restore its backup")
+            raise CapsuleError(f"key 0x{key_id.hex()} is not in this Capsule's database: restore its backup")
         if not row.secret:
-            raise CapsuleError(f"the secret of key {key_id.hex()} was deleted: its campaign is long over")
+            raise CapsuleError(f"the secret of key 0x{key_id.hex()} was deleted: its campaign is long over")
         return self._open(row)
 
     def _leaving(self, use: str) -> int:

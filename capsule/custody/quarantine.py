@@ -65,7 +65,7 @@ class Quarantine:
             if seen <= since:
                 if closed and not signed:
                     raise RoundHeldError(
-                        f"round {number} of campaign {campaign.hex()} may have been signed before this database was "
+                        f"round {number} of campaign 0x{campaign.hex()} may have been signed before this database was "
                         "restored: it is held back, and the chain was not yet seen as it was after that"
                     )
                 return
@@ -75,8 +75,8 @@ class Quarantine:
             self._note(campaign, last, holding=holding)
         if holding:
             raise RoundHeldError(
-                f"round {number} of campaign {campaign.hex()} may have been signed before this database was restored: "
-                "it is held back until it is settled or expired on chain; `capsule held` can release it"
+                f"round {number} of campaign 0x{campaign.hex()} may have been signed before this database was "
+                "restored: it is held back until it is settled or expired on chain; `capsule held` can release it"
             )
 
     def has_let_go(self, campaign: CampaignId) -> bool:
@@ -116,7 +116,7 @@ class Quarantine:
             if holding:
                 self._state.audit.append(db, "held", {"campaign": campaign, "round": last})
         if holding:
-            _log.warning("round %d of %s is held back: it may have been signed before", last, campaign.hex()[:16])
+            _log.warning("round %d of 0x%s is held back: it may have been signed before", last, campaign.hex()[:16])
 
 
 def _holding() -> ColumnElement[bool]:

@@ -98,7 +98,7 @@ class Retention:
             if not is_due(_found(row), self._policy, now, tip.time):
                 return False
             delete_secrets(self._state, db, campaign, now)
-        _log.info("deleted the secrets of campaign %s", campaign.hex()[:16])
+        _log.info("deleted the secrets of campaign 0x%s", campaign.hex()[:16])
         return True
 
     def _delete_useless_keys(self, now: float) -> int:

@@ -36,7 +36,7 @@ class Admissions(Topic):
         with self._recording() as (db, record):
             if db.execute(there).one_or_none() is None:
                 raise CapsuleUnavailableError(
-                    f"key {given.key.hex()} was deleted while its model was admitted: ask for a new one"
+                    f"key 0x{given.key.hex()} was deleted while its model was admitted: ask for a new one"
                 )
             db.execute(insert(t.admissions).values(row))
             db.execute(insert(t.versions).values(version_row(stored.campaign, start, block=None)))

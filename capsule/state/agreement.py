@@ -57,7 +57,7 @@ def check_agreement(db: Connection, length: int) -> None:
         db, _VERSIONS, types, sequence=length, what="a version", at_once=500
     ):
         if (campaign.hex(), key.hex(), score, model.hex()) not in made:
-            raise AuditLogError(length, f"version {number} of campaign {campaign.hex()} is none that was signed")
+            raise AuditLogError(length, f"version {number} of campaign 0x{campaign.hex()} is none that was signed")
 
 
 def _told(db: Connection) -> Iterator[tuple[int, _Name, _Name]]:
@@ -86,7 +86,7 @@ def _stored(db: Connection, length: int) -> Iterator[tuple[_Name, _Name, _Made]]
         db, _ADMISSIONS, types, sequence=length, what="an admission", at_once=100
     ):
         if digest_of(spec) != digest:
-            raise AuditLogError(length, f"the spec of campaign {campaign.hex()} is not the one that was admitted")
+            raise AuditLogError(length, f"the spec of campaign 0x{campaign.hex()} is not the one that was admitted")
         version = campaign.hex(), key.hex(), score, model.hex()
         yield ("admission", campaign.hex()), (owner, digest.hex(), model.hex(), key.hex(), score), version
 

@@ -83,7 +83,7 @@ class Keys(Topic):
                 return None
             spare = _key(row)
             if not self._history.is_untouched(db, spare.id, spare.born):
-                raise AuditLogError(spare.born + 1, f"key {spare.id.hex()} stands as spare and was taken before")
+                raise AuditLogError(spare.born + 1, f"key 0x{spare.id.hex()} stands as spare and was taken before")
             taken = replace(spare, use=use, owner=owner, campaign=campaign, time=now)
             taken = _change(db, spare, taken, reseal)
             record("key", key=taken.id, use=use, account=owner, campaign=campaign)

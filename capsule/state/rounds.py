@@ -55,7 +55,7 @@ class Rounds(Topic):
         if place is not None:
             raise AuditLogError(
                 place,
-                f"it tells that round {number} of campaign {campaign.hex()} was signed, and the settlement is not in "
+                f"it tells that round {number} of campaign 0x{campaign.hex()} was signed, and the settlement is not in "
                 "the database any more: restore a backup",
             )
 

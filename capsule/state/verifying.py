@@ -38,7 +38,8 @@ def verify_view(db: Connection, log: AuditLog, *, noted: bytes | None = None) ->
     if noted is not None and not found:
         raise AuditLogError(
             last.length,
-            f"the log ends here, and the noted head {noted.hex()} is not in it: the database was put back or exchanged",
+            f"the log ends here, and the noted head 0x{noted.hex()} is not in it: the database was put back or "
+            "exchanged",
         )
     return last
 
@@ -62,7 +63,7 @@ def check_entry(row: tuple[Any, ...], last: AuditHead) -> AuditHead:
     expected = last.length + 1
     if row[0] != expected:
         raise AuditLogError(expected, f"the entry is missing: {row[0]!r} comes after {last.length}")
-    if tuple(type(value) for value in row) != _ENTRY_TYPES:
+    if tuple(map(type, row)) != _ENTRY_TYPES:
         raise AuditLogError(expected, "the entry was changed: its fields are not of the types that they were")
     entry = AuditEntry(*row)
     if entry.previous != last.hash:

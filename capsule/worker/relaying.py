@@ -147,7 +147,7 @@ class Relayer:
         self._used_by_others.pop(relay.nonce, None)
         tally.gas_spent.add(receipt.gas_used)
         tally.wei_spent.add(receipt.gas_used * receipt.gas_price)
-        where = {"campaign": relay.campaign.hex(), "round": relay.round}
+        where = {"campaign": "0x" + relay.campaign.hex(), "round": relay.round}
         if settled:
             tally.rounds_settled.add()
             _log.info("settled round %d of %s in block %d", relay.round, short(relay.campaign), receipt.block,

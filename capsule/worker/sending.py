@@ -138,7 +138,7 @@ class Sender:
         if (relay := self._store(place, signed, fees)) is None:
             return
         self._tally.replacements.add()
-        _log.info("replacing transaction %s at up to %d wei per gas", former.hash.hex(), fees.highest)
+        _log.info("replacing transaction 0x%s at up to %d wei per gas", former.hash.hex(), fees.highest)
         self.send(relay, [former])
 
     def _sign_again(self, place: Place, nonce: int, fees: Fees) -> SignedTransaction:
@@ -181,4 +181,4 @@ class Sender:
 
 def short(campaign: CampaignId) -> str:
     """A campaign for the log."""
-    return campaign.hex()[:16]
+    return "0x" + campaign.hex()[:16]

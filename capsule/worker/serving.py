@@ -181,7 +181,7 @@ class Server:
             if tip.time >= record.terms.deadline:
                 if not self._is_latest(look, tip):
                     return True, False
-                state.end(campaign)
+                state.end(campaign, due=record.terms.deadline)
             return False, False
         submissions = state.submissions(campaign, round_.number)
         if entries_head(campaign, round_.number, [one.entry for one in submissions]) != round_.head:
@@ -278,7 +278,7 @@ class Server:
         try:
             check_campaign(settler.spec, record, self._capsule.address)
         except SpecError as error:
-            _log.error("campaign %s is not judged: %s", record.id.hex(), error)
+            _log.error("campaign 0x%s is not judged: %s", record.id.hex(), error)
             self._capsule.state.end(record.id)
             return None
         with self._lock:
@@ -302,11 +302,11 @@ class Server:
             position = self._capsule.state.position()
             if self._capsule.state.rewind(block, position):
                 self._tally.reorganisations.add()
-            _log.warning("%s of campaign %s: reading its events again", what, campaign.hex()[:16])
+            _log.warning("%s of campaign 0x%s: reading its events again", what, campaign.hex()[:16])
             if not again:
                 return False, False
         raise CapsuleError(
-            f"the events of campaign {campaign.hex()} contradict the contract, also read again ({what}): check the "
+            f"the events of campaign 0x{campaign.hex()} contradict the contract, also read again ({what}): check the "
             "node, or restore the database's backup if the database is older than the campaign's last settlement"
         )
 

@@ -221,7 +221,7 @@ class Settler:
         except CapsuleError as error:
             self._put_off(error)
             raise
-        _log.info("judged round %d of %s: score %d, kept %d of %d", round_.number, campaign.hex()[:16],
+        _log.info("judged round %d of 0x%s: score %d, kept %d of %d", round_.number, campaign.hex()[:16],
                   judgement.score, len(kept), len(outcomes), extra={"round": round_.number})  # fmt: skip
 
     def _round_key(self, version: Version) -> _RoundKey:

@@ -204,7 +204,7 @@ class Worker:
     def _serve(self, campaign: CampaignId, block: int, tip: Block, newest: Newest) -> None:
         signed: list[bool] = []
         serve = partial(self._serve_unless_missed, campaign, block, tip, newest)
-        with fields(campaign=campaign.hex()), self._durations.timing(campaign.hex(), self._job_seconds):
+        with fields(campaign="0x" + campaign.hex()), self._durations.timing(campaign.hex(), self._job_seconds):
             self._guarded(campaign.hex(), lambda: signed.append(serve()))
         if any(signed):
             self._wake.set()
@@ -286,7 +286,7 @@ class Worker:
             return False
         except Exception as error:  # noqa: BLE001
             # A mistake of ours in one campaign must not silence the Capsule for all others.
-            _log.exception("%s failed", what)
+            _log.exception("%s failed", _shown(what))
             self._trouble(what, f"{type(error).__name__}: see the log")
             return False
         self._well(what)
@@ -315,7 +315,7 @@ class Worker:
             before = self._problems.get(what)
             self._problems[what] = (problem, self._capsule.clock() if before is None else before[1])
         if before is None or before[0] != problem:
-            _log.warning("%s: %s", what, problem)
+            _log.warning("%s: %s", _shown(what), problem)
 
     def _well(self, what: str) -> None:
         with self._lock:
@@ -324,4 +324,9 @@ class Worker:
                 self._without_store.clear()
                 self._store.succeed()
         if before is not None:
-            _log.info("%s: going on", what)
+            _log.info("%s: going on", _shown(what))
+
+
+def _shown(what: str) -> str:
+    """A part by its name, a campaign by its id."""
+    return "campaign 0x" + what if len(what) == 64 else what
