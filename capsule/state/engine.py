@@ -119,8 +119,8 @@ def answering(engine: Engine) -> Iterator[None]:
     except DatabaseError as error:
         if getattr(error.orig, "sqlstate", None) == _NO_PRIVILEGE:
             raise CapsuleDatabaseError(
-                f"the database {describe(engine)} refuses what the Capsule asks ({reason(error)}): connect as the owner "
-                "of its tables, or make the role that"
+                f"the database {describe(engine)} refuses what the Capsule asks ({reason(error)}): connect as the "
+                "owner of its tables, or make the role that"
             ) from error
         raise CapsuleDatabaseError(
             f"the database {describe(engine)} is damaged or was changed by others ({reason(error)}): restore a backup"

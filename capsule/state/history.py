@@ -15,16 +15,17 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic_core import from_json
 from sqlalchemy import Connection, text
 
 from capsule.errors import AuditLogError
 from capsule.state.audit import START, AuditHead, AuditLog
 from capsule.state.verifying import check_entry
-from sonar import canonical
 from sonar.units import Address, CampaignId, KeyId
 
 __all__ = ["History"]
 
+_TELLING: Final = frozenset({"key", "settlement", "restore"})
 _BETWEEN: Final = text(
     "SELECT sequence, time, kind, body, previous, hash FROM audit WHERE sequence > :after AND sequence <= :last "
     "ORDER BY sequence"
@@ -44,9 +45,9 @@ class _Use:
 class _Found:
     """What some entries tell: each key's uses, where backups were restored that were no move, where what was signed."""
 
-    uses: dict[str, list[_Use]]
+    uses: dict[bytes, list[_Use]]
     restores: list[int]
-    signed: dict[tuple[str, int, str], int]
+    signed: dict[tuple[bytes, int, bytes], int]
 
     def then(self, later: "_Found") -> None:
         """Adds what later entries tell."""
@@ -78,7 +79,7 @@ class History:
         """The entry that tells of a settlement of the round, or None where none does; raises AuditLogError."""
         with self._lock:
             self._read(db, 0)
-            return self._found.signed.get((campaign.hex(), number, head.hex()))
+            return self._found.signed.get((bytes(campaign), number, head))
 
     def is_untouched(self, db: Connection, key_id: KeyId, born: int) -> bool:
         """Whether the log tells nothing of a key made when it had `born` entries; raises AuditLogError."""
@@ -99,7 +100,7 @@ class History:
     def _look_up(self, db: Connection, key_id: KeyId, born: int) -> tuple[list[_Use], list[int]]:
         with self._lock:
             self._read(db, born)
-            uses = self._found.uses.get(key_id.hex(), ())
+            uses = self._found.uses.get(bytes(key_id), ())
             return [use for use in uses if use.sequence > born], self._found.restores
 
     def _read(self, db: Connection, born: int) -> None:
@@ -136,18 +137,25 @@ def _read(db: Connection, after: AuditHead, last: AuditHead) -> _Found:
     with db.execute(_BETWEEN, between, execution_options={"yield_per": 500}) as rows:
         for row in rows:
             place = check_entry(tuple(row), place)
-            _take(found, row.sequence, row.kind, row.body)
+            try:
+                _take(found, place.length, row.kind, row.body)
+            except (ValueError, LookupError, TypeError) as error:
+                # Not chained to the head yet: whoever wrote it could compute its hash.
+                raise AuditLogError(place.length, "the entry was changed: it is none that a Capsule writes") from error
     if place != last:
         raise AuditLogError(place.length + 1, "the entry is missing, or was exchanged: run capsule audit verify")
     return found
 
 
 def _take(found: _Found, sequence: int, kind: str, body: str) -> None:
+    """Adds what an entry tells; its hash says that the body is as it was written, so nobody asks if it is canonical."""
+    if kind not in _TELLING:
+        return
+    value = from_json(body)
     if kind == "key":
-        value = canonical.loads(body.encode())
-        found.uses.setdefault(value["key"], []).append(_Use(sequence, value["use"], value["account"]))
+        found.uses.setdefault(bytes.fromhex(value["key"]), []).append(_Use(sequence, value["use"], value["account"]))
     elif kind == "settlement":
-        value = canonical.loads(body.encode())
-        found.signed.setdefault((value["campaign"], value["round"], value["head"]), sequence)
-    elif kind == "restore" and not canonical.loads(body.encode())["moved"]:
+        place = bytes.fromhex(value["campaign"]), value["round"], bytes.fromhex(value["head"])
+        found.signed.setdefault(place, sequence)
+    elif not value["moved"]:
         found.restores.append(sequence)

@@ -472,6 +472,22 @@ def test_a_key_that_was_made_spare_again_is_not_taken(taken: State, intruder: Ca
         taken.verify_audit()
 
 
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"key":7}', '{"key":"no hex"}', '{"key":"00","use":[]}', "[" * 500])
+def test_an_entry_that_tells_nonsense_is_refused_as_one_that_was_changed(
+    state: State, target: Path | str, intruder: Callable[..., None], body: str
+) -> None:
+    last = entries(state)[-1]
+    changed = {"kind": "key", "body": body}
+    changed["hash"] = entry_hash(last["sequence"], last["time"], "key", body, last["previous"])
+    intruder(update(t.audit).where(t.audit.c.sequence == last["sequence"]).values(changed))
+    other = State(target)
+    other.audit.unlock(AUDIT_KEY)
+    with pytest.raises(AuditLogError) as caught:
+        other.check_unsigned(CAMPAIGN, 0, bytes(32))
+    assert caught.value.sequence in {last["sequence"], last["sequence"] + 1}
+    other.close()
+
+
 def test_a_key_is_issued_once_until_it_is_used_or_a_backup_is_restored(taken: State) -> None:
     owner = Address(OWNER)
     assert [taken.issued_once(spare(key), owner) for key in KEYS] == [False, True, False, False]
