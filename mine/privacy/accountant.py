@@ -9,10 +9,11 @@ outputs is at most rho alpha. Costs add up, also where later mechanisms depend o
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 
 __all__ = ["epsilon_of", "rho_of"]
 
-_STEPS = 200
+_STEPS = 120
 _ROUNDING = 1e-9
 """Relative; far more than what float64 may lose in the formula, and nothing that anybody would notice."""
 
@@ -43,6 +44,7 @@ def epsilon_of(rho: Fraction | float, delta: float) -> float:
     return max(0.0, bound(low)) * (1 + _ROUNDING)
 
 
+@lru_cache(maxsize=64)
 def rho_of(epsilon: float, delta: float) -> Fraction:
     """The largest rho, to float64, that `epsilon_of` says is within epsilon > 0; exact as a fraction from then on."""
     low, high = 0.0, 2 * epsilon + 1

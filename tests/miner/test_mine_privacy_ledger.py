@@ -1,0 +1,433 @@
+"""A data set's privacy budget: charged once, never forgotten, never reset by other names, files or older homes."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mine.errors import BudgetError, DataError, LedgerError, PolicyError
+from mine.ledger import Ledger
+from mine.privacy import PrivacyRule, private_statistics
+from mine.privacy.accountant import epsilon_of, rho_of
+from mine.privacy.mechanism import NoisedSums
+from mine.privacy.release import clip_of, contents_of, statistic_key
+from mine.privacy.sketch import Contents
+from sonar.protocol.payloads import design_matrix, scaled_targets
+from sonar.protocol.spec import Feature, Payout, Spec, Target, Training
+from sonar.units import PPM, CampaignId
+
+RULE = PrivacyRule(mode="on", epsilon=1.0, budget=1.5)
+
+
+@dataclass
+class Table:
+    """Records in memory, as the mechanism reads a data set."""
+
+    values: np.ndarray = field(repr=False)
+    labels: list[str] = field(repr=False)
+    spec: Spec = field(repr=False)
+    dataset: str = "clinic"
+    origin: str = "/data/clinic.csv"
+    chosen: tuple[str, ...] = ()
+    read: int = 0
+    during: Callable[[], None] = lambda: None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"x{i}" for i in range(self.values.shape[1]))
+
+    def state(self) -> object:
+        return self.values.tobytes()
+
+    def rows(self) -> Iterator[tuple[np.ndarray, list[str]]]:
+        for start in range(0, len(self.values), 100):
+            yield self.values[start : start + 100], self.labels[start : start + 100]
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        self.read += 1
+        self.during()
+        for values, labels in self.rows():
+            design = design_matrix(self.spec, values[:, : len(self.spec.features)])
+            if self.spec.targets:
+                yield design, scaled_targets(self.spec, values[:, -1:])
+            else:
+                yield design, np.eye(len(self.spec.classes))[[int(label) for label in labels]]
+
+
+def spec_of(**more: object) -> Spec:
+    values = {
+        "name": "any", "features": tuple(Feature(name=f"f{i}") for i in range(4)), "classes": ("0", "1"),
+        "payout": Payout(target=PPM),
+    }  # fmt: skip
+    return Spec.build(**(values | more))
+
+
+def records_of(seed: int = 1, count: int = 500) -> tuple[np.ndarray, list[str]]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, 4)), [str(label) for label in rng.integers(0, 2, count)]
+
+
+def table(seed: int = 1, count: int = 500, **more: object) -> Table:
+    spec = more.pop("spec", None) or spec_of()
+    return Table(*records_of(seed, count), spec, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "mine.db") as opened:
+        yield opened
+
+
+def spent(ledger: Ledger, name: str = "clinic") -> Fraction:
+    pool = ledger.pool_of(name)
+    assert pool is not None
+    return ledger.spent(pool)
+
+
+def one() -> Fraction:
+    """What one statistic costs."""
+    return rho_of(RULE.epsilon, RULE.delta)
+
+
+def test_one_statistic_serves_every_campaign_on_the_same_features(ledger: Ledger) -> None:
+    first = private_statistics(ledger, table(), spec_of(), RULE)
+    assert first.fresh
+    assert first.epsilon == pytest.approx(1.0, abs=1e-6)
+    assert first.rho <= one()
+    others = [
+        spec_of(name="another", training=Training(epochs=7, l2=0.5, loss="taylor-logistic")),
+        spec_of(features=tuple(Feature(name=f"other{i}", unit="cm") for i in range(4))),
+    ]
+    for spec in others:
+        again = private_statistics(ledger, table(spec=spec), spec, RULE)
+        assert not again.fresh
+        assert (again.statistics.gram == first.statistics.gram).all()
+        assert (again.statistics.moment == first.statistics.moment).all()
+        assert again.rho == first.rho
+
+
+def test_the_statistic_survives_a_restart(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "mine.db") as ledger:
+        first = private_statistics(ledger, table(), spec_of(), RULE)
+    with Ledger(tmp_path / "mine.db") as ledger:
+        records = table()
+        again = private_statistics(ledger, records, spec_of(), RULE)
+        assert not again.fresh
+        assert records.read == 0
+        assert (again.statistics.gram == first.statistics.gram).all()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        spec_of(features=tuple(Feature(name=f"f{i}", scale=2.0) for i in range(4))),
+        spec_of(features=tuple(Feature(name=f"f{i}") for i in range(3))),
+        spec_of(classes=("0", "1", "2")),
+        spec_of(training=Training(class_weights=(1.0, 2.0))),
+        spec_of(feature_map={"kind": "polynomial", "degree": 2}),
+    ],
+    ids=["scaling", "features", "classes", "weights", "map"],
+)
+def test_another_question_is_another_statistic_and_past_the_budget_it_is_refused(ledger: Ledger, spec: Spec) -> None:
+    private_statistics(ledger, table(), spec_of(), RULE)
+    second = private_statistics(ledger, table(spec=spec), spec, RULE)
+    assert second.fresh
+    assert spent(ledger) == 2 * second.rho / 2 == second.rho
+    assert second.epsilon < RULE.budget
+    third, sums = spec_of(features=(Feature(name="f0", offset=9.0),)), table()
+    sums.spec = third
+    with pytest.raises(
+        BudgetError, match=r"from epsilon 1\.4\d* to 1\.8\d* at delta 1e-06, above the budget of 1\.5 in"
+    ):
+        private_statistics(ledger, sums, third, RULE)
+    assert sums.read == 0
+    assert spent(ledger) == second.rho
+    # What was released before still serves.
+    assert not private_statistics(ledger, table(), spec_of(), RULE).fresh
+
+
+def test_only_ratios_of_class_weights_make_another_question() -> None:
+    keys = {
+        statistic_key(spec, ("a",), clip_of(spec, RULE))
+        for spec in (spec_of(training=Training(class_weights=weights)) for weights in [(1.0, 2.0), (2.0, 4.0)])
+    }
+    assert len(keys) == 1
+
+
+def test_another_clip_is_another_statistic(ledger: Ledger) -> None:
+    private_statistics(ledger, table(), spec_of(), RULE)
+    assert private_statistics(ledger, table(), spec_of(), RULE.model_copy(update={"clip": 0.5})).fresh
+
+
+def test_mini_batches_are_refused_with_a_sentence(ledger: Ledger) -> None:
+    spec = spec_of(training=Training(batch_size=64))
+    with pytest.raises(PolicyError, match="batches of 64 records, each of which would need noise of its own"):
+        private_statistics(ledger, table(spec=spec), spec, RULE)
+
+
+def test_a_regression_is_noised_as_well(ledger: Ledger) -> None:
+    spec = spec_of(
+        classes=(),
+        targets=(Target(name="y", offset=2.0),),
+        metric="r2",
+        features=(Feature(name="f0"), Feature(name="f1")),
+    )
+    values, _ = records_of(3, 20_000)
+    values[:, 3] = values[:, 0] - 0.5 * values[:, 1] + 2
+    made = private_statistics(ledger, Table(values, ["0"] * len(values), spec), spec, RULE)
+    solved = np.linalg.solve(made.statistics.gram, made.statistics.moment)[:, 0]
+    assert solved == pytest.approx([1.0, -0.5, 0.0], abs=0.1)
+
+
+def test_data_that_change_while_they_are_read_are_not_released(ledger: Ledger) -> None:
+    records = table()
+
+    def change() -> None:
+        records.values = records.values + 1
+
+    records.during = change
+    with pytest.raises(DataError, match="'clinic' changed while it was read"):
+        private_statistics(ledger, records, spec_of(), RULE)
+    assert spent(ledger) == 0
+
+
+# ---- the same data again
+
+values, labels = records_of()
+order = np.random.default_rng(9).permutation(len(values))
+SAME: dict[str, tuple[np.ndarray, list[str]]] = {
+    "as they are": (values, labels),
+    "in another order": (values[order], [labels[i] for i in order]),
+    "columns in another order": (values[:, ::-1], labels),
+    "stored in single precision": (values.astype(np.float32).astype(float), labels),
+    "a tenth of them": (values[:50], labels[:50]),
+    "with as many others": (np.vstack([values, records_of(5)[0]]), labels + records_of(5)[1]),
+    "a column left out": (values[:, :3], labels),
+    "a column more": (np.hstack([values, records_of(6)[0]]), labels),
+    "labels written otherwise": (values, [f"{label}.0" for label in labels]),
+}
+
+
+@pytest.mark.parametrize("again", SAME.values(), ids=SAME.keys())
+def test_the_same_records_under_another_name_share_the_budget(
+    ledger: Ledger, again: tuple[np.ndarray, list[str]]
+) -> None:
+    private_statistics(ledger, table(), spec_of(), RULE)
+    other = Table(*again, spec_of(), dataset="other", origin="/data/other.parquet")
+    contents = contents_of(ledger.privacy_key(), other)
+    assert ledger.recognise(contents, other.dataset, other.origin) == ledger.pool_of("clinic")
+    assert spent(ledger, "other") > 0
+    assert ledger.members(1) == ["clinic", "other"]
+    third = spec_of(features=(Feature(name="f0", offset=3.0),))
+    tight = RULE.model_copy(update={"budget": 1.2})
+    with pytest.raises(BudgetError, match=r"budget of 1\.2, which 'clinic' and 'other' share, in"):
+        private_statistics(ledger, Table(*again, third, "other", "/data/other.parquet"), third, tight)
+
+
+def test_the_same_data_under_another_name_are_served_from_what_was_released(ledger: Ledger) -> None:
+    first = private_statistics(ledger, table(), spec_of(), RULE)
+    again = private_statistics(ledger, table(dataset="other", origin="/elsewhere"), spec_of(), RULE)
+    assert not again.fresh
+    assert (again.statistics.gram == first.statistics.gram).all()
+
+
+def test_other_records_have_a_budget_of_their_own(ledger: Ledger) -> None:
+    private_statistics(ledger, table(), spec_of(), RULE)
+    other = private_statistics(ledger, table(seed=2, dataset="other", origin="/data/other.csv"), spec_of(), RULE)
+    assert other.fresh
+    assert ledger.pool_of("clinic") != ledger.pool_of("other")
+    assert other.epsilon == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("dataset", "origin"), [("clinic", "/data/new.csv"), ("new", "/data/clinic.csv")])
+def test_other_records_in_the_same_place_or_under_the_same_name_share_the_budget(
+    ledger: Ledger, dataset: str, origin: str
+) -> None:
+    private_statistics(ledger, table(), spec_of(), RULE)
+    private_statistics(ledger, table(seed=2, dataset=dataset, origin=origin), spec_of(), RULE)
+    assert len(ledger.pools()) == 1
+
+
+def test_data_that_join_two_others_join_their_costs(ledger: Ledger) -> None:
+    private_statistics(ledger, table(), spec_of(), RULE)
+    private_statistics(ledger, table(seed=2, dataset="second", origin="/b"), spec_of(), RULE)
+    both = [np.vstack([records_of(1)[0], records_of(2)[0]]), records_of(1)[1] + records_of(2)[1]]
+    joint = Table(*both, spec_of(), "joint", "/c")
+    pool = ledger.recognise(contents_of(ledger.privacy_key(), joint), "joint", "/c")
+    assert ledger.pools() == [pool]
+    assert ledger.members(pool) == ["clinic", "joint", "second"]
+    assert ledger.spent(pool) == pytest.approx(2 * one(), rel=1e-6)
+
+
+def test_changed_data_are_served_as_before_unless_the_owner_pays_for_new_noise(ledger: Ledger) -> None:
+    first = private_statistics(ledger, table(), spec_of(), RULE)
+    grown = table(count=520)
+    assert not private_statistics(ledger, grown, spec_of(), RULE).fresh
+    renewed = private_statistics(ledger, grown, spec_of(), RULE.model_copy(update={"renew": True}))
+    assert renewed.fresh
+    assert renewed.rho == 2 * first.rho
+    assert not private_statistics(ledger, table(count=520), spec_of(), RULE.model_copy(update={"renew": True})).fresh
+
+
+def test_a_sketch_is_the_same_after_it_was_written_down_and_differs_by_key() -> None:
+    found = contents_of(b"k" * 32, table())
+    read = Contents.parse(found.digest, found.records, found.to_bytes())
+    assert (read.rows == found.rows).all()
+    assert len(read.columns) == len(found.columns) == 4
+    assert contents_of(b"l" * 32, table()).digest != found.digest
+    assert not np.isin(contents_of(b"l" * 32, table()).rows, found.rows).any()
+
+
+# ---- older homes
+
+CAMPAIGN, OTHER = CampaignId(b"\x01" * 32), CampaignId(b"\x02" * 32)
+
+
+def unknown_in(*rounds: int, campaign: CampaignId = CAMPAIGN, spec: Spec | None = None) -> Callable[[], list]:
+    key = statistic_key(spec or spec_of(), (), clip_of(spec or spec_of(), RULE))
+    return lambda: [(campaign, number, key) for number in rounds]
+
+
+def test_gradients_on_chain_that_the_ledger_does_not_know_are_charged_once(ledger: Ledger) -> None:
+    for _ in range(2):
+        found = private_statistics(ledger, table(), spec_of(), RULE, unknown=unknown_in(0, 1, 2))
+    assert found.rho == pytest.approx(2 * one(), rel=1e-6)
+    assert len(ledger.charges(1)) == 2
+    assert [charge.campaign for charge in ledger.charges(1)] == [CAMPAIGN, None]
+
+
+def test_the_owner_is_told_why_an_unknown_gradient_was_charged(ledger: Ledger) -> None:
+    found = private_statistics(ledger, table(), spec_of(), RULE, unknown=unknown_in(4))
+    assert len(found.said) == 1
+    assert "in round 4 of campaign 0x0101" in found.said[0]
+    assert "an older home was put back: a statistic of epsilon 1 is charged to 'clinic'" in found.said[0]
+
+
+def test_a_statistic_that_the_ledger_knows_accounts_for_gradients_that_it_does_not(ledger: Ledger) -> None:
+    private_statistics(ledger, table(), spec_of(), RULE)
+    found = private_statistics(ledger, table(), spec_of(), RULE, unknown=unknown_in(0, 1))
+    assert found.said == ()
+    assert found.rho <= one()
+
+
+def test_an_owner_who_renews_is_charged_for_every_unknown_gradient(ledger: Ledger) -> None:
+    rule = RULE.model_copy(update={"renew": True, "budget": 10.0})
+    private_statistics(ledger, table(), spec_of(), rule)
+    for _ in range(2):
+        found = private_statistics(ledger, table(), spec_of(), rule, unknown=unknown_in(0, 1))
+    assert found.rho == pytest.approx(3 * one(), rel=1e-6)
+
+
+def test_what_nobody_can_find_out_about_is_charged_too_and_may_exhaust_the_budget(ledger: Ledger) -> None:
+    tight = RULE.model_copy(update={"budget": 1.2})
+    with pytest.raises(BudgetError):
+        private_statistics(ledger, table(), spec_of(), tight, unknown=lambda: [(OTHER, 0, None)])
+    assert spent(ledger) == one()
+
+
+# ---- stops and other processes
+
+SCRIPT = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import test_mine_privacy_ledger as t
+from pathlib import Path
+import mine.privacy.release as release
+from mine.ledger import Ledger
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def then_die(sums, rho):
+    t.NoisedSums.release(sums, rho)
+    die()
+
+with Ledger(Path({path!r})) as ledger:
+    if {instant!r} == "noised":
+        t.private_statistics(ledger, t.table(), t.spec_of(), t.RULE, release=then_die)
+    elif {instant!r} == "charged":
+        ledger.record = die
+        t.private_statistics(ledger, t.table(), t.spec_of(), t.RULE)
+    else:
+        release.statistics_of = die
+        t.private_statistics(ledger, t.table(), t.spec_of(), t.RULE)
+"""
+
+
+@pytest.mark.parametrize(("instant", "charged"), [("noised", 0), ("charged", 0), ("written", 1)])
+def test_a_kill_between_noise_and_use_neither_forgets_nor_doubles_a_charge(
+    tmp_path: Path, instant: str, charged: int
+) -> None:
+    path = tmp_path / "mine.db"
+    script = SCRIPT.format(tests=str(Path(__file__).parent), path=str(path), instant=instant)
+    died = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    with Ledger(path) as ledger:
+        assert len(ledger.charges(1)) == charged
+        found = private_statistics(ledger, table(), spec_of(), RULE)
+        assert found.fresh is not bool(charged)
+        assert len(ledger.charges(1)) == 1
+        assert found.rho <= one()
+        log = list(ledger.audit_entries())
+        assert [entry.kind for entry in log] == ["released"]
+        ledger.verify_audit()
+
+
+def test_of_two_processes_that_noise_at_once_one_statistic_counts(tmp_path: Path) -> None:
+    path = tmp_path / "mine.db"
+    with Ledger(path) as one_ledger, Ledger(path) as other_ledger:
+        between: list[np.ndarray] = []
+
+        def late(sums: object, rho: Fraction) -> NoisedSums:
+            between.append(private_statistics(other_ledger, table(), spec_of(), RULE).statistics.gram)
+            return NoisedSums.release(sums, rho)  # type: ignore[arg-type]
+
+        found = private_statistics(one_ledger, table(), spec_of(), RULE, release=late)
+        assert (found.statistics.gram == between[0]).all()
+        assert len(one_ledger.charges(1)) == 1
+
+
+def test_the_budget_is_checked_again_when_the_charge_is_written(tmp_path: Path) -> None:
+    tight = RULE.model_copy(update={"budget": 1.2})
+    other = spec_of(features=(Feature(name="f0"),))
+    with Ledger(tmp_path / "mine.db") as one_ledger, Ledger(tmp_path / "mine.db") as other_ledger:
+
+        def late(sums: object, rho: Fraction) -> NoisedSums:
+            private_statistics(other_ledger, table(spec=other), other, tight)
+            return NoisedSums.release(sums, rho)  # type: ignore[arg-type]
+
+        with pytest.raises(BudgetError):
+            private_statistics(one_ledger, table(), spec_of(), tight, release=late)
+        assert len(one_ledger.charges(1)) == 1
+
+
+def test_a_damaged_statistic_is_not_used(ledger: Ledger) -> None:
+    private_statistics(ledger, table(), spec_of(), RULE)
+    with ledger._database.write():
+        ledger._database.execute("UPDATE privacy_charges SET noised = substr(noised, 1, 40)")
+    with pytest.raises(LedgerError, match="a noised statistic in the ledger cannot be read"):
+        private_statistics(ledger, table(), spec_of(), RULE)
+
+
+def test_no_repr_shows_what_was_summed() -> None:
+    released = NoisedSums.release
+    assert "gram" not in repr(released)
+    sums = contents_of(b"k" * 32, table())
+    assert "rows" not in repr(sums)
+
+
+def test_costs_add_up_exactly(ledger: Ledger) -> None:
+    rule = RULE.model_copy(update={"epsilon": 0.1, "budget": 1.0})
+    for scale in range(1, 30):
+        spec = spec_of(features=(Feature(name="f0", scale=float(scale)),))
+        found = private_statistics(ledger, table(spec=spec, count=80), spec, rule)
+    costs = {charge.rho for charge in ledger.charges(1)}
+    assert len(costs) == 1
+    assert found.rho == 29 * costs.pop()
+    assert found.epsilon == epsilon_of(found.rho, rule.delta)
