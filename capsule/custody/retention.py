@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, fun
 from capsule.policy import Policy
 from capsule.state import State
 from capsule.state import tables as t
-from capsule.state.chainfacts import forget_missed, position_in
+from capsule.state.chainfacts import forget_end, forget_missed, position_in
 from sonar.chain.lookups import Block
 from sonar.units import CampaignId
 
@@ -140,6 +140,7 @@ def delete_secrets(state: State, db: Connection, campaign: CampaignId, now: floa
     db.execute(delete(t.kept).where(t.kept.c.campaign == campaign, t.kept.c.cid.is_(None)))
     db.execute(delete(t.held).where(t.held.c.campaign == campaign))
     forget_missed(db, campaign)
+    forget_end(db, campaign)
     state.audit.append(db, "campaign deleted", {"campaign": campaign})
 
 

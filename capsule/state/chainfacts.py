@@ -12,11 +12,13 @@ from capsule.state.records import Final, Position, StoredCampaign, Submission, T
 from sonar.chain.records import Entry
 from sonar.units import Address, CampaignId, Cid
 
-__all__ = ["ChainFacts", "forget_missed", "position_in"]
+__all__ = ["ChainFacts", "forget_end", "forget_missed", "position_in"]
 
 _CURSOR = "cursor"
 _MISSED = "missed "
 _ENDED = "ended "
+_TOLD, _FOUND = b"told", b"found"
+"""How an end was known: an event told of it, or the worker found that the campaign takes no more rounds."""
 
 
 class ChainFacts(Topic):
@@ -51,6 +53,7 @@ class ChainFacts(Topic):
                     record("expired", campaign=campaign, round=number, block=block)
             for campaign, number, block in told.missed:
                 insert_new(db, t.settings, {"name": _MISSED + campaign.hex(), "value": b"%d %d" % (number, block)})
+            _forget_ends(db, told)
             for campaign, block in told.over:
                 _end(db, campaign, block, _ended_before(db, campaign, block) or self.audit.now())
             put_all(db, t.blocks, ({"number": number, "hash": block_hash} for number, block_hash in told.checkpoints))
@@ -117,12 +120,19 @@ class ChainFacts(Topic):
             StoredCampaign(CampaignId(row.campaign), row.block, row.state, row.ended, row.delivered) for row in rows
         ]
 
-    def end(self, campaign: CampaignId) -> None:
-        """The campaign takes no more rounds, as far as the chain was read."""
+    def end(self, campaign: CampaignId, *, due: float = 0.0) -> None:
+        """The campaign takes no more rounds, as far as the chain was read, which tells no such event.
+
+        Where this was found before, and forgotten with a part of the chain, it ended then, but never before it was
+        `due`, in seconds since 1970. When an event told of another end does not count: the campaign went on after it.
+        """
         with self._writing() as db:
             position = position_in(db)
-            now = _ended_before(db, campaign) or self.audit.now()
-            _end(db, campaign, 0 if position is None else max(position.block - 1, 0), now)
+            before = _ended_before(db, campaign)
+            now = before if before is not None and before >= due else self.audit.now()
+            block = 0 if position is None else max(position.block - 1, 0)
+            if _end(db, campaign, block, now):
+                _remember_end(db, campaign, block, now, _FOUND)
 
     def expire(self, campaign: CampaignId, number: int, head: bytes, block: int) -> bool:
         """After `block` the chain had gone on from the round without this settlement, whose events are all read.
@@ -193,6 +203,11 @@ def forget_missed(db: Connection, campaign: CampaignId) -> None:
     db.execute(delete(t.settings).where(t.settings.c.name == _MISSED + campaign.hex()))
 
 
+def forget_end(db: Connection, campaign: CampaignId) -> None:
+    """Forgets when the campaign ended before, in a part of the chain that may be read again."""
+    db.execute(delete(t.settings).where(t.settings.c.name == _ENDED + campaign.hex()))
+
+
 def _missed_in(db: Connection) -> dict[CampaignId, tuple[int, int]]:
     """Round and block by campaign."""
     its = t.settings.c.name.startswith(_MISSED, autoescape=True)
@@ -219,27 +234,55 @@ def _finish(db: Connection, record: Recorder, final: Final) -> None:
         record("final", campaign=final.campaign, round=final.round, head=final.head, block=final.block)
 
 
-def _end(db: Connection, campaign: CampaignId, block: int, now: float) -> None:
+def _end(db: Connection, campaign: CampaignId, block: int, now: float) -> bool:
+    """Whether the campaign was running until now."""
     running = and_(t.campaigns.c.campaign == campaign, t.campaigns.c.state == "running")
-    db.execute(update(t.campaigns).where(running).values(state="over", over_block=block, ended=now))
+    done = update(t.campaigns).where(running).values(state="over", over_block=block, ended=now)
+    return bool(db.execute(done).rowcount)
 
 
 def _remember_ends(db: Connection, block: int) -> None:
-    """Keeps when the campaigns ended that ended from `block` on."""
+    """Keeps when the campaigns ended that ended from `block` on; what `end` found is kept since then."""
     over = select(t.campaigns).where(t.campaigns.c.over_block >= block, t.campaigns.c.ended.is_not(None))
     for row in db.execute(over).all():
-        put(db, t.settings, {"name": _ENDED + row.campaign.hex(), "value": b"%d %r" % (row.over_block, row.ended)})
+        if _remembered(db, row.campaign) is None:
+            _remember_end(db, row.campaign, row.over_block, row.ended, _TOLD)
+
+
+def _remember_end(db: Connection, campaign: CampaignId, block: int, ended: float, how: bytes) -> None:
+    put(db, t.settings, {"name": _ENDED + campaign.hex(), "value": b"%d %r %s" % (block, ended, how)})
+
+
+def _remembered(db: Connection, campaign: CampaignId) -> tuple[int, float, bytes] | None:
+    """The block and the time of an end that is kept, and how it was known."""
+    value = db.execute(select(t.settings.c.value).where(t.settings.c.name == _ENDED + campaign.hex())).scalar()
+    if value is None:
+        return None
+    block, ended, how = value.split()
+    return int(block), float(ended), how
 
 
 def _ended_before(db: Connection, campaign: CampaignId, block: int | None = None) -> float | None:
-    """When the campaign was first seen to end, in this block if one is given, before that was read again."""
-    this = t.settings.c.name == _ENDED + campaign.hex()
-    value = db.execute(select(t.settings.c.value).where(this)).scalar()
-    if value is None:
+    """When the campaign was first seen to end as it does now: by an event of this block, or without one."""
+    before = _remembered(db, campaign)
+    forget_end(db, campaign)
+    if before is None:
         return None
-    db.execute(delete(t.settings).where(this))
-    ended_in, ended = value.split()
-    return float(ended) if block in {None, int(ended_in)} else None
+    ended_in, ended, how = before
+    same = how == _FOUND if block is None else (how, ended_in) == (_TOLD, block)
+    return ended if same else None
+
+
+def _forget_ends(db: Connection, told: Told) -> None:
+    """Forgets ends after which their campaigns went on: the chain that had them is gone."""
+    later: dict[CampaignId, int] = {}
+    posted = ((campaign, submission.block) for campaign, submission in told.submitted)
+    for campaign, block in (*posted, *((final.campaign, final.block) for final in told.settled)):
+        later[campaign] = max(block, later.get(campaign, 0))
+    for campaign, block in later.items():
+        before = _remembered(db, campaign)
+        if before is not None and block > before[0]:
+            forget_end(db, campaign)
 
 
 def _submission_row(campaign: CampaignId, submission: Submission) -> dict[str, Any]:

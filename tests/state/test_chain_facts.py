@@ -120,6 +120,61 @@ def test_an_end_in_another_block_is_another_end(state: State, monkeypatch: pytes
     assert state.campaigns()[0].ended == clock.now
 
 
+@pytest.mark.parametrize("went_on", [False, True], ids=["without a gradient", "with gradients"])
+def test_when_an_end_that_the_chain_took_back_was_told_is_not_when_a_later_one_is_found(
+    state: State, monkeypatch: pytest.MonkeyPatch, went_on: bool
+) -> None:
+    """Else the model of a campaign that runs for another month would be deleted at the moment of its end."""
+    clock = Clock()
+    monkeypatch.setattr(state.audit, "_clock", clock)
+    state.follow(Told(101, created=((CAMPAIGN, 10),), over=((CAMPAIGN, 50),)), state.position())
+    state.rewind(40, state.position())
+    clock.now += 31 * 86_400
+    submitted = ((CAMPAIGN, submission(0, 0, 4_500)),) if went_on else ()
+    state.follow(Told(5_000, submitted=submitted), state.position())
+    state.end(CAMPAIGN)
+    assert state.campaigns()[0].ended == clock.now
+
+
+@pytest.mark.parametrize("what", ["submitted", "settled"])
+def test_an_end_after_which_the_campaign_went_on_was_none(
+    state: State, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(state.audit, "_clock", clock)
+    state.follow(Told(101, created=((CAMPAIGN, 10),)), state.position())
+    state.end(CAMPAIGN)
+    state.rewind(20, state.position())
+    clock.now += 3600
+    before = Told(101, submitted=((CAMPAIGN, submission(0, 0, 100)),), settled=(Final(CAMPAIGN, 9, b"9", 100, None),))
+    state.follow(before, state.position())
+    state.end(CAMPAIGN)
+    assert state.campaigns()[0].ended == Clock().now, "these are from before the end"
+    state.rewind(20, state.position())
+    after = Told(102, submitted=((CAMPAIGN, submission(0, 0, 101)),), settled=(Final(CAMPAIGN, 9, b"9", 101, None),))
+    others = {"submitted", "settled"} - {what}
+    state.follow(dataclasses.replace(after, **dict.fromkeys(others, ())), state.position())
+    state.end(CAMPAIGN)
+    assert state.campaigns()[0].ended == clock.now
+
+
+def test_an_end_that_was_found_before_the_deadline_was_none(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that showed a later time than there was may have had it found."""
+    clock = Clock()
+    monkeypatch.setattr(state.audit, "_clock", clock)
+    state.follow(Told(101, created=((CAMPAIGN, 10),)), state.position())
+    deadline = clock.now + 31 * 86_400
+    state.end(CAMPAIGN, due=deadline)
+    state.rewind(20, state.position())
+    clock.now = deadline + 1
+    state.end(CAMPAIGN, due=deadline)
+    clock.now += 3600
+    for _ in range(2):
+        assert state.campaigns()[0].ended == deadline + 1
+        state.rewind(20, state.position())
+        state.end(CAMPAIGN, due=deadline)
+
+
 def test_what_is_read_again_as_before_is_told_once(state: State) -> None:
     admit(state, admission(), version())
     state.add_round(CAMPAIGN, signed(0, b"0" * 32), {})
