@@ -11,9 +11,9 @@ import subprocess
 import sys
 import threading
 
-from capsule.environment import inherited_environment
 from capsule.errors import CapsuleError
 from capsule.secret import SecretKey, generate_key, harden
+from sonar.sandbox.environment import inherited_environment
 
 __all__ = ["KeyProcess"]
 

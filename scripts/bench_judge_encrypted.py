@@ -14,12 +14,12 @@ from bench_judge_mines import Split
 from bench_judge_tables import Sizes, Table
 
 from capsule.judge import judge_round, score
-from capsule.sandbox.frames import Frame
 from capsule.sandbox.integers import unpack_integers
 from capsule.sandbox.jobs import Jobs
 from capsule.secret import SecretKey, decrypt, generate_key
 from mine.trainer import train
 from sonar.protocol.payloads import design_matrix, encode_validation, encode_weights
+from sonar.sandbox.frames import Frame
 from sonar.syft import Obfuscator, dump_model, encrypt, load_model
 from sonar.units import Ppm
 

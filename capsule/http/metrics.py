@@ -16,11 +16,12 @@ from prometheus_client.registry import Collector
 from capsule.errors import CapsuleError
 from capsule.http.listening import cannot_listen, url
 from capsule.lookout import Lookout
-from capsule.sandbox import PARTS, Loss, Sandbox
+from capsule.sandbox import PARTS, Sandbox
 from capsule.state import State
 from capsule.worker.tally import Counter as Counted
 from capsule.worker.tally import Gauge as Measured
 from capsule.worker.tally import Seconds, Tally
+from sonar.sandbox import Loss
 
 __all__ = ["CapsuleNumbers", "Requests", "serving_metrics"]
 

@@ -5,22 +5,23 @@ process is replaced, and the job is done once more; a secret key goes to such a 
 Fetching, sealed boxes, signatures, the chain and the database stay with the service.
 
     calls     what service and worker ask           jobs       what a process does
-    answers   what a process may answer             __main__   its limits, and its loop
-    pool      whose turn it is                      frames, integers   how both speak
-    process   one process, seen from outside        limits, meter      how much it may use, and used
+    answers   what a process may answer             integers   how matrices are written
+    pool      whose turn it is                      limits, meter   how much it may use, and used
+    process   what one is started with
+
+How a process is started, spoken to and ended is in `sonar.sandbox`.
 
 Errors:
 
     CapsuleUnavailableError
     `-- SandboxError    no process can be started, or all were stopped: nobody's artifacts are at fault
     CapsuleError
-    |-- JobLostError    a job has no answer, twice; `loss` says how: time, memory, crash, failure (ours) or a lie
-    `-- FrameError      bytes are no frame, or not one that was asked for; inside this package only
+    `-- JobLostError    a job has no answer, twice; `loss` says how: time, memory, crash, failure (ours) or a lie
 """
 
 from capsule.sandbox.answers import Admitted, Invalid
 from capsule.sandbox.calls import Desk, Sandbox
-from capsule.sandbox.errors import FrameError, JobLostError, Loss, SandboxError
+from capsule.sandbox.errors import JobLostError, SandboxError
 from capsule.sandbox.limits import Limits
 from capsule.sandbox.meter import PARTS
 
@@ -28,11 +29,9 @@ __all__ = [
     "PARTS",
     "Admitted",
     "Desk",
-    "FrameError",
     "Invalid",
     "JobLostError",
     "Limits",
-    "Loss",
     "Sandbox",
     "SandboxError",
 ]

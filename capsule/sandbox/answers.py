@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from capsule.errors import CapsuleRefusedError
 from capsule.judge import Judged, Judgement
-from capsule.sandbox.errors import FrameError
-from capsule.sandbox.frames import MOST_WORDS, Frame
 from sonar.chain.records import Verdict
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.payloads import decode_weights
 from sonar.protocol.spec import Spec
+from sonar.sandbox import FrameError
+from sonar.sandbox.frames import MOST_WORDS, Frame
 from sonar.syft import MIN_KEY_BITS, PublicKey, SyftError, load_model, load_product
 from sonar.units import PPM, KeyId, Ppm
 

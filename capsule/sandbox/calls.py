@@ -14,11 +14,11 @@ from capsule.judge import Judgement
 from capsule.sandbox import answers
 from capsule.sandbox.answers import Admitted, Invalid
 from capsule.sandbox.errors import JobLostError
-from capsule.sandbox.frames import Frame
 from capsule.sandbox.integers import packed_size
 from capsule.sandbox.limits import Limits
 from capsule.sandbox.pool import Pool
 from sonar.protocol.spec import Spec
+from sonar.sandbox.frames import Frame
 from sonar.syft import PublicKey, gradient_size_limit, model_size_limit
 from sonar.units import KeyId, Ppm
 

@@ -1,38 +1,14 @@
 """Errors of the judge processes; the tree is drawn in `capsule.sandbox`."""
 
-from enum import StrEnum
-
 from capsule.errors import CapsuleError, CapsuleUnavailableError
+from sonar import sandbox
 
-__all__ = ["FrameError", "JobLostError", "Loss", "SandboxError"]
-
-
-class Loss(StrEnum):
-    """Why a job has no answer."""
-
-    TIME = "time"
-    """It ran past its limit and was killed."""
-    MEMORY = "memory"
-    """It wanted more memory than its process may have."""
-    CRASH = "crash"
-    """Its process ended, by a signal or by itself."""
-    FAILURE = "failure"
-    """It raised what no input may make it raise: a mistake of ours."""
-    LIE = "lie"
-    """Its answer was not one that such a job can have."""
+__all__ = ["JobLostError", "SandboxError"]
 
 
-class SandboxError(CapsuleUnavailableError):
+class SandboxError(sandbox.ProcessError, CapsuleUnavailableError):
     """No judge process can be started, or all were stopped: nobody's artifacts are at fault."""
 
 
-class JobLostError(CapsuleError):
+class JobLostError(sandbox.JobLostError, CapsuleError):
     """A job ended without an answer; `loss` says how. Its process was replaced."""
-
-    def __init__(self, loss: Loss, message: str) -> None:
-        super().__init__(message)
-        self.loss = loss
-
-
-class FrameError(CapsuleError):
-    """Bytes on a pipe are not a frame, or not one that was asked for."""

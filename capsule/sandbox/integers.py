@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from capsule.sandbox.errors import FrameError
+from sonar.sandbox import FrameError
 
 __all__ = ["pack_integers", "packed_size", "unpack_integers"]
 

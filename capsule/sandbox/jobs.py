@@ -15,14 +15,14 @@ import numpy as np
 from capsule.errors import CapsuleRefusedError, refusing
 from capsule.judge import Judgement, ValidationSet, judge_round, score
 from capsule.policy import check_model, check_round, check_target
-from capsule.sandbox.errors import FrameError
-from capsule.sandbox.frames import MOST_WORDS, Frame
 from capsule.sandbox.integers import pack_integers, unpack_integers
 from capsule.sandbox.meter import Meter
 from capsule.secret import SecretKey, decrypt
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.payloads import decode_validation, decode_weights, encode_weights
 from sonar.protocol.spec import Spec
+from sonar.sandbox import FrameError
+from sonar.sandbox.frames import MOST_WORDS, Frame
 from sonar.syft import (
     EncryptedTensor,
     Obfuscator,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from capsule.sandbox.errors import FrameError
+from sonar.sandbox import FrameError
 
 __all__ = ["PARTS", "Meter", "read_spent"]
 

@@ -13,10 +13,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from capsule.sandbox.errors import JobLostError, Loss, SandboxError
-from capsule.sandbox.frames import Frame
+from capsule.sandbox.errors import JobLostError, SandboxError
 from capsule.sandbox.limits import Limits
 from capsule.sandbox.process import Process
+from sonar.sandbox import Loss
+from sonar.sandbox.frames import Frame
 
 __all__ = ["Pool"]
 
@@ -125,7 +126,7 @@ class Pool:
         """
         process = self._acquire(lane, fresh=fresh)
         try:
-            answer, spent = process.ask(request, understand, seconds=seconds, most=most)
+            answer, spent = process.judge(request, understand, seconds=seconds, most=most)
         except JobLostError as error:
             if self._stopping.is_set():
                 raise _stopped() from error

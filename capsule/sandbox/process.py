@@ -1,30 +1,19 @@
-"""One judge process, seen from the service: started with nothing of ours, asked one job at a time, ended when it must.
+"""One judge process, seen from the service: what it is started with, and the times that it tells with its answers."""
 
-What it answers is as hostile as the artifact that it was given last.
-"""
-
-import contextlib
-import os
-import resource
-import select
-import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from capsule.environment import inherited_environment
-from capsule.sandbox.errors import FrameError, JobLostError, Loss, SandboxError
-from capsule.sandbox.frames import Frame, encode, read
+from capsule.sandbox.errors import JobLostError, SandboxError
 from capsule.sandbox.limits import Limits, cores
 from capsule.sandbox.meter import read_spent
+from sonar import sandbox
+from sonar.sandbox import Frame, FrameError
+from sonar.sandbox.environment import inherited_environment
 
 __all__ = ["Process"]
 
-_START_SECONDS: Final = 60.0
-_PIECE: Final = 1 << 20
 _CLOCK_SECONDS: Final = 1.0
 """How far clocks of time and of processor time may disagree."""
 Answer = TypeVar("Answer")
@@ -32,169 +21,39 @@ Answer = TypeVar("Answer")
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class Process:
+class Process(sandbox.Process):
     """A process that waits for a job; raises SandboxError where it cannot be started. For one thread at a time.
 
     Linux ends it together with the thread that made it.
     """
 
+    called = "judge process"
+    failed = SandboxError
+    lost = JobLostError
+
     def __init__(self, limits: Limits, jobs: str, *, allow_insecure_small_key: bool = False) -> None:
         command = [sys.executable, "-P", "-m", "capsule.sandbox", "--memory", str(limits.memory), "--jobs", jobs]
         if allow_insecure_small_key:
             command.append("--allow-insecure-small-key")
-        pipe = subprocess.PIPE
-        try:
-            self._popen = subprocess.Popen(  # noqa: S603  (our own program)
-                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=_environment(limits), bufsize=0,
-            )  # fmt: skip
-        except OSError as error:
-            raise SandboxError(f"no judge process can be started: {error.strerror}") from error
-        assert self._popen.stdin is not None
-        assert self._popen.stdout is not None
-        self._sink, self._source = self._popen.stdin.fileno(), self._popen.stdout.fileno()
-        os.set_blocking(self._sink, False)
-        os.set_blocking(self._source, False)
-        self._memory = limits.memory
-        # Its own highest count begins at what this process, from which it was forked, holds.
-        self._inherited = _most_held(resource.getrusage(resource.RUSAGE_SELF))
-        self._reaping = threading.Lock()
-        self.jobs_done = 0
-        self._greet()
+        super().__init__(command, _environment(limits), limits.memory)
 
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        return self._popen.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can take a job."""
-        return self._popen.returncode is None
-
-    def ask(
+    def judge(
         self, request: Frame, understand: Callable[[Frame], Answer], *, seconds: float, most: int
     ) -> tuple[Answer, dict[str, int]]:
         """What `understand` makes of the answer, and the microseconds that were spent on what.
 
-        Raises JobLostError, after which the process has ended, where there is no answer within `seconds` of at most
-        `most` bytes in its blobs, or one of which `understand` raises FrameError.
+        Raises JobLostError as `ask` does.
         """
-        pieces = encode(request)
-        self.jobs_done += 1
         started = time.monotonic()
-        deadline = started + seconds
-        try:
-            # One that ended while it was being told may have said why.
-            with contextlib.suppress(BrokenPipeError):
-                self._send(pieces, deadline)
-            told = self._opened(read(lambda count: self._take(count, deadline), most))
-            answer = Frame(told.body["done"], told.blobs)
+
+        def read(answer: Frame) -> tuple[Answer, dict[str, int]]:
+            if answer.body.keys() != {"done", "spent"}:
+                raise FrameError("it has neither an answer nor a reason")
             most_spent = (time.monotonic() - started) * cores() + _CLOCK_SECONDS
-            return understand(answer), read_spent(told.body["spent"], most_spent)
-        except FrameError as error:
-            raise self._lost(Loss.LIE, f"its answer makes no sense: {error}") from error
-        except TimeoutError as error:
-            raise self._lost(Loss.TIME, f"it took more than {seconds:.0f} seconds") from error
-        except EOFError as error:
-            raise self._lost(*self._epitaph()) from error
-        except BaseException:
-            # Of ours, perhaps in the middle of an answer: the next job must not get the rest of it.
-            self.end()
-            raise
+            done: dict[str, Any] = answer.body["done"]
+            return understand(Frame(done, answer.blobs)), read_spent(answer.body["spent"], most_spent)
 
-    def end(self) -> None:
-        """Ends the process, whatever it does."""
-        if self.alive:
-            self.interrupt()
-            self._reap()
-
-    def interrupt(self) -> None:
-        """Kills the process, from any thread; whoever asked it something gets JobLostError."""
-        with self._reaping:
-            if self.alive:
-                self._popen.kill()
-
-    def _greet(self) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        try:
-            hello = read(lambda count: self._take(count, deadline), 0)
-        except (FrameError, TimeoutError) as error:
-            self.end()
-            raise SandboxError(f"a judge process does not start: {error}") from error
-        except EOFError as error:
-            raise SandboxError(f"a judge process does not start: {self._epitaph()[1]}") from error
-        if "problem" in hello.body:
-            self.end()
-            raise SandboxError(f"a judge process does not start: {hello.body['problem']!s:.500}")
-
-    def _opened(self, answer: Frame) -> Frame:
-        body = answer.body
-        if body.keys() == {"lost", "where"} and body["lost"] in ("memory", "failure"):
-            where = "it needs more memory than it may have" if body["lost"] == "memory" else f"{body['where']!r:.500}"
-            raise self._lost(Loss(body["lost"]), where)
-        if body.keys() != {"done", "spent"} or not isinstance(body["done"], dict):
-            raise FrameError("it has neither an answer nor a reason")
-        return answer
-
-    def _send(self, pieces: list[bytes], deadline: float) -> None:
-        for piece in pieces:
-            view = memoryview(piece)
-            while view:
-                self._wait(self._sink, select.POLLOUT, deadline)
-                with contextlib.suppress(BlockingIOError):
-                    view = view[os.write(self._sink, view[:_PIECE]) :]
-
-    def _take(self, count: int, deadline: float) -> bytes:
-        data = bytearray()
-        while len(data) < count:
-            self._wait(self._source, select.POLLIN, deadline)
-            piece = os.read(self._source, min(count - len(data), _PIECE))
-            if not piece:
-                raise EOFError
-            data += piece
-        return bytes(data)
-
-    @staticmethod
-    def _wait(descriptor: int, event: int, deadline: float) -> None:
-        poll = select.poll()
-        poll.register(descriptor, event)
-        left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
-            raise TimeoutError(f"no answer in time from descriptor {descriptor}")
-
-    def _lost(self, loss: Loss, why: str) -> JobLostError:
-        self.end()
-        return JobLostError(loss, f"judge process {self.pid} was lost at a job: {why}")
-
-    def _epitaph(self) -> tuple[Loss, str]:
-        """Why it ended by itself. GMP and BLAS abort where they get no memory, and the system kills the largest."""
-        if not self.alive:
-            return Loss.CRASH, "it was ended"
-        status, usage = self._reap()
-        if usage > self._inherited and usage * 4 > self._memory * 3:
-            return (
-                Loss.MEMORY,
-                f"it ended holding {usage >> 20} MiB, and may have {self._memory >> 20} of address space",
-            )
-        if os.WIFSIGNALED(status):
-            return Loss.CRASH, f"it was ended by {signal.Signals(os.WTERMSIG(status)).name}"
-        return Loss.CRASH, f"it ended with {os.waitstatus_to_exitcode(status)}"
-
-    def _reap(self) -> tuple[int, int]:
-        """Its exit status and the most memory that it held, in bytes."""
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        with self._reaping:  # from here on the number may be another process's
-            _, status, usage = os.wait4(self.pid, 0)
-            self._popen.returncode = os.waitstatus_to_exitcode(status)
-        for stream in (self._popen.stdin, self._popen.stdout):
-            assert stream is not None
-            stream.close()
-        return status, _most_held(usage)
-
-
-def _most_held(usage: resource.struct_rusage) -> int:
-    """The most memory that a process held, in bytes."""
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return self.ask(request, read, seconds=seconds, most=most)
 
 
 def _environment(limits: Limits) -> dict[str, str]:

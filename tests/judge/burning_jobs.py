@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from capsule.sandbox.frames import Frame
 from capsule.sandbox.jobs import Jobs
 from capsule.sandbox.meter import Meter
+from sonar.sandbox.frames import Frame
 
 SECRET = "the prime is 1299709"
 

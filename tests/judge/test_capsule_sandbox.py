@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from nodes import until
 
-from capsule.sandbox import FrameError, JobLostError, Limits, Loss, Sandbox, SandboxError
-from capsule.sandbox.frames import Frame
+from capsule.sandbox import JobLostError, Limits, Sandbox, SandboxError
 from capsule.sandbox.pool import Pool
+from sonar.sandbox import FrameError, Loss
+from sonar.sandbox.frames import Frame
 
 HERE = Path(__file__).parent
 BURNING = "burning_jobs:Burning"
@@ -248,7 +249,7 @@ def test_a_process_gets_no_secret_of_its_parent_and_little_of_the_system(
 
 def test_no_process_outlives_a_parent_that_is_killed(path: None, tmp_path: Path) -> None:
     program = (
-        "import threading; from capsule.sandbox import Limits; from capsule.sandbox.frames import Frame\n"
+        "import threading; from capsule.sandbox import Limits; from sonar.sandbox.frames import Frame\n"
         "from capsule.sandbox.pool import Pool\n"
         f"pool = Pool(Limits(processes=2, memory={SMALL}), {BURNING!r}); pool.start()\n"
         "ask = lambda: pool.run('a', Frame({'job': 'time'}), lambda answer: answer, seconds=600)\n"

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from capsule.errors import CapsuleRefusedError
 from capsule.judge import Judgement
-from capsule.sandbox import FrameError, answers
-from capsule.sandbox.frames import Frame, encode, read
+from capsule.sandbox import answers
 from capsule.sandbox.integers import pack_integers, packed_size, unpack_integers
 from sonar.protocol.payloads import encode_weights
 from sonar.protocol.spec import Feature, Payout, Spec
+from sonar.sandbox import FrameError
+from sonar.sandbox.frames import Frame, encode, read
 from sonar.syft import PublicKey
 from sonar.units import PPM, Ppm
 

@@ -16,8 +16,6 @@ import numpy as np
 from capsule.config import FILE, Settings
 from capsule.judge import Judgement
 from capsule.sandbox.answers import read_admitted, read_judgement, read_opened
-from capsule.sandbox.errors import FrameError
-from capsule.sandbox.frames import Frame, encode, read
 from capsule.secret import CapsuleSecretError, Record, SecretKey, Vault
 from capsule.secret.stream import FRAME_BYTES, SealedReader, SealedWriter
 from capsule.secret.stretching import Stretched
@@ -26,6 +24,8 @@ from hostile.mutations import json_text
 from hostile.target import Target
 from sonar.errors import ConfigError
 from sonar.protocol.payloads import encode_weights
+from sonar.sandbox import FrameError
+from sonar.sandbox.frames import Frame, encode, read
 from sonar.syft import PublicKeyError
 from sonar.units import Ppm
 

@@ -1,4 +1,4 @@
-"""What processes that the Capsule starts get of its environment: what Python needs, and nothing that is secret."""
+"""What processes that work apart get of the environment: what Python needs, and nothing that is secret."""
 
 import os
 from typing import Final

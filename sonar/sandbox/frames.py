@@ -1,4 +1,4 @@
-"""What goes over the pipes to and from a judge process: small canonical JSON and raw bytes, both capped.
+"""What goes over the pipes to and from a process that works apart: small canonical JSON and raw bytes, both capped.
 
     length of the head, 4 bytes, little-endian | head, canonical JSON {"blobs": [sizes], "body": {...}} | blobs
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from capsule.sandbox.errors import FrameError
 from sonar import canonical
+from sonar.sandbox.errors import FrameError
 
 __all__ = ["MOST_BYTES", "MOST_WORDS", "Frame", "encode", "read"]
 
