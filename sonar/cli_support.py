@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ _YOUNG_OBJECTS = 50_000
 """How many objects are made before unreachable ones are looked for: Python's default of 700 has imports alone, which
 make 150,000 that all stay, searched often enough to take a tenth longer."""
 
-__all__ = ["SonarGroup", "echo_json", "printable", "talk"]
+__all__ = ["SonarGroup", "echo_json", "hash_option", "moment", "printable", "talk"]
 
 
 class SonarGroup(click.Group):
@@ -55,6 +56,25 @@ def printable(text: str) -> str:
     """The text with a replacement for every character that could steer a terminal."""
     return "".join(character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
                    for character in text)  # fmt: skip
+
+
+def hash_option(_context: click.Context, _option: click.Parameter, text: str | None) -> bytes | None:
+    """The callback of an option that takes 32 bytes in hexadecimal digits, with 0x or without."""
+    if text is None:
+        return None
+    digits = text.lower().removeprefix("0x")
+    if len(digits) != 64 or set(digits) - set("0123456789abcdef"):
+        raise click.BadParameter(f"{text!r:.100} is not a hash: give its 64 hexadecimal digits")
+    return bytes.fromhex(digits)
+
+
+def moment(microseconds: int) -> str:
+    """A time since 1970 in UTC, to the millisecond; as it is where no calendar holds it."""
+    try:
+        found = datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{microseconds} us"
+    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _owner(error: OSError) -> str:

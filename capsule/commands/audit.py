@@ -1,30 +1,22 @@
 """`capsule audit`: what the Capsule did, and whether anybody has changed what it says of that."""
 
 import json
+import re
 from collections import deque
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from capsule.commands import options
-from sonar.cli_support import echo_json
+from sonar.cli_support import echo_json, hash_option, moment
 
 if TYPE_CHECKING:
     from capsule.state import AuditEntry
 
 __all__ = ["audit"]
 
-
-def _hash(_context: click.Context, _option: click.Parameter, text: str | None) -> bytes | None:
-    """32 bytes in hex, with or without 0x."""
-    if text is None:
-        return None
-    digits = text.removeprefix("0x")
-    if len(digits) != 64 or not set(digits) <= set("0123456789abcdefABCDEF"):
-        raise click.BadParameter(f"{text!r} is not a hash: give its 64 hexadecimal digits")
-    return bytes.fromhex(digits)
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @click.group()
@@ -35,7 +27,7 @@ def audit() -> None:
 @audit.command()
 @options.home
 @options.database
-@click.option("--campaign", callback=_hash, metavar="ID", help="Only entries about this campaign.")
+@click.option("--campaign", callback=hash_option, metavar="ID", help="Only entries about this campaign.")
 @click.option("--last", type=click.IntRange(min=1), help="Only so many, the newest. [all]")
 @options.as_json
 def show(home: Path | None, database: str | None, campaign: bytes | None, last: int | None, as_json: bool) -> None:
@@ -64,7 +56,10 @@ def show(home: Path | None, database: str | None, campaign: bytes | None, last: 
 @options.database
 @options.passphrase
 @click.option(
-    "--head", callback=_hash, metavar="HASH", help="The hash of a head that was noted before: it must be in the log."
+    "--head",
+    callback=hash_option,
+    metavar="HASH",
+    help="The hash of a head that was noted before: it must be in the log.",
 )
 @options.as_json
 def verify(
@@ -94,19 +89,11 @@ def _row(entry: "AuditEntry") -> dict[str, Any]:
         body = entry.body
     return {
         "sequence": entry.sequence,
-        "time": _moment(entry.time),
+        "time": moment(entry.time),
         "kind": entry.kind,
         "body": body,
         "hash": "0x" + entry.hash.hex(),
     }
-
-
-def _moment(microseconds: int) -> str:
-    try:
-        moment = datetime.fromtimestamp(microseconds / 1_000_000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return f"{microseconds} us"
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _is_about(row: dict[str, Any], campaign: bytes) -> bool:
@@ -117,9 +104,14 @@ def _facts(body: Any) -> str:
     if not isinstance(body, dict):
         return _shown(json.dumps(body))
     facts = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in body.items()]
-    return "  ".join(f"{_shown(name)}={_shown(value)}" for name, value in facts if value != "null")
+    return "  ".join(f"{_shown(name)}={_value(value)}" for name, value in facts if value != "null")
+
+
+def _value(text: str) -> str:
+    """A fact for people, ids and digests as they are shown everywhere."""
+    return "0x" + text if _HASH.fullmatch(text) else _shown(text)
 
 
 def _shown(text: str) -> str:
-    """Text that cannot steer the terminal: who has the database may have written anything."""
+    """One line that cannot steer the terminal: who has the database may have written anything."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -2,29 +2,18 @@
 
 import json
 from collections import deque
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mine.commands import options
-from sonar.cli_support import echo_json
+from sonar.cli_support import echo_json, hash_option, moment
 
 if TYPE_CHECKING:
     from mine.audit import AuditEntry
 
 __all__ = ["audit"]
-
-
-def _hash(_context: click.Context, _option: click.Parameter, text: str | None) -> bytes | None:
-    """32 bytes in hexadecimal digits, with or without 0x."""
-    if text is None:
-        return None
-    digits = text.lower().removeprefix("0x")
-    if len(digits) != 64 or set(digits) - set("0123456789abcdef"):
-        raise click.BadParameter(f"{text!r} is not a hash: give its 64 hexadecimal digits")
-    return bytes.fromhex(digits)
 
 
 @click.group()
@@ -60,7 +49,10 @@ def show(campaign: str | None, kind: str | None, last: int | None, home: Path | 
 
 @audit.command()
 @click.option(
-    "--head", callback=_hash, metavar="HASH", help="The hash of an entry that was noted before: it must be in the log."
+    "--head",
+    callback=hash_option,
+    metavar="HASH",
+    help="The hash of an entry that was noted before: it must be in the log.",
 )
 @options.home
 @options.as_json
@@ -82,17 +74,9 @@ def verify(head: bytes | None, home: Path | None, as_json: bool) -> None:
 
 def _row(entry: "AuditEntry") -> dict[str, Any]:
     return {
-        "sequence": entry.sequence, "time": _moment(entry.time), "kind": entry.kind,
+        "sequence": entry.sequence, "time": moment(entry.time), "kind": entry.kind,
         "facts": json.loads(entry.facts), "hash": "0x" + entry.hash.hex(),
     }  # fmt: skip
-
-
-def _moment(microseconds: int) -> str:
-    try:
-        moment = datetime.fromtimestamp(microseconds / 1_000_000, UTC)
-    except (ValueError, OverflowError, OSError):  # not the mine's own, then
-        return f"{microseconds} us"
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _facts(facts: dict[str, Any]) -> str:

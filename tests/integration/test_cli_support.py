@@ -3,9 +3,10 @@
 import errno
 
 import click
+import pytest
 from click.testing import CliRunner
 
-from sonar.cli_support import SonarGroup, echo_json, talk
+from sonar.cli_support import SonarGroup, echo_json, hash_option, moment, talk
 from sonar.errors import ConfigError
 
 
@@ -66,3 +67,20 @@ def test_no_color_means_no_colour(monkeypatch):
     assert CliRunner().invoke(commands, ["say"], color=True).stderr == "\x1b[32mworking\x1b[0m\n"
     monkeypatch.setenv("NO_COLOR", "1")
     assert CliRunner().invoke(commands, ["say"], color=True).stderr == "working\n"
+
+
+@pytest.mark.parametrize("text", ["ab" * 32, "0x" + "ab" * 32, "0x" + "AB" * 32])
+def test_a_hash_is_taken_with_0x_and_without(text):
+    assert hash_option(None, None, text) == bytes.fromhex("ab" * 32)
+    assert hash_option(None, None, None) is None
+
+
+@pytest.mark.parametrize("text", ["", "0x12", "ab" * 33, "zz" * 32, "ab " * 32])
+def test_what_is_no_hash_is_wrong_usage(text):
+    with pytest.raises(click.BadParameter, match="is not a hash: give its 64 hexadecimal digits"):
+        hash_option(None, None, text)
+
+
+def test_a_moment_that_no_calendar_holds_is_shown_as_it_is():
+    assert moment(1_700_000_000_123_456) == "2023-11-14T22:13:20.123Z"
+    assert moment(10**30) == f"{10**30} us"

@@ -48,8 +48,8 @@ def test_the_log_is_shown_a_line_an_entry_without_a_passphrase(capsule: Callable
     assert result.exit_code == 0
     first, second, third = result.stdout.splitlines()
     assert first.split()[0] == "1"
-    assert first.endswith(f"key  account={OWNER}  key={KEY.hex()}  use=issued")
-    assert second.endswith(f"final  campaign={CAMPAIGN}  round=0")
+    assert first.endswith(f"key  account={OWNER}  key=0x{KEY.hex()}  use=issued")
+    assert second.endswith(f"final  campaign=0x{CAMPAIGN}  round=0")
     assert third.endswith("round=1")
 
 
