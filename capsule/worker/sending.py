@@ -72,17 +72,18 @@ class Sender:
         if relay is None:
             return False
         self._nonce = nonce + 1
-        self.send(relay)
+        self.send(relay, fresh=True)
         return True
 
-    def send(self, relay: Relay, group: Sequence[Relay] = ()) -> str | None:
+    def send(self, relay: Relay, group: Sequence[Relay] = (), *, fresh: bool = False) -> str | None:
         """Sends a stored transaction, and returns what the node says where it refuses that; None where it does not.
 
-        `group` holds all that were signed with its nonce, if there are others.
+        `group` holds all that were signed with its nonce, if there are others; `fresh` is one that was never sent, with
+        a nonce that was free in this step.
         """
         capsule = self._capsule
         try:
-            capsule.chain.send(SignedTransaction(relay.raw, relay.hash, relay.nonce))
+            capsule.chain.send(SignedTransaction(relay.raw, relay.hash, relay.nonce), fresh=fresh)
         except UnfundedAccountError as error:
             self._lack(error)
             return str(error)

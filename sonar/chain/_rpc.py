@@ -177,24 +177,15 @@ def sign_transaction(
     return SignedTransaction(bytes(signed.raw_transaction), bytes(signed.hash), nonce)
 
 
-def send_raw(web3: Web3, signed: SignedTransaction) -> None:
+def send_raw(web3: Web3, signed: SignedTransaction, *, fresh: bool = False) -> None:
     """Sends a signed transaction unless the chain knows it already.
 
-    The look-up comes first because some nodes (Ganache 7) run a repeated transaction again. Raises
-    TransactionFailedError if another transaction took its nonce or the node refuses it.
+    The look-up comes first because some nodes (Ganache 7) run a repeated transaction again; a `fresh` one, whose nonce
+    was free just now and that nobody has sent, needs none. Raises TransactionFailedError if another transaction took
+    its nonce or the node refuses it.
     """
-    if is_known(web3, signed.hash):
+    if not fresh and _is_used(web3, signed):
         return
-    sender = Account.recover_transaction(signed.raw)
-    with rpc(web3):
-        used = web3.eth.get_transaction_count(sender)
-    if used > signed.nonce:
-        if is_known(web3, signed.hash):
-            return
-        raise TransactionFailedError(
-            f"transaction 0x{signed.hash.hex()} can no longer be mined: {sender} used its nonce {signed.nonce} for "
-            "another one, so sign it again"
-        )
     try:
         with rpc(web3):
             web3.eth.send_raw_transaction(signed.raw)
@@ -202,8 +193,26 @@ def send_raw(web3: Web3, signed: SignedTransaction) -> None:
         if is_known(web3, signed.hash):
             return  # known by now, or mined and reverted: the receipt tells how it ended
         if "insufficient funds" in str(error).lower():
+            sender = Account.recover_transaction(signed.raw)
             raise UnfundedAccountError(f"account {sender} cannot pay for its transaction: fund it ({error})") from error
         raise
+
+
+def _is_used(web3: Web3, signed: SignedTransaction) -> bool:
+    """Whether the chain knows the transaction; raises TransactionFailedError where another one took its nonce."""
+    if is_known(web3, signed.hash):
+        return True
+    sender = Account.recover_transaction(signed.raw)
+    with rpc(web3):
+        used = web3.eth.get_transaction_count(sender)
+    if used <= signed.nonce:
+        return False
+    if is_known(web3, signed.hash):
+        return True
+    raise TransactionFailedError(
+        f"transaction 0x{signed.hash.hex()} can no longer be mined: {sender} used its nonce {signed.nonce} for "
+        "another one, so sign it again"
+    )
 
 
 def find_receipt(web3: Web3, transaction: bytes) -> TxReceipt | None:

@@ -10,7 +10,6 @@ from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 from eth_typing import BlockNumber
 from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
 from web3 import Web3
 from web3.types import TxParams, TxReceipt
 
@@ -29,6 +28,7 @@ from sonar.chain.calls import Call, EncodedCall
 from sonar.chain.errors import ChainError, ContractRevertError, WrongChainError
 from sonar.chain.events import Event, decode_log
 from sonar.chain.fees import FeeMarket, Fees
+from sonar.chain.heads import entries_head
 from sonar.chain.records import NATIVE, CampaignRecord, Entry, PayoutBase, RoundRecord, Status, Terms
 from sonar.config import Network
 from sonar.units import Address, CampaignId, Ppm, Wei, address_of
@@ -216,12 +216,13 @@ class SonarClient:
         number = self.next_nonce() if nonce is None else nonce
         return sign_transaction(self.web3, self.signer, self._transaction(call), number, self.chain_id, fees)
 
-    def send(self, signed: SignedTransaction) -> None:
+    def send(self, signed: SignedTransaction, *, fresh: bool = False) -> None:
         """Sends a signed transaction; one that the chain knows already is left alone.
 
-        Raises TransactionFailedError if it can never be mined any more (its nonce was used) or the node refuses it.
+        `fresh` says that its nonce was free when it was signed just now, and that nobody has sent it yet. Raises
+        TransactionFailedError if it can never be mined any more (its nonce was used) or the node refuses it.
         """
-        send_raw(self.web3, signed)
+        send_raw(self.web3, signed, fresh=fresh)
 
     def knows(self, transaction: bytes) -> bool:
         """Whether the node has the transaction, mined or waiting to be."""
@@ -288,15 +289,6 @@ class SonarClient:
         except ChainError as error:
             return ContractRevertError("", {"transaction": receipt.hash, "problem": str(error)})
         return ContractRevertError("", {"transaction": receipt.hash})
-
-
-def entries_head(campaign: CampaignId, round: int, entries: Iterable[Entry]) -> bytes:  # noqa: A002
-    """The head of a round's hash chain over its entries, as the contract computes it."""
-    head = keccak(codec.encode(["bytes32", "uint32"], [campaign, round]))
-    for entry in entries:
-        values = [head, entry.mine, entry.artifact, entry.gradient]
-        head = keccak(codec.encode(["bytes32", "address", "bytes32", "bytes32"], values))
-    return head
 
 
 def _terms(got: Mapping[str, Any]) -> Terms:

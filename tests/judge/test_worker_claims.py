@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import Line, line_to, running_node, until
+from nodes import Line, Remote
 from worker_checks import check_settled_once, signatures, steps
 
 from capsule.worker import Worker
@@ -21,15 +21,8 @@ from sonar.units import Address
 
 
 @pytest.fixture(scope="module")
-def chain_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_node("anvil", tmp_path_factory.mktemp("node")) as node:
-        yield node.url
-
-
-@pytest.fixture
-def line(chain_url: str) -> Iterator[Line]:
-    with line_to(chain_url) as made:
-        yield made
+def chain_url(remote: Remote) -> str:
+    return remote.url
 
 
 @pytest.fixture
@@ -95,7 +88,7 @@ def test_a_worker_whose_node_is_away_leaves_its_campaigns_to_others_and_takes_th
 def refuse_all(worker: Worker, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Whatever the worker sends is refused like this."""
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr(worker._capsule.chain, "send", refuse)

@@ -1,11 +1,10 @@
 """Settlements on their way to real chains: fees, nonces, crashes, and others who were faster."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from nodes import Remote, running_node
+from nodes import Remote
 from worker_checks import audited, check_settled_once, full, relays, signatures, steps
 
 from capsule.worker.relaying import Relayer
@@ -22,10 +21,7 @@ from sonar.units import Address, Wei
 GWEI = 10**9
 
 
-@pytest.fixture(scope="module", params=["anvil", "ganache"])
-def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    with running_node(request.param, tmp_path_factory.mktemp("node")) as node:
-        yield node
+pytestmark = pytest.mark.parametrize("remote", ["anvil", "ganache"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -263,9 +259,9 @@ def test_a_transaction_stored_before_a_crash_is_the_only_one(
     campaign = full(scientist)
     send = world.chain.send
 
-    def crash(signed: Any) -> None:
+    def crash(signed: Any, **how: Any) -> None:
         if instant == "after it was sent":
-            send(signed)
+            send(signed, **how)
         raise Killed
 
     with monkeypatch.context() as crashing:

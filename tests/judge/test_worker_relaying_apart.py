@@ -1,10 +1,10 @@
 """Settlements whose transactions are dropped, refused or signed again with the same bytes, and others beside them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from nodes import Remote, running_node
+from nodes import Remote
 from sqlalchemy import create_engine, text
 from worker_checks import check_settled_once, full, relays, signatures, steps
 
@@ -12,12 +12,6 @@ from capsule.worker.apart import Apart
 from sonar.chain.errors import RpcUnavailableError, TransactionFailedError
 from sonar.chain.fees import FeeMarket
 from sonar.units import Wei
-
-
-@pytest.fixture(scope="module")
-def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    with running_node("anvil", tmp_path_factory.mktemp("node")) as node:
-        yield node
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +123,7 @@ def test_only_a_node_that_says_that_fees_are_too_low_is_offered_more(
 ) -> None:  # fmt: skip
     campaign = full(scientist)
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise TransactionFailedError(f"the node refused: {refusal}")
 
     with monkeypatch.context() as refusing:

@@ -13,7 +13,7 @@ from sonar.chain.errors import RpcUnavailableError
 
 
 def raising(error: Exception) -> Callable[..., Any]:
-    def refuse(*_: Any) -> Any:
+    def refuse(*_: Any, **__: Any) -> Any:
         raise error
 
     return refuse
