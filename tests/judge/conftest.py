@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from eth_account.signers.local import LocalAccount
+from nodes import Line, Remote, line_to, running_node
 
 from capsule.answers import SignedAdmission
 from capsule.client import CapsuleClient
@@ -296,6 +297,20 @@ def sandbox() -> Iterator[Sandbox]:
     """Real judge processes, for all tests."""
     with Sandbox(Limits(processes=2), allow_insecure_small_key=True) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    """A real node, Anvil unless parametrised; a module whose chain it is takes `chain_url` from it."""
+    with running_node(getattr(request, "param", "anvil"), tmp_path_factory.mktemp("node")) as node:
+        yield node
+
+
+@pytest.fixture
+def line(chain_url: str) -> Iterator[Line]:
+    """A way to the module's node that a test can cut, slow down or have lie."""
+    with line_to(chain_url) as made:
+        yield made
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import Line, Remote
+from nodes import Line, Remote, until
 from worker_checks import check_settled_once, signatures, steps
 
 from capsule.worker import Worker

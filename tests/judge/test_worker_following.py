@@ -1,11 +1,10 @@
 """The worker on real chains that take blocks back."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from nodes import Remote, running_node
+from nodes import Remote
 from worker_checks import check_settled_once, signatures, steps
 
 from capsule.worker.following import Follower
@@ -18,11 +17,7 @@ from sonar.protocol.messages import hash_admission
 from sonar.protocol.sealing import seal
 from sonar.units import Address, ether
 
-
-@pytest.fixture(scope="module", params=["anvil", "ganache"])
-def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    with running_node(request.param, tmp_path_factory.mktemp("node")) as node:
-        yield node
+pytestmark = pytest.mark.parametrize("remote", ["anvil", "ganache"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,10 @@
 
 import dataclasses
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from nodes import Line, line_to, running_node, until
+from nodes import Line, Remote, until
 from worker_checks import check_settled_once, signatures, steps
 
 from capsule.worker import serving
@@ -19,15 +18,8 @@ from sonar.chain.errors import RpcUnavailableError
 
 
 @pytest.fixture(scope="module")
-def chain_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_node("anvil", tmp_path_factory.mktemp("node")) as node:
-        yield node.url
-
-
-@pytest.fixture
-def line(chain_url: str) -> Iterator[Line]:
-    with line_to(chain_url) as made:
-        yield made
+def chain_url(remote: Remote) -> str:
+    return remote.url
 
 
 def through(world: Any, line: Line) -> None:
