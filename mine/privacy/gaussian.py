@@ -20,7 +20,7 @@ import numpy.typing as npt
 __all__ = ["DiscreteGaussian"]
 
 _WORD = 64
-_BUFFER = 1 << 16
+_BUFFER = 1 << 12
 MAX_VARIANCE = 1 << 112
 """A standard deviation of 2^56: what is drawn then lies beyond int64 with a probability below exp(-2^13)."""
 
