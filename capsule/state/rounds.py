@@ -1,7 +1,7 @@
 """Signed settlements: one for each round and history, never replaced; and the gradients that they keep."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, case, func, insert, select, update
@@ -102,13 +102,14 @@ class Rounds(Topic):
             rows = db.execute(select(t.kept).where(where)).all()
         return {row.place: Artifact(Cid(row.cid), Digest(row.digest)) for row in rows}
 
-    def publish(self, campaign: CampaignId, number: int, head: bytes, place: int, artifact: Artifact) -> None:
-        """Stores where a kept gradient is."""
-        where = and_(
-            t.kept.c.campaign == campaign, t.kept.c.round == number, t.kept.c.head == head, t.kept.c.place == place
-        )  # fmt: skip
+    def publish(self, stored: Iterable[tuple[CampaignId, int, bytes, int, Artifact]]) -> None:
+        """Stores where kept gradients are: campaign, round, head and index of each, and its artifact."""
+        its = t.kept.c
         with self._writing() as db:
-            db.execute(update(t.kept).where(where).values(gradient=None, cid=artifact.cid, digest=artifact.digest))
+            for campaign, number, head, place, artifact in stored:
+                this = and_(its.campaign == campaign, its.round == number, its.head == head, its.place == place)
+                values = {"gradient": None, "cid": artifact.cid, "digest": artifact.digest}
+                db.execute(update(t.kept).where(this).values(values))
 
     def counts(self) -> dict[str, int]:
         """How many campaigns run, are admitted, and how many signed settlements are not final."""

@@ -270,9 +270,13 @@ class Worker:
 
     def _publish(self) -> None:
         """Stores the kept gradients of final rounds, so that anyone can recompute the next model."""
-        capsule = self._capsule
-        for campaign, number, head, place, gradient in capsule.state.unpublished():
-            capsule.state.publish(campaign, number, head, place, capsule.store.put(gradient))
+        capsule, stored = self._capsule, []
+        try:
+            for campaign, number, head, place, gradient in capsule.state.unpublished():
+                stored.append((campaign, number, head, place, capsule.store.put(gradient)))
+        finally:  # also where the store took some of them only
+            if stored:
+                capsule.state.publish(stored)
 
     # ---- trouble
 

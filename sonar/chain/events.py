@@ -200,23 +200,44 @@ def _decode(log: "LogReceipt") -> Event | None:
     found = _decoders().get(topics[0]) if topics else None
     if found is None:
         return None
-    entry, build = found
-    indexed = [item for item in entry["inputs"] if item["indexed"]]
-    plain = [item for item in entry["inputs"] if not item["indexed"]]
-    values = dict(zip((item["name"] for item in plain), codec.decode(_types(plain), bytes(log["data"])), strict=True))
-    for item, topic in zip(indexed, topics[1:], strict=True):
-        values[item["name"]] = codec.decode(_types([item]), topic)[0]
-    return build((int(log["blockNumber"]), int(log["logIndex"]), bytes(log["transactionHash"])), values)
+    if [len(topic) for topic in topics] != [_WORD] * (1 + len(found.indexed)):
+        raise ValueError("topics of another number or length")
+    # A topic is one word, as each of the values is in a call: together they read like the head of one.
+    values = dict(zip(found.indexed, codec.decode(found.indexed_types, b"".join(topics[1:])), strict=True))
+    values |= zip(found.plain, codec.decode(found.plain_types, bytes(log["data"])), strict=True)
+    return found.build((int(log["blockNumber"]), int(log["logIndex"]), bytes(log["transactionHash"])), values)
 
 
 _Place = tuple[int, int, bytes]
 _Builder = Callable[[_Place, Mapping[str, Any]], Event]
+_WORD = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    """How an event's log reads: names and types of what is in topics and in data."""
+
+    indexed: list[str]
+    indexed_types: list[str]
+    plain: list[str]
+    plain_types: list[str]
+    build: _Builder
 
 
 @cache
-def _decoders() -> dict[bytes, tuple[Mapping[str, Any], _Builder]]:
+def _decoders() -> dict[bytes, _Decoder]:
     entries = {entry["name"]: entry for entry in artifact()["abi"] if entry["type"] == "event"}
-    return {event_topic(entries[name]): (entries[name], build) for name, build in _BUILDERS.items()}
+    return {event_topic(entries[name]): _decoder(entries[name]["inputs"], build) for name, build in _BUILDERS.items()}
+
+
+def _decoder(inputs: list[Mapping[str, Any]], build: _Builder) -> _Decoder:
+    indexed = [item for item in inputs if item["indexed"]]
+    plain = [item for item in inputs if not item["indexed"]]
+    return _Decoder(_names(indexed), _types(indexed), _names(plain), _types(plain), build)
+
+
+def _names(inputs: list[Mapping[str, Any]]) -> list[str]:
+    return [item["name"] for item in inputs]
 
 
 def _types(inputs: list[Mapping[str, Any]]) -> list[str]:

@@ -124,7 +124,7 @@ def test_an_admission_comes_back_as_it_was_given(state: State) -> None:
 def test_a_campaigns_secrets_are_deleted_and_its_public_facts_stay(state: State) -> None:
     admit(state, admission(), version())
     state.add_round(CAMPAIGN, signed(), {0: b"gradient", 1: b"other"})
-    state.publish(CAMPAIGN, 0, b"h" * 32, 1, Artifact(Cid("published"), digest("published")))
+    state.publish([(CAMPAIGN, 0, b"h" * 32, 1, Artifact(Cid("published"), digest("published")))])
     with state.transaction() as db:
         delete_secrets(state, db, CAMPAIGN, 5.0)
     key = state.key(version().key)
@@ -176,7 +176,7 @@ def test_a_round_has_a_settlement_for_each_history_and_the_chain_says_which_coun
     assert state.round(CAMPAIGN, 0) == dataclasses.replace(first, state="final")
     assert state.unpublished() == [(CAMPAIGN, 0, b"1" * 32, 0, b"first")]
     assert state.counts()["unsettled"] == 0
-    state.publish(CAMPAIGN, 0, b"1" * 32, 0, Artifact(Cid("x"), digest("x")))
+    state.publish([(CAMPAIGN, 0, b"1" * 32, 0, Artifact(Cid("x"), digest("x")))])
     assert state.unpublished() == []
 
 
