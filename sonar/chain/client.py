@@ -1,11 +1,10 @@
 """The typed client of one deployed contract: views as records, transactions signed, sent once and awaited."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
-from eth_abi import abi as codec
 from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 from eth_typing import BlockNumber
@@ -29,7 +28,7 @@ from sonar.chain.errors import ChainError, ContractRevertError, WrongChainError
 from sonar.chain.events import Event, decode_log
 from sonar.chain.fees import FeeMarket, Fees
 from sonar.chain.heads import entries_head
-from sonar.chain.records import NATIVE, CampaignRecord, Entry, PayoutBase, RoundRecord, Status, Terms
+from sonar.chain.records import NATIVE, CampaignRecord, PayoutBase, RoundRecord, Status, Terms
 from sonar.config import Network
 from sonar.units import Address, CampaignId, Ppm, Wei, address_of
 
