@@ -110,7 +110,7 @@ def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
             submissions = [explain(ledger, reasons, one) for one in submissions]
         paid_in = {known.id: known.token for known in ledger.campaigns(deployment or "")}
         report["datasets"] = [
-            {"name": one.name, "path": str(one.path), "target": one.target, "records": one.records}
+            {"name": one.name, "path": one.location, "target": one.target, "records": one.records}
             for one in ledger.datasets()
         ]
     report["submissions"] = [_submission_row(one, paid_in[one.campaign]) for one in submissions]

@@ -285,7 +285,7 @@ class Worker:
         if key not in self._gathered:
             while len(self._gathered) >= _CACHED:
                 del self._gathered[next(iter(self._gathered))]
-            self._gathered[key] = gather(dataset, spec)
+            self._gathered[key] = gather(dataset, match(dataset, spec), spec)[0]
         gathered = self._gathered[key]
         # It may have been gathered for another campaign, which asks for fewer records.
         check_gathered(dataset, spec, gathered)

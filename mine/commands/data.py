@@ -1,36 +1,111 @@
 """`mine add`: the data sets that the mine trains on."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mine.commands import options
-from sonar.cli_support import echo_json
+from sonar.cli_support import echo_json, talk
+
+if TYPE_CHECKING:
+    from mine.data import Dataset
 
 __all__ = ["add"]
 
 
+def _pairs(_context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """What is written LEFT=RIGHT; a name on the right may hold the sign again."""
+    found = []
+    for value in values:
+        left, sign, right = value.partition("=")
+        if not (sign and left.strip() and right.strip()):
+            raise click.BadParameter(f"{value!r} is not of the form {option.metavar}")
+        found.append((left.strip(), right.strip()))
+    return tuple(found)
+
+
 @click.command()
 @click.argument("name")
-@click.argument("csv", type=click.Path(path_type=Path))
-@click.option("--target", required=True, metavar="COLUMN", help="The column with the class of each record.")
+@click.argument("source", required=False)
+@click.option("--target", "targets", multiple=True, metavar="COLUMN",
+              help="The column with each record's class or number; several times for several numbers. Images whose "
+              "sub-folders are their labels need none.")  # fmt: skip
+@click.option("--sql", metavar="QUERY", help="Take what this SELECT gives: of a database, or of files in a folder.")
+@click.option("--table", metavar="TABLE", help="Take this table of a database.")
 @click.option("--ignore", multiple=True, metavar="COLUMN", help="A column to leave out; may be given several times.")
+@click.option("--alias", "aliases", multiple=True, metavar="FEATURE=COLUMN", callback=_pairs,
+              help="Which column a campaign's feature is, where the names differ.")  # fmt: skip
+@click.option("--unit", "units", multiple=True, metavar="COLUMN=UNIT", callback=_pairs,
+              help="A column's unit, compared with the campaign's.")  # fmt: skip
 @click.option("--replace", is_flag=True, help="Put this data set in the place of the one with the same name.")
 @options.home
 @options.as_json
 def add(
-    name: str, csv: Path, target: str, ignore: tuple[str, ...], replace: bool, home: Path | None, as_json: bool
-) -> None:
-    """Add the data set NAME: a CSV file with a header row. The file stays where it is."""
-    from mine.data import inspect
+    name: str, source: str | None, targets: tuple[str, ...], sql: str | None, table: str | None, ignore: tuple[str, ...],
+    aliases: tuple[tuple[str, str], ...], units: tuple[tuple[str, str], ...], replace: bool, home: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Add the data set NAME, which stays where it is.
+
+    SOURCE is a file (.csv, .parquet, .jsonl, .sqlite), a pattern of Parquet or JSON files ('visits/*.parquet'), a
+    folder of images, a folder of files to ask with --sql (this one, unless you name it), or a PostgreSQL database
+    (postgresql://user@host/name, its password where libpq looks for it).
+    """
+    from mine.data import Kind, Source, inspect
     from mine.home import Home
 
+    if source is None and sql is None:
+        raise click.UsageError("name the SOURCE: a file, a folder or a database")
     with Home(home).ledger() as ledger:
-        dataset = inspect(name, csv, target, ignore)
+        dataset = inspect(
+            name, Source.of(source or ".", query=sql, table=table), targets, ignored=ignore, aliases=aliases, units=units
+        )
         ledger.add_dataset(dataset, replace=replace)
     if as_json:
-        echo_json({"name": name, "path": str(dataset.path), "target": target, "records": dataset.records,
-                   "columns": list(dataset.columns), "labels": dict(dataset.labels)})  # fmt: skip
+        echo_json(_report(dataset))
+        return
+    if dataset.source.kind is Kind.IMAGES:
+        columns = "images"
     else:
-        click.echo(f"{name}: {dataset.records} records, {len(dataset.columns)} numeric columns, "
-                   f"{len(dataset.labels)} classes in {target!r}")  # fmt: skip
+        columns = f"{len([c for c in dataset.columns if c.name not in dataset.targets])} numeric columns"
+    what = f"{len(dataset.labels)} classes" if dataset.labels else "numbers"
+    click.echo(f"{name}: {dataset.records} records, {columns}, {what} in {', '.join(map(repr, dataset.targets))}")
+    for fault in faults(dataset):
+        talk(fault)
+
+
+def faults(dataset: "Dataset") -> list[str]:
+    """What the owner should know of records that cannot be trained on."""
+    from mine.data import listed
+
+    found = []
+    gaps = [column for column in dataset.columns if column.missing or column.bad]
+    for column in gaps[:8]:
+        missing = f"{column.missing} records with nothing" if column.missing else ""
+        bad = f"{column.bad} with what is no finite number" if column.bad else ""
+        found.append(f"column {column.name!r} has {' and '.join(filter(None, (missing, bad)))}")
+    if len(gaps) > 8:
+        found.append(f"and so have {len(gaps) - 8} columns more")
+    if dataset.unlabelled:
+        found.append(f"{dataset.unlabelled} records have no label")
+    if dataset.bad_images:
+        found.append(f"{dataset.bad_images} files are no images that can be decoded")
+    if found:
+        found.append("a campaign that needs these is refused, or such records are dropped, as the policy's on_bad says")
+    if dataset.left:
+        found.append(f"left alone, because they hold no numbers: {listed(dataset.left)}")
+    return found
+
+
+def _report(dataset: "Dataset") -> dict[str, Any]:
+    return {
+        "name": dataset.name, **dataset.source.to_dict(), "targets": list(dataset.targets), "records": dataset.records,
+        "columns": [
+            {"name": column.name, "type": column.type, "unit": column.unit, "minimum": column.minimum,
+             "maximum": column.maximum, "missing": column.missing, "bad": column.bad}
+            for column in dataset.columns
+        ],
+        "labels": dict(dataset.labels), "left": list(dataset.left), "unlabelled": dataset.unlabelled,
+        "bad_images": dataset.bad_images, "aliases": dict(dataset.aliases), "fingerprint": dataset.fingerprint,
+    }  # fmt: skip

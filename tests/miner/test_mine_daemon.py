@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mine.data import gather
+from mine.data import gather, match
 from mine.errors import DataError, PolicyError
 from mine.records import State
 from sonar import syft
@@ -27,7 +27,7 @@ def test_the_posted_gradient_is_the_plain_training_step(stage, opened_mine):
     (event,) = stage.submitted(campaign)
     assert event.mine == mine.account.address
     (dataset,) = ledger.datasets()
-    statistics = gather(dataset, spec)
+    statistics = gather(dataset, match(dataset, spec), spec)[0]
     training = spec.training
     wanted = syft.training_map(statistics, epochs=training.epochs, rate=training.rate, l2=training.l2).constant
     assert np.abs(stage.opened(event, stage.paillier, spec) - wanted).max() < 1e-6
@@ -67,7 +67,8 @@ def test_what_was_gathered_is_kept_only_for_specs_that_gather_the_same(stage, op
     def gathers(**changes) -> bool:
         before = len(passes)
         _, found = worker.choose(stage.spec(**changes), policy)
-        fresh = gather(ledger.datasets()[0], stage.spec(**changes))
+        dataset, wanted = ledger.datasets()[0], stage.spec(**changes)
+        fresh, _ = gather(dataset, match(dataset, wanted), wanted)
         name = "gram" if hasattr(fresh, "gram") else "augmented"
         np.testing.assert_array_equal(getattr(found, name), getattr(fresh, name))
         return len(passes) > before

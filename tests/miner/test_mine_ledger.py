@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mine.data import Dataset
+from mine.data import Column, Dataset, Kind, Source
 from mine.errors import DataError, LedgerError, PolicyError
 from mine.ledger import Ledger
 from mine.policy import Policy
@@ -180,7 +180,12 @@ def test_a_round_is_prepared_once(ledger):
 
 
 def test_a_data_set_keeps_its_name(ledger, tmp_path):
-    dataset = Dataset("d", tmp_path / "d.csv", "y", ("a", "b"), (("no", 3), ("yes", 4)))
+    dataset = Dataset(
+        "d", Source(Kind.CSV, str(tmp_path / "d.csv")), ("y",),
+        (Column("a", "number", -1.5, 2.5, missing=3, bad=1, unit="kg"), Column("b", "boolean", 0.0, 1.0)),
+        (("no", 3), ("yes", 4)), 8, left=("text",), unlabelled=1, aliases=(("weight", "a"),), fingerprint="f",
+        state="s",
+    )  # fmt: skip
     ledger.add_dataset(dataset)
     assert ledger.datasets() == [dataset]
     with pytest.raises(DataError, match="--replace"):

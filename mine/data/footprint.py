@@ -1,0 +1,84 @@
+"""The files of a source: whether they changed, and the digest by which what was read can be recognised."""
+
+import hashlib
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from mine.data.dataset import Dataset
+from mine.data.filequery import resolve_query
+from mine.data.source import Kind, Source, find_files, walk
+from mine.errors import DataError
+
+__all__ = ["file_state", "fingerprint_of", "source_files", "source_state"]
+
+_PIECE = 1 << 20
+
+
+def source_files(source: Source) -> Iterable[Path]:
+    """The files that a source is read from; none where it is a server. Raises DataError where there are none."""
+    path = Path(source.location)
+    match source.kind:
+        case Kind.POSTGRES:
+            return []
+        case Kind.IMAGES:
+            return walk(path)
+        case Kind.SQLITE:
+            return [path, *(file for file in [path.with_name(path.name + "-wal")] if file.exists())]
+        case Kind.SQL:
+            names = resolve_query(source.query or "", path)[1]
+            return [file for name in names for file in find_files(Path(name))]
+        case _:
+            return source.files()
+
+
+def source_state(source: Source) -> str | None:
+    """Changes when the source's files change: their sizes, times and numbers on the disk, as a digest.
+
+    None where that cannot be told, as of a server. Raises DataError while a file is missing.
+    """
+    if source.kind is Kind.POSTGRES:
+        return None
+    digest = hashlib.sha256()
+    for file in source_files(source):
+        try:
+            found = file.stat()
+        except OSError as error:
+            raise DataError(f"{file} cannot be read: {error.strerror}") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise DataError(f"{file} is no ordinary file: give a file")
+        state = (str(file), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        digest.update(repr(state).encode())
+    return digest.hexdigest()
+
+
+def file_state(dataset: Dataset) -> str | None:
+    """Changes when the data set's files change; None while one is missing, and where it cannot be told."""
+    try:
+        return source_state(dataset.source)
+    except DataError:
+        return None
+
+
+def fingerprint_of(source: Source) -> str:
+    """The SHA-256 of a source's file, or of several files' digests and names as `sha256sum` lists them.
+
+    A query's text counts as one more line, and is all that there is of a server. Images are digested as they are read.
+    """
+    digests = [(_file_digest(file), file) for file in source_files(source)]
+    if source.query is None and len(digests) == 1:
+        return digests[0][0]
+    lines = [] if source.query is None else [source.digest()]
+    lines += [f"{digest}  {file}" for digest, file in digests]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _file_digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while piece := stream.read(_PIECE):
+                digest.update(piece)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()

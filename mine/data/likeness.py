@@ -1,0 +1,120 @@
+"""How well a column suits a feature of another name: by the words of the names, the units, the types and the ranges.
+
+Only suggestions are made of it; what is trained on is said by the owner.
+"""
+
+import re
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from mine.data.dataset import Column, Dataset
+from sonar.protocol.spec import Feature, Target
+
+if TYPE_CHECKING:
+    from sonar.protocol.spec import Spec
+
+__all__ = ["Doubt", "Guess", "guesses", "misfit"]
+
+_LEAST = 0.5
+"""Names that are less alike are not suggested."""
+_SHOWN = 3
+_OVERLAP = 0.5
+"""The part of a column's span that must lie in the feature's range, or another unit is meant."""
+_UNITS = {
+    "year": "years", "years": "years", "yr": "years", "yrs": "years", "a": "years", "month": "months",
+    "months": "months", "day": "days", "days": "days", "h": "hours", "hour": "hours", "hours": "hours",
+    "min": "minutes", "minutes": "minutes", "s": "seconds", "sec": "seconds", "seconds": "seconds", "mm": "mm",
+    "cm": "cm", "m": "m", "km": "km", "inch": "inches", "inches": "inches", "in": "inches", "ft": "feet",
+    "feet": "feet",
+    "mg": "mg", "g": "g", "kg": "kg", "lb": "pounds", "lbs": "pounds", "pounds": "pounds", "celsius": "celsius",
+    "fahrenheit": "fahrenheit", "percent": "percent", "pct": "percent", "%": "percent", "mmhg": "mmhg", "bpm": "bpm",
+    "usd": "usd", "eur": "eur", "mmol": "mmol", "mmol/l": "mmol/l", "mg/dl": "mg/dl",
+}  # fmt: skip
+_WORD = re.compile(r"[0-9]+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A column that may be a feature; `sure` from 0 to 1."""
+
+    column: str
+    sure: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What speaks against a column; a grave one asks for the owner's word even where the names are equal."""
+
+    sentence: str
+    grave: bool
+
+
+def misfit(feature: Feature | Target, column: Column) -> Doubt | None:
+    """What speaks against a column as a feature: another unit, another range, another type; None if nothing does."""
+    if isinstance(feature, Target):
+        return None
+    units = _unit(feature.unit), _unit(column.unit)
+    if all(units) and units[0] != units[1]:
+        return Doubt(f"its unit is {column.unit}, the campaign's {feature.unit}", grave=True)
+    least = column.minimum if feature.minimum is None else feature.minimum
+    most = column.maximum if feature.maximum is None else feature.maximum
+    if column.minimum < least or column.maximum > most:
+        span, inside = column.maximum - column.minimum, min(column.maximum, most) - max(column.minimum, least)
+        lie = f"its values go from {column.minimum:g} to {column.maximum:g}, the campaign's"
+        sentence = f"{lie} from {_bound(feature.minimum)} to {_bound(feature.maximum)}"
+        return Doubt(sentence, grave=inside < 0 or inside < _OVERLAP * span)
+    if feature.type == "boolean" and column.type != "boolean":
+        return Doubt(f"its values are not 0 and 1 only ({column.type}s)", grave=True)
+    if feature.type == "integer" and column.type == "number":
+        return Doubt("its values are not all whole numbers", grave=False)
+    return None
+
+
+def guesses(feature: Feature | Target, dataset: Dataset, spec: "Spec") -> tuple[Guess, ...]:
+    """The columns that a feature may be, the likeliest first; none that another feature has by its exact name."""
+    named = [other.name for other in spec.features] + [other.name for other in spec.targets]
+    taken = {name for name in named if name != feature.name}
+    taken |= {column for name, column in dataset.aliases if name != feature.name}
+    if isinstance(feature, Feature):
+        taken |= set(dataset.targets)
+    found = [_guess(feature, column) for column in dataset.columns if column.name not in taken]
+    likely = sorted((guess for guess in found if guess.sure >= _LEAST), key=lambda guess: (-guess.sure, guess.column))
+    return tuple(likely[:_SHOWN])
+
+
+def _guess(feature: Feature | Target, column: Column) -> Guess:
+    words, unit_words = _words(feature.name), _words(column.name)
+    alike = _alike(words, unit_words)
+    reasons = [f"the names are {round(100 * alike)} % alike"]
+    unit = _unit(getattr(feature, "unit", ""))
+    told = {_UNITS[word] for word in unit_words if word in _UNITS} | ({_unit(column.unit)} if column.unit else set())
+    if unit and unit in told:
+        alike = min(0.99, alike + 0.1)
+        reasons.append(f"the unit is {unit}")
+    doubt = misfit(feature, column)
+    if doubt is not None:
+        alike *= 0.5 if doubt.grave else 0.8
+        reasons.append(f"but {doubt.sentence}")
+    alike = round(min(0.99, alike), 2)
+    return Guess(column.name, alike, f"{column.name!r} ({round(100 * alike)} % sure: {', '.join(reasons)})")
+
+
+def _alike(one: list[str], other: list[str]) -> float:
+    """1 for the same words; words of units count little, because one of two names often leaves them out."""
+    bare, bare_other = [w for w in one if w not in _UNITS] or one, [w for w in other if w not in _UNITS] or other
+    return SequenceMatcher(None, " ".join(sorted(bare)), " ".join(sorted(bare_other))).ratio()
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def _unit(text: str) -> str:
+    plain = text.strip().lower()
+    return _UNITS.get(plain, plain)
+
+
+def _bound(value: float | None) -> str:
+    return "anything" if value is None else f"{value:g}"
