@@ -10,6 +10,7 @@ from capsule.parts import Capsule
 from capsule.sandbox import JobLostError
 from capsule.secret import CapsuleSecretError, Record
 from capsule.state import StoredAdmission, Version
+from capsule.weights import seal_weights
 from sonar.chain.records import Admission
 from sonar.protocol.errors import SealedBoxError, SpecError
 from sonar.protocol.messages import hash_admission, sign_admission
@@ -103,7 +104,7 @@ class Admitter:
         signature = sign_admission(capsule.domain, admission, capsule.attester)
         campaign = hash_admission(capsule.domain, admission)
         sealed_set = capsule.vault.seal(payload, Record.VALIDATION, campaign)
-        sealed_weights = capsule.vault.seal(start.weights, Record.WEIGHTS, campaign + key_id)
+        sealed_weights = seal_weights(capsule.vault, start.weights, campaign, start.score, key_id, model.digest)
         # A copy of our own: the worker needs the model's ciphertexts for as long as the campaign runs.
         kept_model = self._keep(model_bytes)
         self._keep(spec_bytes)

@@ -1,5 +1,6 @@
 """What the Capsule does for those who ask: keys, admissions, deliveries, settlements. It knows no HTTP."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,10 +9,11 @@ from typing import Any
 
 from capsule.admission import Admitter
 from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
-from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError, refusing
+from capsule.errors import CapsuleError, CapsuleRefusedError, CapsuleUnavailableError, refusing
 from capsule.parts import Capsule
 from capsule.readiness import Readiness
-from capsule.secret import Record
+from capsule.state import Version
+from capsule.weights import open_weights
 from capsule.wire import RoundReply
 from capsule.worker.following import confirmations_for
 from sonar.chain.errors import ContractRevertError, WrongChainError
@@ -31,6 +33,7 @@ from sonar.units import Address, CampaignId, Ppm
 
 __all__ = ["CapsuleService"]
 
+_log = logging.getLogger("capsule.service")
 _MOST_WAITING = 8
 _KEY_SECONDS = 20.0
 """How long a request waits for a fresh key: less than its answer may take, or the key would be lost."""
@@ -156,7 +159,7 @@ class CapsuleService:
         context = BoxContext(
             Purpose.DELIVERY, capsule.chain.chain_id, capsule.chain.address, account, campaign.hex(), version.number
         )
-        weights = capsule.vault.open(version.weights, Record.WEIGHTS, campaign + version.key)
+        weights = self._weights(record, version)
         try:
             box = seal(weights, context, sealing_key)
         except (ValueError, TypeError, RuntimeError) as error:
@@ -166,6 +169,21 @@ class CapsuleService:
         # Before she has it: what is deleted some time after a delivery must be known to be delivered.
         capsule.state.delivered(campaign, account, version.number)
         return box
+
+    def _weights(self, record: CampaignRecord, version: Version) -> bytes:
+        """The version's weights; raises CapsuleUnavailableError where its row is not that of the chain's version."""
+        problem: CapsuleError | None = None
+        if version.score == record.score:
+            try:
+                return open_weights(self._capsule.vault, record.id, version)
+            except CapsuleError as error:
+                problem = error
+        _log.error("version %d of campaign 0x%s is stored with score %d, and has %d on chain: %s", version.number,
+                   record.id.hex(), version.score, record.score, problem)  # fmt: skip
+        raise CapsuleUnavailableError(
+            f"version {version.number} of campaign 0x{record.id.hex()} is not in order in the Capsule's database: tell "
+            "its operator"
+        ) from problem
 
     def round(self, campaign: CampaignId, number: int) -> RoundReport:
         """The signed settlement of a round, with the judge's reasons."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from capsule.home import open_home
 from capsule.keypool import KeyPool
-from capsule.secret import Record, decrypt, generate_key
+from capsule.secret import decrypt, generate_key
+from capsule.weights import open_weights
 from capsule.wire import RoundReply
 from sonar.chain.client import SonarClient
 from sonar.chain.cursor import campaign_events
@@ -98,7 +99,7 @@ def check_market(
                     found.problems.append(f"version {number} of {name} is lost")
                     continue
                 model = load_model(store.get(held.model, max_bytes=10**6), allow_insecure_small_key=True)
-                weights = decode_weights(opened.vault.open(held.weights, Record.WEIGHTS, campaign + held.key), spec)
+                weights = decode_weights(open_weights(opened.vault, campaign, held), spec)
                 opens = bool((decrypt(pool.secret(held.key), model) == weights).all())
                 found.expect(opens, f"the key of version {number} of {name} opens another model")
             found.relayed += sum(len(state.relays(campaign, number)) for number in numbers)

@@ -49,7 +49,7 @@ class Record(StrEnum):
     VALIDATION = "validation"
     """A campaign's validation set; the campaign."""
     WEIGHTS = "weights"
-    """A model version's weights; the campaign and the fingerprint of the version's key."""
+    """A model version's weights; `capsule.weights`: the campaign, and the version's score, key and model."""
     AUDIT_KEY = "audit-key"
     """The key that authenticates the audit log's head; nothing, since there is one."""
 

@@ -8,8 +8,8 @@ from capsule.errors import CapsuleError
 from capsule.judge import Judgement
 from capsule.parts import Capsule
 from capsule.sandbox import Desk
-from capsule.secret import Record
 from capsule.state import Version
+from capsule.weights import seal_weights
 from capsule.worker.opening import Opened
 from sonar.protocol.payloads import encode_weights
 from sonar.storage import Artifact
@@ -70,8 +70,9 @@ class Advancer:
         made = self._made
         product, model = capsule.store.put(made.product), capsule.store.put(made.model)
         self._made = None
-        sealed = capsule.vault.seal(weights, Record.WEIGHTS, self._campaign + made.key.key_id)
-        return Advance(model, product, made.key.key_id, sealed)
+        key = made.key.key_id
+        sealed = seal_weights(capsule.vault, weights, self._campaign, judgement.score, key, model.digest)
+        return Advance(model, product, key, sealed)
 
     def _make(
         self,

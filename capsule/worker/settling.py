@@ -18,7 +18,9 @@ from capsule.parts import Capsule
 from capsule.sandbox import JobLostError
 from capsule.secret import Record
 from capsule.state import StoredAdmission, StoredRound, Submission, Version
+from capsule.weights import open_weights
 from capsule.wire import RoundReply
+from capsule.worker.admitted import check_admitted
 from capsule.worker.advancing import Advance, Advancer
 from capsule.worker.opening import Background, Missing, Opened, Opener, Rejected
 from capsule.worker.patience import Patience
@@ -81,9 +83,13 @@ class _RoundKey:
 
 
 class Settler:
-    """Judges one campaign's rounds. Gradients of the present round are opened as they come, and kept in memory."""
+    """Judges one campaign's rounds. Gradients of the present round are opened as they come, and kept in memory.
+
+    Raises CapsuleError where its admission is not in the database as it was signed.
+    """
 
     def __init__(self, capsule: Capsule, campaign: CampaignId, stored: StoredAdmission, tally: Tally) -> None:
+        check_admitted(capsule.domain, stored)
         self._capsule, self._campaign, self._stored, self._tally = capsule, campaign, stored, tally
         self.spec = Spec.parse(stored.spec)
         self._desk = capsule.sandbox.desk(campaign.hex(), self.spec, stored.spec)
@@ -189,7 +195,7 @@ class Settler:
         valid = {index: result for index, result in enumerate(opened.results) if isinstance(result, Opened)}
         judgement = self._desk.judge(
             capsule.vault.open(self._stored.validation, Record.VALIDATION, campaign),
-            capsule.vault.open(version.weights, Record.WEIGHTS, campaign + version.key),
+            open_weights(capsule.vault, campaign, version),
             version.score,
             [result.values for result in valid.values()],
             opened.seed(round_.head, block_hash(capsule.chain, block)),
@@ -225,8 +231,12 @@ class Settler:
                   judgement.score, len(kept), len(outcomes), extra={"round": round_.number})  # fmt: skip
 
     def _round_key(self, version: Version) -> _RoundKey:
-        """The version's key, opened once a round."""
+        """The version's key, opened once a round, and not before its weights have shown that it is that of the version.
+
+        No gradient opens under another one, and one that does not open costs its mine the bond.
+        """
         if self._key is None or self._key.id != version.key:
+            open_weights(self._capsule.vault, self._campaign, version)
             secret = self._capsule.keys.secret(version.key)
             self._key = _RoundKey(version.key, secret.public, secret.to_bytes())
         return self._key

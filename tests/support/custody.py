@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from capsule.keypool import KeyPool
 from capsule.secret import Record, SecretKey, generate_key
 from capsule.state import Final, State, StoredAdmission, StoredRound, Submission, Told, Version
 from capsule.state import tables as t
+from capsule.weights import open_weights, seal_weights
 from sonar.chain.records import Admission, Entry
 from sonar.storage import Artifact
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, digest_of
@@ -26,6 +27,7 @@ PASSPHRASE = "correct horse"
 CHEAP = (1, 8192)
 OWNER = Address("0x00000000000000000000000000000000000000AA")
 VALIDATION, WEIGHTS = b"the validation set" * 1000, [b"start weights", b"next weights", b"last weights"]
+MODEL = Digest(b"m" * 32)
 RUNNING, OVER = CampaignId(b"r" * 32), CampaignId(b"o" * 32)
 
 
@@ -97,8 +99,8 @@ def _fill_campaign(home: OpenHome, campaign: CampaignId, keys: list[KeyId]) -> N
             number,
             Ppm(500_000 + number),
             key,
-            Artifact(Cid(f"model {number}"), Digest(b"m" * 32)),
-            vault.seal(WEIGHTS[number], Record.WEIGHTS, campaign + key),
+            Artifact(Cid(f"model {number}"), MODEL),
+            seal_weights(vault, WEIGHTS[number], campaign, Ppm(500_000 + number), key, MODEL),
         )
         for number, key in enumerate(keys)
     ]
@@ -142,11 +144,13 @@ def check_everything_opens(directory: Path, state: State, passphrase: str, fille
         for number, weights in enumerate(WEIGHTS):
             version = state.version(campaign, number)
             assert version is not None
-            assert home.vault.open(version.weights, Record.WEIGHTS, campaign + version.key) == weights
+            assert open_weights(home.vault, campaign, version) == weights
         for round_ in state.rounds(campaign):
-            key = bytes.fromhex(json.loads(round_.settlement)["key"][2:])
+            made = state.version(campaign, round_.round + 1)
+            assert made is not None
             assert round_.weights is not None
-            assert home.vault.open(round_.weights, Record.WEIGHTS, campaign + key) == WEIGHTS[round_.round + 1]
+            again = replace(made, weights=round_.weights)
+            assert open_weights(home.vault, campaign, again) == WEIGHTS[round_.round + 1]
     state.audit_head()
 
 

@@ -1,0 +1,124 @@
+"""Who writes to the database, and has no passphrase, can stop a campaign; he cannot have anybody fined or overpaid."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, select, update
+from worker_checks import signatures, steps
+
+from capsule.errors import AuditLogError, CapsuleUnavailableError
+from capsule.state import tables as t
+from sonar import canonical
+from sonar.protocol.sealing import SealingKeyPair
+from sonar.units import digest_of
+
+
+@pytest.fixture
+def writer(world: Any) -> Iterator[Callable[..., None]]:
+    """Runs statements in the database of a Capsule."""
+    engine = create_engine(f"sqlite:///{world.home / 'capsule.db'}")
+
+    def run(*statements: Any) -> None:
+        with engine.begin() as db:
+            for statement in statements:
+                db.execute(statement)
+
+    yield run
+    engine.dispose()
+
+
+def advanced(world: Any, scientist: Any) -> Any:
+    """A campaign at version 1."""
+    campaign = scientist.campaign(seconds=1000)
+    for _ in range(3):
+        campaign.submit()
+    steps(world, 3)
+    assert world.chain.campaign(campaign.id).version == 1
+    return campaign
+
+
+def problem(world: Any, campaign: Any) -> str:
+    """What health says of the campaign after a few passes."""
+    for _ in range(3):
+        world.worker.step()
+    told: str = world.worker.health()["problems"][campaign.id.hex()]
+    return told
+
+
+_ZERO = t.versions.alias("zero").c
+OF_VERSION_0 = {
+    column.name: select(column).where(_ZERO.version == 0).scalar_subquery()
+    for column in (_ZERO.key, _ZERO.weights, _ZERO.score, _ZERO.model, _ZERO.model_cid)
+}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [("key", "weights"), ("key",), ("weights",), ("model", "model_cid")],
+    ids=lambda columns: " ".join(columns),
+)
+def test_no_gradient_is_opened_under_another_versions_key(
+    world: Any, scientist: Any, writer: Callable[..., None], columns: tuple[str, ...]
+) -> None:
+    """None would open, so all honest mines would be fined."""
+    campaign = advanced(world, scientist)
+    for _ in range(3):
+        campaign.submit()
+    before = signatures(world, campaign)
+    values = {name: OF_VERSION_0[name] for name in columns}
+    writer(update(t.versions).where(t.versions.c.version == 1).values(values))
+    world.restart()
+    assert "were not sealed with" in problem(world, campaign)
+    assert signatures(world, campaign) == before
+    if columns != ("weights",):
+        with pytest.raises(AuditLogError):
+            world.capsule.state.verify_audit()
+
+
+def test_a_version_that_became_another_is_read_from_the_chain_again(
+    world: Any, scientist: Any, writer: Callable[..., None]
+) -> None:
+    campaign = advanced(world, scientist)
+    before = world.capsule.state.version(campaign.id, 1)
+    for _ in range(3):
+        campaign.submit()
+    writer(update(t.versions).where(t.versions.c.version == 1).values(OF_VERSION_0))
+    world.restart()
+    steps(world, 4)
+    assert world.capsule.state.version(campaign.id, 1) == before
+    reply = json.loads(world.capsule.state.round(campaign.id, 1).settlement)
+    assert {outcome["verdict"] for outcome in reply["outcomes"]} <= {"kept", "left_out"}
+
+
+def test_the_model_of_another_version_is_not_delivered(world: Any, scientist: Any, writer: Callable[..., None]) -> None:
+    campaign = advanced(world, scientist)
+    world.advance_time(1001)
+    steps(world)
+    for columns in (("key", "weights"), tuple(OF_VERSION_0)):
+        values = {name: OF_VERSION_0[name] for name in columns}
+        writer(update(t.versions).where(t.versions.c.version == 1).values(values))
+        with pytest.raises(CapsuleUnavailableError, match="not in order"):
+            scientist.client.deliver(campaign.id, SealingKeyPair.generate().public)
+
+
+@pytest.mark.parametrize("consistent", [False, True], ids=["spec alone", "spec and digest"])
+def test_no_round_is_judged_by_another_spec_than_was_admitted(
+    world: Any, scientist: Any, writer: Callable[..., None], consistent: bool
+) -> None:
+    campaign = scientist.campaign()
+    steps(world)
+    spec = json.loads(world.capsule.state.admission(campaign.id).spec)
+    spec["rounds"]["noise"] = 0
+    edited = canonical.dumps(spec)
+    digest = {"spec_digest": digest_of(edited)} if consistent else {}
+    writer(update(t.admissions).values(spec=edited, **digest))
+    world.restart()
+    for _ in range(3):
+        campaign.submit()
+    assert "is not in the database as it was signed" in problem(world, campaign)
+    assert signatures(world, campaign) == []
+    assert world.capsule.state.campaigns()[0].state == "running", "put right, it goes on"
+    with pytest.raises(AuditLogError):
+        world.capsule.state.verify_audit()
