@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sonar.syft._blas import small_matrices
+from sonar.syft.errors import TrainingError
 from sonar.syft.features import CLIP
-from sonar.syft.statistics import Batches, check_shapes, not_finite
+from sonar.syft.statistics import Batches, check_shapes, fold, not_finite
 
 __all__ = ["SENSITIVITY", "Clip", "IntegerSums"]
 
@@ -71,25 +72,28 @@ class IntegerSums:
     records: int = field(default=0, repr=False)
 
     @classmethod
+    def empty(cls, features: int, outputs: int, clip: Clip, class_weights: tuple[float, ...] | None = None) -> Self:
+        """The sums of no records; `features` counts the bias."""
+        gram = np.zeros((features, features), dtype=np.int64)
+        return cls(clip, gram, np.zeros((features, outputs), dtype=np.int64), class_weights)
+
+    @classmethod
     def of(
         cls, batches: Batches, features: int, outputs: int, clip: Clip, class_weights: tuple[float, ...] | None = None
     ) -> Self:
-        """The sums over a stream of batches, in one pass; `features` counts the bias.
-
-        Raises TrainingError for shapes that do not fit, values that are not finite, and more records than fit.
-        """
-        zeros = np.zeros((features, features), dtype=np.int64), np.zeros((features, outputs), dtype=np.int64)
-        sums = cls(clip, *zeros, class_weights)
+        """The sums over a stream of batches, in one pass."""
         with small_matrices(features):
-            for design, targets in batches:
-                sums.add_batch(design, targets)
-        return sums
+            return fold(cls.empty(features, outputs, clip, class_weights), batches)
 
-    def add_batch(self, design: Floats, targets: Floats) -> None:
-        """Adds records: design (records, features) within +-16, targets (records, outputs)."""
+    def add_batch(self, design: Floats, targets: Floats) -> Self:
+        """Adds records in place and returns self: design (records, features), targets (records, outputs).
+
+        What lies outside of +-16 is clipped. Raises TrainingError for shapes that do not fit, values that are not
+        finite, and more records than sums have room for.
+        """
         check_shapes(design, targets, *self.moment.shape)
         if self.records + len(design) > MAX_RECORDS:
-            raise OverflowError(f"more than {MAX_RECORDS} records cannot be summed privately: use a part of them")
+            raise TrainingError(f"the sums have room for {MAX_RECORDS} records, and there are more: use a part of them")
         for start in range(0, len(design), _CHUNK):
             part = slice(start, start + _CHUNK)
             rows, aims = self.integers(design[part], targets[part])
@@ -97,6 +101,7 @@ class IntegerSums:
             self.gram += (whole.T @ whole).astype(np.int64)
             self.moment += (whole.T @ aims.astype(np.float64)).astype(np.int64)
         self.records += len(design)
+        return self
 
     def integers(self, design: Floats, targets: Floats) -> tuple[Ints, Ints]:
         """The records as they are summed: integers (records, features) and (records, outputs) of bounded norm."""

@@ -11,26 +11,27 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
+from mine.data import Provenance
 from mine.errors import BudgetError, DataError, PolicyError
 from mine.privacy.accountant import epsilon_of, rho_of
 from mine.privacy.adassp import statistics_of
-from mine.privacy.clipping import Clip, Floats, IntegerSums
+from mine.privacy.clipping import Clip, IntegerSums
 from mine.privacy.mechanism import NoisedSums
 from mine.privacy.rule import PrivacyRule
-from mine.privacy.sketch import Contents, Sketcher
+from mine.privacy.sketch import Contents
 from sonar import canonical
 from sonar.protocol.spec import Spec
-from sonar.syft.statistics import Batches, Statistics
+from sonar.syft.statistics import Statistics
 from sonar.units import CampaignId
 
 if TYPE_CHECKING:
     from mine.ledger.releases import Releases
 
-__all__ = ["Records", "Released", "check_schedule", "contents_of", "private_statistics", "statistic_key"]
+__all__ = ["Reader", "Released", "check_budget", "check_schedule", "clip_of", "private_statistics", "statistic_key"]
 
 
-class Records(Protocol):
-    """A data set with a campaign's features found in it."""
+class Reader(Protocol):
+    """A data set with a campaign's features found in it, and what reads it; nothing of a record comes out but sums."""
 
     @property
     def dataset(self) -> str:
@@ -43,25 +44,20 @@ class Records(Protocol):
         ...
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """All of its columns of numbers, by which its records are recognised."""
-        ...
-
-    @property
     def chosen(self) -> tuple[str, ...]:
         """The columns of the campaign's features, in their order, and those of its targets."""
         ...
 
     def state(self) -> object:
-        """What changes when the data do."""
+        """What changes when the data do; None where that cannot be told."""
         ...
 
-    def rows(self) -> Iterable[tuple[Floats, Sequence[str] | None]]:
-        """All records: the columns (records, columns), and their labels."""
+    def contents(self, key: bytes) -> Contents:
+        """What the data set holds now, under the key of 32 bytes by which its records are recognised."""
         ...
 
-    def batches(self) -> Batches:
-        """The records as the campaign's model sees them: design and targets."""
+    def sums(self, clip: Clip) -> tuple[IntegerSums, Provenance]:
+        """The sums over the records as the campaign's model sees them, and what was read for it."""
         ...
 
 
@@ -69,15 +65,21 @@ class Records(Protocol):
 class Released:
     """Statistics that may leave the mine, and what the data set's budget has come to.
 
-    `rho` and `epsilon` are what the pool has spent in all, `fresh` whether this statistic was noised just now, and
-    `said` what the owner should be told.
+    `records` is their true number, `provenance` what was read if the statistic was noised just now, `rho` and `epsilon`
+    are what the pool has spent in all, and `said` is what the owner should be told.
     """
 
     statistics: Statistics = field(repr=False)
-    fresh: bool
+    records: int = field(repr=False)
+    provenance: Provenance | None
     rho: Fraction
     epsilon: float
     said: tuple[str, ...] = ()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the statistic was noised, and paid for, just now."""
+        return self.provenance is not None
 
 
 def check_schedule(spec: Spec) -> None:
@@ -104,56 +106,49 @@ def statistic_key(spec: Spec, chosen: Sequence[str], clip: Clip) -> bytes:
     return hashlib.sha256(canonical.dumps(asked)).digest()
 
 
-def contents_of(key: bytes, records: Records) -> Contents:
-    """What a data set holds now, in one pass."""
-    sketcher = Sketcher(key, len(records.columns))
-    for values, labels in records.rows():
-        sketcher.add(values, labels)
-    return sketcher.finish()
-
-
 def private_statistics(
     ledger: "Releases",
-    records: Records,
+    reader: Reader,
     spec: Spec,
     rule: PrivacyRule,
     *,
     unknown: Callable[[], Iterable[tuple[CampaignId, int, bytes | None]]] = tuple,
     release: Callable[[IntegerSums, Fraction], NoisedSums] = NoisedSums.release,
 ) -> Released:
-    """The statistics of `records` for a campaign, as the rule allows them to be known.
+    """The statistics of a data set for a campaign, as the rule allows them to be known.
 
-    `unknown` gives the campaign, round and statistic of gradients on chain that this ledger does not know and these
-    records could have made; None for a statistic that cannot be found out.
+    `unknown` gives the campaign, round and statistic of gradients on chain that this ledger does not know and this data
+    set could have made; None for a statistic that cannot be found out.
 
     Raises BudgetError where they would cost more than what is left, PolicyError for mini-batches, and DataError for
     data that change meanwhile or cannot be read.
     """
     check_schedule(spec)
-    before = records.state()
-    contents = contents_of(ledger.privacy_key(), records)
-    pool = ledger.recognise(contents, records.dataset, records.origin)
-    said = _charge_unknown(ledger, records.dataset, contents.digest, rule, unknown())
-    clip = clip_of(spec, rule)
-    key = statistic_key(spec, records.chosen, clip)
+    before = reader.state()
+    contents = reader.contents(ledger.privacy_key())
+    _check_records(reader, contents.records, spec)
+    pool = ledger.recognise(contents, reader.dataset, reader.origin)
+    said = _charge_unknown(ledger, reader.dataset, contents.digest, rule, unknown())
+    clip, provenance = clip_of(spec, rule), None
+    key = statistic_key(spec, reader.chosen, clip)
     noised = ledger.statistic(pool, contents.digest if rule.renew else None, key)
-    fresh = noised is None
     if noised is None:
         rho = rho_of(rule.epsilon, rule.delta)
 
-        def check(spent: Fraction) -> None:
-            check_budget(ledger.members(pool), spent - rho, rho, rule)
+        def check(after: Fraction) -> None:
+            check_budget(ledger.members(pool), after, rule)
 
         check(ledger.spent(pool) + rho)  # before the work, and again when it is written down
-        sums = IntegerSums.of(records.batches(), *spec.shape, clip, class_weights=spec.training.class_weights)
-        if records.state() != before or sums.records > contents.records:
-            raise DataError(f"data set {records.dataset!r} changed while it was read: it is read again later")
+        sums, provenance = reader.sums(clip)
+        if reader.state() != before:
+            raise DataError(f"data set {reader.dataset!r} changed while it was read: it is read again later")
+        _check_records(reader, sums.records, spec)
         made = release(sums, rho)
         noised = ledger.release(contents.digest, key, made.rho, made.to_bytes(), check)
     spent = ledger.spent(pool)
     statistics = statistics_of(NoisedSums.parse(noised), one_hot=bool(spec.classes))
     statistics.class_weights = spec.training.class_weights
-    return Released(statistics, fresh, spent, epsilon_of(spent, rule.delta), said)
+    return Released(statistics, contents.records, provenance, spent, epsilon_of(spent, rule.delta), said)
 
 
 def clip_of(spec: Spec, rule: PrivacyRule) -> Clip:
@@ -162,15 +157,23 @@ def clip_of(spec: Spec, rule: PrivacyRule) -> Clip:
     return Clip.of(spec.mapping.outputs, rule.clip, targets)
 
 
-def check_budget(datasets: Sequence[str], spent: Fraction, rho: Fraction, rule: PrivacyRule) -> None:
-    """Raises BudgetError unless `rho` more than what was spent is within the budget."""
-    after = epsilon_of(spent + rho, rule.delta)
-    if after > rule.budget:
+def check_budget(datasets: Sequence[str], after: Fraction, rule: PrivacyRule) -> None:
+    """Raises BudgetError unless the cost `after` one statistic more is within the budget."""
+    if epsilon_of(after, rule.delta) > rule.budget:
+        before = max(Fraction(0), after - rho_of(rule.epsilon, rule.delta))
         shared = f", which {' and '.join(repr(name) for name in datasets)} share," if len(datasets) > 1 else ""
         raise BudgetError(
             f"a noised statistic of epsilon {rule.epsilon:g} would bring what was told of data set {datasets[0]!r} "
-            f"from epsilon {epsilon_of(spent, rule.delta):.3g} to {after:.3g} at delta {rule.delta:g}, above the "
-            f"budget of {rule.budget:g}{shared} in [privacy] of the policy"
+            f"from epsilon {epsilon_of(before, rule.delta):.3g} to {epsilon_of(after, rule.delta):.3g} at delta "
+            f"{rule.delta:g}, above the budget of {rule.budget:g}{shared} in [privacy] of the policy"
+        )
+
+
+def _check_records(reader: Reader, records: int, spec: Spec) -> None:
+    if records < spec.min_records:
+        raise DataError(
+            f"data set {reader.dataset!r} has {records} records now, but campaign {spec.name!r} needs "
+            f"{spec.min_records}"
         )
 
 

@@ -35,6 +35,7 @@ _MANTISSA_BITS = 18
 """Values that differ in float32 against float64, or in how many digits were written, are the same."""
 
 Words = npt.NDArray[np.uint64]
+Codes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,15 +79,18 @@ class Sketcher:
         self._sums = [0, 0]
         self._records = 0
 
-    def add(self, values: Floats, labels: Sequence[str] | None = None) -> None:
-        """Records: values (records, columns), and their labels if there are any."""
+    def add(self, values: Floats, labels: Sequence[str] | None = None, codes: Codes | None = None) -> None:
+        """Records: values (records, columns), and if they have labels, `codes` (records,) are places in `labels`.
+
+        A place below 0 is no label.
+        """
         mixed = _mix(_bits(values) + self._value)
         for column, words in zip(self._columns, mixed.T, strict=True):
             column.add(words)
         with np.errstate(over="ignore"):
             rows = mixed.sum(axis=1, dtype=np.uint64)
-            if labels is not None:
-                rows += np.array([self._label(label) for label in labels], dtype=np.uint64)
+            if labels is not None and codes is not None:
+                rows += np.array([*map(self._label, labels), self._label("")], dtype=np.uint64)[np.maximum(codes, -1)]
         rows = _mix(rows + self._row)
         self._rows.add(rows)
         for lane, seed in enumerate((self._first, self._second)):
@@ -167,9 +171,10 @@ def _plain(label: str) -> str:
 
 
 def _bits(values: Floats) -> Words:
-    """Values rounded to 18 significant bits as words, the same for 0 and -0."""
+    """Values rounded to 18 significant bits as words, the same for 0 and -0 and for all that is no number."""
     mantissa, exponent = np.frexp(np.asarray(values, dtype=np.float64))
     rounded = np.ldexp(np.rint(mantissa * 2.0**_MANTISSA_BITS) / 2.0**_MANTISSA_BITS, exponent) + 0.0
+    rounded[np.isnan(rounded)] = np.nan
     return rounded.view(np.uint64)
 
 

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mine.data import Provenance
 from mine.errors import BudgetError, DataError, LedgerError, PolicyError
 from mine.ledger import Ledger
 from mine.privacy import PrivacyRule, private_statistics
 from mine.privacy.accountant import epsilon_of, rho_of
+from mine.privacy.clipping import Clip, IntegerSums
 from mine.privacy.mechanism import NoisedSums
-from mine.privacy.release import clip_of, contents_of, statistic_key
-from mine.privacy.sketch import Contents
+from mine.privacy.release import clip_of, statistic_key
+from mine.privacy.sketch import Contents, Sketcher
 from sonar.protocol.payloads import design_matrix, scaled_targets
 from sonar.protocol.spec import Feature, Payout, Spec, Target, Training
 from sonar.units import PPM, CampaignId
@@ -38,32 +40,34 @@ class Table:
     read: int = 0
     during: Callable[[], None] = lambda: None
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(f"x{i}" for i in range(self.values.shape[1]))
-
     def state(self) -> object:
         return self.values.tobytes()
 
-    def rows(self) -> Iterator[tuple[np.ndarray, list[str]]]:
+    def contents(self, key: bytes) -> Contents:
+        names = sorted(set(self.labels))
+        sketcher = Sketcher(key, self.values.shape[1])
         for start in range(0, len(self.values), 100):
-            yield self.values[start : start + 100], self.labels[start : start + 100]
+            part = slice(start, start + 100)
+            sketcher.add(self.values[part], names, np.array([names.index(label) for label in self.labels[part]]))
+        return sketcher.finish()
 
-    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def sums(self, clip: Clip) -> tuple[IntegerSums, Provenance]:
         self.read += 1
         self.during()
-        for values, labels in self.rows():
-            design = design_matrix(self.spec, values[:, : len(self.spec.features)])
-            if self.spec.targets:
-                yield design, scaled_targets(self.spec, values[:, -1:])
-            else:
-                yield design, np.eye(len(self.spec.classes))[[int(label) for label in labels]]
+        design = design_matrix(self.spec, self.values[:, : len(self.spec.features)])
+        if self.spec.targets:
+            targets = scaled_targets(self.spec, self.values[:, -1:])
+        else:
+            targets = np.eye(len(self.spec.classes))[[int(label) for label in self.labels]]
+        count, weights = len(design), self.spec.training.class_weights
+        read = Provenance(self.dataset, "csv", self.origin, None, "", (), count, count, (), 0, 0.0)
+        return IntegerSums.of([(design, targets)], *self.spec.shape, clip, weights), read
 
 
 def spec_of(**more: object) -> Spec:
     values = {
         "name": "any", "features": tuple(Feature(name=f"f{i}") for i in range(4)), "classes": ("0", "1"),
-        "payout": Payout(target=PPM),
+        "payout": Payout(target=PPM), "min_records": 50,
     }  # fmt: skip
     return Spec.build(**(values | more))
 
@@ -197,6 +201,12 @@ def test_data_that_change_while_they_are_read_are_not_released(ledger: Ledger) -
     assert spent(ledger) == 0
 
 
+def test_fewer_records_than_the_campaign_needs_are_refused_before_anything_is_spent(ledger: Ledger) -> None:
+    with pytest.raises(DataError, match="'clinic' has 40 records now, but campaign 'any' needs 50"):
+        private_statistics(ledger, table(count=40), spec_of(), RULE)
+    assert ledger.pools() == []
+
+
 # ---- the same data again
 
 values, labels = records_of()
@@ -220,7 +230,7 @@ def test_the_same_records_under_another_name_share_the_budget(
 ) -> None:
     private_statistics(ledger, table(), spec_of(), RULE)
     other = Table(*again, spec_of(), dataset="other", origin="/data/other.parquet")
-    contents = contents_of(ledger.privacy_key(), other)
+    contents = other.contents(ledger.privacy_key())
     assert ledger.recognise(contents, other.dataset, other.origin) == ledger.pool_of("clinic")
     assert spent(ledger, "other") > 0
     assert ledger.members(1) == ["clinic", "other"]
@@ -259,7 +269,7 @@ def test_data_that_join_two_others_join_their_costs(ledger: Ledger) -> None:
     private_statistics(ledger, table(seed=2, dataset="second", origin="/b"), spec_of(), RULE)
     both = [np.vstack([records_of(1)[0], records_of(2)[0]]), records_of(1)[1] + records_of(2)[1]]
     joint = Table(*both, spec_of(), "joint", "/c")
-    pool = ledger.recognise(contents_of(ledger.privacy_key(), joint), "joint", "/c")
+    pool = ledger.recognise(joint.contents(ledger.privacy_key()), "joint", "/c")
     assert ledger.pools() == [pool]
     assert ledger.members(pool) == ["clinic", "joint", "second"]
     assert ledger.spent(pool) == pytest.approx(2 * one(), rel=1e-6)
@@ -276,12 +286,12 @@ def test_changed_data_are_served_as_before_unless_the_owner_pays_for_new_noise(l
 
 
 def test_a_sketch_is_the_same_after_it_was_written_down_and_differs_by_key() -> None:
-    found = contents_of(b"k" * 32, table())
+    found = table().contents(b"k" * 32)
     read = Contents.parse(found.digest, found.records, found.to_bytes())
     assert (read.rows == found.rows).all()
     assert len(read.columns) == len(found.columns) == 4
-    assert contents_of(b"l" * 32, table()).digest != found.digest
-    assert not np.isin(contents_of(b"l" * 32, table()).rows, found.rows).any()
+    assert table().contents(b"l" * 32).digest != found.digest
+    assert not np.isin(table().contents(b"l" * 32).rows, found.rows).any()
 
 
 # ---- older homes
@@ -418,7 +428,7 @@ def test_a_damaged_statistic_is_not_used(ledger: Ledger) -> None:
 def test_no_repr_shows_what_was_summed() -> None:
     released = NoisedSums.release
     assert "gram" not in repr(released)
-    sums = contents_of(b"k" * 32, table())
+    sums = table().contents(b"k" * 32)
     assert "rows" not in repr(sums)
 
 

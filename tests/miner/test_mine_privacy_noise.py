@@ -135,10 +135,7 @@ def test_every_record_is_bounded_in_integers_whatever_it_holds(
     else:
         targets = data.draw(arrays(np.float64, (len(rows), outputs), elements=floats))
     weights = tuple(data.draw(st.floats(1, 100)) for _ in range(outputs)) if weighted else None
-    sums = IntegerSums(
-        Clip.of(rows.shape[1], clip, target_clip),
-        np.zeros((rows.shape[1] + 1,) * 2, np.int64), np.zeros((rows.shape[1] + 1, outputs), np.int64), weights,
-    )  # fmt: skip
+    sums = IntegerSums.empty(rows.shape[1] + 1, outputs, Clip.of(rows.shape[1], clip, target_clip), weights)
     whole, aims = sums.integers(with_constant(rows), targets)
     for x, y in zip(whole.tolist(), aims.tolist(), strict=True):
         x_squares, y_squares = sum(v * v for v in x), sum(v * v for v in y)
