@@ -7,10 +7,12 @@ from typing import Any, Final, Self
 from sonar import canonical
 from sonar.hashchain import START, entry_hash
 
-__all__ = ["LONGEST_LINE", "AuditEntry", "AuditHead"]
+__all__ = ["LONGEST_LINE", "RESTARTED", "AuditEntry", "AuditHead"]
 
 LONGEST_LINE: Final = 1 << 20
 """The most bytes that a line may have."""
+RESTARTED: Final = "log restarted"
+"""The kind of an entry that may be the first of a file although others were before it: its facts say where they are."""
 _LABEL: Final = b"sonar mine audit entry 1\0"
 _FIELDS: Final = {"sequence": int, "time": int, "kind": str, "facts": dict, "previous": str, "hash": str}
 
@@ -67,6 +69,11 @@ class AuditEntry:
             "sequence": self.sequence, "time": self.time, "kind": self.kind,
             "facts": canonical.loads(self.facts.encode()), "previous": self.previous.hex(), "hash": self.hash.hex(),
         })  # fmt: skip
+
+    @property
+    def before(self) -> AuditHead:
+        """What a file is taken to follow that begins with this entry."""
+        return AuditHead(self.sequence - 1, self.previous) if self.kind == RESTARTED else AuditHead()
 
     def follows(self, head: AuditHead) -> None:
         """Raises ValueError, with the reason, unless this entry is whole and comes right after `head`."""

@@ -8,6 +8,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from mine.audit.entries import LONGEST_LINE, AuditEntry, AuditHead
@@ -41,6 +42,8 @@ class AuditFile:
                     raise AuditError(
                         f"{self.path} ends with another entry {head.length} than the mine wrote: {_VERIFY}"
                     )
+            if last is None and new:
+                head = new[0].before
             for entry in new:
                 try:
                     entry.follows(head)
@@ -52,6 +55,18 @@ class AuditFile:
                 head = entry.head
             _write(descriptor, end, b"".join(entry.line + b"\n" for entry in new))
             return end < size
+
+    def move_away(self) -> Path | None:
+        """Renames the file, so that the next entry begins another one; its new name, None where there is no file."""
+        names = (self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}") for number in count(1))
+        aside = next(name for name in names if not name.exists())
+        try:
+            self.path.rename(aside)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise AuditError(f"the audit log {self.path} cannot be renamed: {error.strerror}") from error
+        return aside
 
     def head(self) -> AuditHead:
         """What the file ends with, a torn last line left aside; raises AuditError where that is no entry."""
@@ -65,7 +80,8 @@ class AuditFile:
     def entries(self) -> Iterator[AuditEntry]:
         """All entries in order, each checked against the one before; raises AuditError with the first that differs.
 
-        A part of a last line, which a power cut or another process that is just writing can leave, is left aside.
+        A part of a last line, which a power cut or another process that is just writing can leave, is left aside. A log
+        that was restarted begins with the entry that says so.
         """
         head = AuditHead()
         try:
@@ -75,7 +91,7 @@ class AuditFile:
                         if len(line) > LONGEST_LINE:
                             raise AuditError(_differs(number, f"it has more than {LONGEST_LINE} bytes"), line=number)
                         return
-                    entry = _checked(line, number, head)
+                    entry = _checked(line, number, None if number == 1 else head)
                     head = entry.head
                     yield entry
         except FileNotFoundError:
@@ -87,23 +103,14 @@ class AuditFile:
         `expected` is what the mine's ledger says that the log ends with, `noted` the hash of an entry that somebody
         noted before.
         """
-        head, found, at_expected = AuditHead(), noted is None, expected is None or expected == AuditHead()
-        for entry in self.entries():
+        lines, head, found = 0, AuditHead(), noted is None
+        place = 0 if expected == AuditHead() else None
+        for lines, entry in enumerate(self.entries(), start=1):
             head = entry.head
             found = found or head.hash == noted
-            at_expected = at_expected or head == expected
+            place = lines if head == expected else place
         if expected is not None and head != expected:
-            if head.length < expected.length:
-                said = f"the file ends there, but entries up to {expected.length} were written: it was cut"
-            elif at_expected:
-                said = (
-                    f"the mine's ledger knows {expected.length} entries only: an older ledger was put back, or others "
-                    "added this one"
-                )
-                raise AuditError(_differs(expected.length + 1, said), line=expected.length + 1)
-            else:
-                said = "the mine's ledger knows another last entry: the log was made anew"
-            raise AuditError(_differs(head.length + 1, said), line=head.length + 1)
+            raise _other_end(expected, head, lines, place)
         if not found:
             assert noted is not None
             raise AuditError(
@@ -133,10 +140,10 @@ class AuditFile:
 _VERIFY = "`mine audit verify` finds the first line that differs"
 
 
-def _checked(line: bytes, number: int, head: AuditHead) -> AuditEntry:
+def _checked(line: bytes, number: int, head: AuditHead | None) -> AuditEntry:
     try:
         entry = AuditEntry.parse(line[:-1])
-        entry.follows(head)
+        entry.follows(entry.before if head is None else head)
     except (ValueError, RecursionError) as error:
         raise AuditError(_differs(number, str(error)), line=number) from error
     return entry
@@ -144,6 +151,20 @@ def _checked(line: bytes, number: int, head: AuditHead) -> AuditEntry:
 
 def _differs(line: int, reason: str) -> str:
     return f"line {line} of the audit log is not as the mine wrote it: {reason}"
+
+
+def _other_end(expected: AuditHead, head: AuditHead, lines: int, place: int | None) -> AuditError:
+    """What to say of a log that holds, but has another end than the ledger's, which is in line `place` if at all."""
+    if place is not None:
+        line, said = place + 1, (
+            f"the mine's ledger knows {expected.length} entries only: an older ledger was put back, or others added it"
+        )  # fmt: skip
+    elif head.length < expected.length:
+        line, said = lines + 1, f"the file ends there, but entries up to {expected.length} were written: it was cut"
+    else:
+        line = lines - (head.length - expected.length)
+        said = f"the mine's ledger knows another entry {expected.length}: the log was made anew"
+    return AuditError(_differs(line, said), line=line)
 
 
 def _end_of(descriptor: int, size: int, path: Path) -> tuple[int, AuditEntry | None]:

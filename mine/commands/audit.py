@@ -72,6 +72,27 @@ def verify(head: bytes | None, home: Path | None, as_json: bool) -> None:
         click.echo(f"entries  {found.length}\nhead     0x{found.hash.hex()}")
 
 
+@audit.command()
+@click.option("--reason", required=True, help="Why; it is the new log's first entry.")
+@options.home
+@options.as_json
+def restart(reason: str, home: Path | None, as_json: bool) -> None:
+    """Begin a new log where the old one is lost or was changed, and cannot be put back from a backup.
+
+    The old file is renamed and kept. The new one's first entry says why it is there, and how many entries were before;
+    until then a mine does nothing that it would have to record.
+    """
+    from mine.home import Home
+
+    with Home(home).ledger() as ledger:
+        aside = ledger.restart_audit(reason)
+        log = ledger.audit_log
+    if as_json:
+        echo_json({"log": str(log), "before": None if aside is None else str(aside)})
+    else:
+        click.echo(f"{log} begins anew; " + ("there was no file" if aside is None else f"the old one is {aside}"))
+
+
 def _row(entry: "AuditEntry") -> dict[str, Any]:
     return {
         "sequence": entry.sequence, "time": moment(entry.time), "kind": entry.kind,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mine.audit import AuditEntry, AuditFile, AuditHead
+from mine.audit import RESTARTED, AuditEntry, AuditFile, AuditHead
 from mine.errors import AuditError
 from mine.ledger.database import Database, Part
 
@@ -87,6 +87,23 @@ class Audited(Part):
             if found != known:
                 self._set_head(found)
                 self.record("ledger put back", {"knew": known.length, "log": found.length})
+
+    def restart_audit(self, reason: str) -> Path | None:
+        """Goes on after a log that cannot be mended: it is renamed (to what is returned), a new one begins and says so.
+
+        The new log's first entry holds the hash of the last entry that the ledger knew, and the lines of those that
+        never came into the old one.
+        """
+        with self._database.write():
+            aside, known = self._audit_file.move_away(), self._head()
+            unwritten = self._database.rows("SELECT line FROM audit_pending ORDER BY sequence")
+            self._database.execute("DELETE FROM audit_pending")
+            self._audit_checked = True
+            self.record(RESTARTED, {
+                "reason": reason, "entries": known.length, "before": None if aside is None else aside.name,
+                "unwritten": [row["line"].decode() for row in unwritten],
+            })  # fmt: skip
+        return aside
 
     def _continues(self, known: AuditHead) -> bool:
         """Whether the whole file holds, and goes on from the entry that the ledger knows as the last."""

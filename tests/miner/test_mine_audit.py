@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,18 @@ def test_what_a_stop_left_unwritten_is_written_next_time(ledger, monkeypatch):
     assert [kind for kind, _ in entries(ledger)] == ["first", "second", "third"]
 
 
+def test_a_restarted_log_holds_what_the_old_one_never_got(ledger, monkeypatch):
+    ledger.record("first", {})
+    ledger.audit_log.write_bytes(b"")
+    with pytest.raises(AuditError):
+        ledger.record("second", {"round": 2})
+    ledger.restart_audit("emptied")
+    ((kind, facts),) = entries(ledger)
+    assert kind == "log restarted"
+    (line,) = facts["unwritten"]
+    assert json.loads(line)["facts"] == {"round": 2}
+
+
 def test_a_cut_tail_is_noticed_before_anything_is_done(stage, opened_mine):
     mine, ledger = opened_mine
     stage.campaign()
@@ -112,6 +125,23 @@ def test_a_log_that_is_gone_is_noticed(ledger):
     ledger.audit_log.unlink()
     with pytest.raises(AuditError, match="but with 0"):
         ledger.check_audit()
+
+
+def test_a_mine_goes_on_after_a_lost_log_once_its_owner_says_why(ledger):
+    for kind in ("one", "two"):
+        ledger.record(kind, {})
+    ledger.audit_log.write_bytes(b"nonsense\n")
+    with pytest.raises(AuditError):
+        ledger.check_audit()
+    aside = ledger.restart_audit("the disk was full of nonsense")
+    ledger.record("three", {})
+    assert aside.read_bytes() == b"nonsense\n"
+    assert ledger.verify_audit().length == 4
+    facts = {"reason": "the disk was full of nonsense", "entries": 2, "before": "audit.1.jsonl", "unwritten": []}
+    assert entries(ledger) == [("log restarted", facts), ("three", {})]
+    ledger.audit_log.unlink()
+    assert ledger.restart_audit("again") is None
+    assert entries(ledger) == [("log restarted", {"reason": "again", "entries": 4, "before": None, "unwritten": []})]
 
 
 def test_what_cannot_be_recorded_is_not_released(stage, opened_mine):
@@ -161,6 +191,6 @@ def test_the_log_holds_no_value_of_the_data(stage, opened_mine):
     mine, ledger = opened_mine
     stage.campaign()
     mine.daemon(ledger, stage.store).step()
-    values = (line.split(",") for line in ledger.datasets()[0].path.read_text().splitlines()[1:])
+    values = (line.split(",") for line in Path(ledger.datasets()[0].source.location).read_text().splitlines()[1:])
     log = ledger.audit_log.read_text()
     assert not any(value in log for row in values for value in row[:-1])

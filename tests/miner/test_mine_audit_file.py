@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mine.audit import AuditEntry, AuditFile, AuditHead
+from mine.audit import RESTARTED, AuditEntry, AuditFile, AuditHead
 from mine.errors import AuditError
 
 ENTRIES = 5
@@ -93,13 +93,13 @@ def test_two_lines_in_another_order_are_found(file, first):
 def test_a_log_that_was_computed_anew_is_found_against_the_ledger(file):
     file.path.unlink()
     file.append(chain(kind="judged"))
-    assert first_difference(file, chain()[-1].head) == ENTRIES + 1
+    assert first_difference(file, chain()[-1].head) == ENTRIES
 
 
 def test_a_log_that_was_computed_anew_and_is_longer_is_found_against_the_ledger(file):
     file.path.unlink()
     file.append(chain(9, kind="judged"))
-    assert first_difference(file, chain()[-1].head) == 10
+    assert first_difference(file, chain()[-1].head) == ENTRIES
 
 
 def test_what_others_added_is_found_against_the_ledger(file):
@@ -172,3 +172,19 @@ def test_text_that_is_none_is_written_as_text(tmp_path):
     file.append([AuditEntry.after(AuditHead(), 0, "kind", {os.fsdecode(b"\xff"): [os.fsdecode(b"a\xfe"), 10**30]})])
     (entry,) = file.entries()
     assert entry.facts == '{"\\\\udcff":["a\\\\udcfe",' + str(10**30) + "]}"
+
+
+def test_only_the_entry_of_a_restart_begins_a_file_that_is_not_the_first(tmp_path):
+    head = chain()[-1].head
+    restarted, plain = (AuditEntry.after(head, 0, kind, {}) for kind in (RESTARTED, "posted"))
+    file = AuditFile(tmp_path / "audit.jsonl")
+    with pytest.raises(AuditError, match="ends with entry 0, and the mine's next one is 6"):
+        file.append([plain])
+    file.append([restarted])
+    after = AuditEntry.after(restarted.head, 1, "posted", {})
+    file.append([after])
+    assert file.verify(after.head).length == ENTRIES + 2
+    file.path.write_bytes(restarted.line + b"\n")
+    assert first_difference(file, after.head) == 2
+    file.path.write_bytes(plain.line + b"\n")
+    assert first_difference(file, plain.head) == 1

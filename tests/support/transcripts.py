@@ -17,15 +17,16 @@ from click.testing import CliRunner
 __all__ = ["Player", "masked"]
 
 _MASKS = (
-    (r"\b0x[0-9a-f]{64}\b", "<hash>"),
+    (r"\b(0x)?[0-9a-f]{64}\b", "<hash>"),
     (r"\b0x[0-9a-fA-F]{40}\b", "<address>"),
     (r"\b0x[0-9a-f]{12}\b", "<short id>"),
     (r"\bbaf[a-z2-7]{20,}", "<cid>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", "<time>"),
     (r"\b20\d\d-[01]\d\b", "<month>"),
     (r"\b\d+(\.\d+)? s\b", "<seconds> s"),
-    (r"(seconds +)[\d.]+", r"\1<seconds>"),
+    (r"(\bseconds\b\"?:? +)[\d.]+", r"\1<seconds>"),
     (r"-?\b\d+\.\d{5,} ether", "<ether>"),  # gas is in it, whose price moves
+    (r"\b0\.\d{5,}\b", "<ether>"),
     (r"-?\b\d{9,}\b(?<!000000000)", "<wei>"),
 )
 _SPACES = re.compile(r"(?<=\S)  +(?=\S)")
