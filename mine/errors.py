@@ -1,6 +1,7 @@
 """Errors of the mine.
 
 MineError                       9
+|-- ApartError                  the process that reads and trains has no answer, or cannot be started
 |-- DataError                   a data set that cannot be read or trained on
 |   `-- SchemaMismatchError     a data set that does not fit a campaign's features and classes
 |-- PolicyError                 a campaign or round that this mine's owner does not want to take part in
@@ -13,6 +14,7 @@ MineError                       9
 from sonar.errors import SonarError
 
 __all__ = [
+    "ApartError",
     "AuditError",
     "BudgetError",
     "DataError",
@@ -28,6 +30,14 @@ class MineError(SonarError):
     """The mine cannot do what was asked."""
 
     exit_code = 9
+
+
+class ApartError(MineError):
+    """What reads records and trains could not do it; `lasting` where it would be the same again."""
+
+    def __init__(self, message: str, *, lasting: bool) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class DataError(MineError):

@@ -1,0 +1,78 @@
+"""The jobs of a process apart: a frame in, a frame out. What a job says of its inputs is an answer, too.
+
+Whatever else it raises is a mistake of ours, of which only the place in the program is told.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from mine.apart.values import dump_gathered, load_gathered
+from mine.data import Dataset, Match, gather
+from mine.errors import DataError, MineError, PolicyError, SchemaMismatchError
+from mine.trainer import train
+from sonar.errors import SonarError
+from sonar.protocol.errors import ProtocolError
+from sonar.protocol.spec import Spec
+from sonar.sandbox.errors import FrameError
+from sonar.sandbox.frames import Frame
+from sonar.syft import EngineError, SyftError
+from sonar.syft.progress import paced
+from sonar.units import KeyId
+
+__all__ = ["MOST_WORDS", "REFUSALS", "Desk"]
+
+MOST_WORDS: Final = 4000
+"""The most characters of a refusal."""
+REFUSALS: Final[dict[str, type[SonarError]]] = {
+    kind.__name__: kind
+    for kind in (SchemaMismatchError, DataError, PolicyError, MineError, ProtocolError, EngineError, SyftError)
+}
+"""What a job may refuse with; the more special kinds come first."""
+_TOLD_EVERY: Final = 0.5
+"""Seconds between two words on how far a job is."""
+_MILLION: Final = 1_000_000
+
+
+class Desk:
+    """Does jobs by their names; `tell` is given millionths of a job that are done."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell = tell
+        self._jobs: dict[str, Callable[[dict[str, Any], tuple[bytes, ...]], Frame]] = {
+            "gather": self._gather,
+            "train": self._train,
+        }
+
+    def do(self, request: Frame) -> Frame:
+        """The answer to a request; raises FrameError for one that asks for no job."""
+        job = self._jobs.get(request.body.get("job", ""))
+        if job is None:
+            raise FrameError("there is no such job")
+        try:
+            done = job(request.body, request.blobs)
+        except tuple(REFUSALS.values()) as error:
+            kind = next(name for name, kind in REFUSALS.items() if isinstance(error, kind))
+            return Frame({"done": {"refused": kind, "message": str(error)[:MOST_WORDS]}})
+        return Frame({"done": done.body}, done.blobs)
+
+    def _gather(self, body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
+        """(spec) and a data set to the sums over its records, and what was read."""
+        (spec,) = blobs
+        gathered, provenance = gather(
+            Dataset.parse(body["dataset"]), Match.parse(body["match"]), Spec.parse(spec), body["on_bad"],
+            self._progress(),
+        )  # fmt: skip
+        sums, matrices = dump_gathered(gathered)
+        return Frame({"gathered": sums, "provenance": provenance.to_dict()}, matrices)
+
+    def _train(self, body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
+        """(spec, model, sums) to (gradient)."""
+        spec = Spec.parse(blobs[0])
+        gradient = train(
+            spec, blobs[1], KeyId(bytes.fromhex(body["key"])), load_gathered(body["gathered"], blobs[2:], spec),
+            allow_insecure_small_key=body["small_key"], progress=self._progress(),
+        )  # fmt: skip
+        return Frame({}, (gradient.payload,))
+
+    def _progress(self) -> Callable[[float], None]:
+        return paced(lambda done: self._tell(int(done * _MILLION)), _TOLD_EVERY)

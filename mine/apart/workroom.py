@@ -1,0 +1,176 @@
+"""Reading and training as the mine asks for them: a process for each job, and answers that are checked."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from mine.apart.jobs import MOST_WORDS, REFUSALS, Desk
+from mine.apart.places import ports_of, program_places, source_places
+from mine.apart.values import dump_gathered, gathered_size, load_gathered, load_provenance
+from mine.data import Dataset, Match, OnBad, Provenance, Source
+from mine.errors import ApartError
+from mine.trainer import Gradient
+from sonar.protocol.spec import Spec
+from sonar.sandbox import Frame, FrameError, JobLostError, Loss, Process, ProcessError
+from sonar.sandbox.environment import inherited_environment
+from sonar.syft import Progress
+from sonar.syft.schedule import Gathered
+from sonar.units import KeyId, digest_of
+
+__all__ = ["Limits", "Workroom"]
+
+_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "SONAR_ENGINE_WORKERS")
+_MILLION: Final = 1_000_000
+_ENTER_SECONDS: Final = 60.0
+_HEADER: Final = 1 << 16
+_LASTING: Final = {Loss.TIME, Loss.MEMORY, Loss.FAILURE, Loss.LIE}
+"""How a job is lost that would be lost again."""
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job may use: `seconds` on the wall clock, `threads` (0: one a core), `memory` bytes of address space."""
+
+    seconds: float = 3600
+    threads: int = 0
+    niceness: int = 10
+    memory: int = 8 << 30
+
+
+class _Reader(Process):
+    called = "process that reads and trains"
+
+
+class Workroom:
+    """Does the jobs that need no key. For one thread.
+
+    `warn` is told once of each thing that this system cannot keep such a process from. With
+    `insecurely_in_this_process` jobs are done here, for tests of something else.
+    """
+
+    def __init__(
+        self, warn: Callable[[str], None], *, allow_insecure_small_key: bool = False,
+        insecurely_in_this_process: bool = False,
+    ) -> None:  # fmt: skip
+        self._warn = warn
+        self._small_key = allow_insecure_small_key
+        self._here = insecurely_in_this_process
+        self.kept: dict[str, str | None] = {}
+        """What the last process could not be kept from, by `files` and `network`: why, or None where it was."""
+
+    def gather(
+        self, dataset: Dataset, match: Match, spec: Spec, on_bad: OnBad, limits: Limits, progress: Progress
+    ) -> tuple[Gathered, Provenance]:
+        """What the campaign's schedule needs of a data set, and what was read for it; raises as `mine.data.gather`.
+
+        Raises ApartError where the process cannot do it.
+        """
+        body = {"job": "gather", "dataset": dataset.to_text(), "match": match.require().to_text(), "on_bad": on_bad}
+
+        def understand(answer: Frame) -> tuple[Gathered, Provenance]:
+            done = answer.body["done"]
+            if done.keys() != {"gathered", "provenance"}:
+                raise FrameError("there are no sums in it")
+            return load_gathered(done["gathered"], answer.blobs, spec), load_provenance(done["provenance"])
+
+        request = Frame(body, (spec.to_bytes(),))
+        return self._do(request, understand, limits, progress, gathered_size(spec), dataset.source)
+
+    def train(
+        self, spec: Spec, model: bytes, key: KeyId, gathered: Gathered, limits: Limits, progress: Progress
+    ) -> Gradient:
+        """The gradient of what was gathered on a model under `key`; raises as `mine.trainer.train`, and ApartError."""
+        sums, matrices = dump_gathered(gathered)
+        body = {"job": "train", "key": key.hex(), "gathered": sums, "small_key": self._small_key}
+
+        def understand(answer: Frame) -> Gradient:
+            if answer.body["done"] or len(answer.blobs) != 1:
+                raise FrameError("there is no gradient in it")
+            return Gradient(answer.blobs[0], digest_of(answer.blobs[0]), gathered.records)
+
+        request = Frame(body, (spec.to_bytes(), model, *matrices))
+        # It has at most as many ciphertexts as the model.
+        return self._do(request, understand, limits, progress, len(model) + _HEADER)
+
+    # ---- inside
+
+    def _do(
+        self,
+        request: Frame,
+        understand: Callable[[Frame], Answer],
+        limits: Limits,
+        progress: Progress,
+        most: int,
+        source: Source | None = None,
+    ) -> Answer:
+        def tell(told: Any) -> None:
+            if type(told) is not int or not 0 <= told <= _MILLION:
+                raise FrameError("it tells of progress that there cannot be")
+            progress(told / _MILLION)
+
+        def read(answer: Frame) -> Answer:
+            _raise_refusal(answer)
+            return understand(answer)
+
+        if self._here:
+            return read(Desk(tell).do(request))
+        try:
+            process = self._enter(limits, source)
+            try:
+                return process.ask(request, read, seconds=limits.seconds, most=most, tell=tell)
+            finally:
+                process.end()
+        except ProcessError as error:
+            raise ApartError(str(error), lasting=False) from error
+        except JobLostError as error:
+            hint = {Loss.TIME: ": raise `work.longest_training` in the policy if it may take longer"}
+            raise ApartError(f"{error}{hint.get(error.loss, '')}", lasting=error.loss in _LASTING) from error
+
+    def _enter(self, limits: Limits, source: Source | None) -> Process:
+        """A process that has restricted itself to a source's places."""
+        command = [
+            sys.executable, "-P", "-m", "mine.apart", "--memory", str(limits.memory), "--niceness", str(limits.niceness)
+        ]  # fmt: skip
+        ports = None if source is None else ports_of(source)
+        readable = [*program_places(), *([] if source is None else source_places(source))]
+        process = _Reader(command, _environment(limits, ports), limits.memory)
+        body = {"readable": [str(place) for place in readable], "ports": ports}
+        self.kept = process.ask(Frame(body), _kept, seconds=_ENTER_SECONDS, most=0)
+        for what, why in self.kept.items():
+            if why is not None and not (what == "network" and ports is not None):
+                self._warn(f"what reads and trains cannot be kept from {_FORBIDDEN[what]}: {why}")
+        return process
+
+
+_FORBIDDEN: Final = {"files": "files that it does not need", "network": "the network"}
+
+
+def _kept(answer: Frame) -> dict[str, str | None]:
+    done: dict[str, str | None] = answer.body["done"]
+    if done.keys() != {"files", "network"} or not all(why is None or isinstance(why, str) for why in done.values()):
+        raise FrameError("it does not say how it is kept")
+    return {what: None if why is None else why[:MOST_WORDS] for what, why in done.items()}
+
+
+def _raise_refusal(answer: Frame) -> None:
+    done = answer.body["done"]
+    if "refused" not in done:
+        return
+    if done.keys() != {"refused", "message"} or done["refused"] not in REFUSALS or answer.blobs:
+        raise FrameError("it refuses in no words of ours")
+    message = done["message"]
+    if not isinstance(message, str) or len(message) > MOST_WORDS:
+        raise FrameError("it refuses at too great a length")
+    raise REFUSALS[done["refused"]](message)
+
+
+def _environment(limits: Limits, ports: Sequence[int] | None) -> dict[str, str]:
+    """What Python needs and the number of threads; of a reader of a database also what libpq reads."""
+    threads = dict.fromkeys(_THREADS, str(limits.threads)) if limits.threads else {}
+    database = {} if ports is None else {name: value for name, value in os.environ.items() if name.startswith("PG")}
+    home = {} if ports is None or "HOME" not in os.environ else {"HOME": os.environ["HOME"]}
+    return {**inherited_environment(), **threads, **database, **home, "PYTHONDONTWRITEBYTECODE": "1",
+            "MALLOC_ARENA_MAX": "2"}  # fmt: skip
