@@ -24,8 +24,8 @@ _MAX_LABELS = 1 << 16
 def contents_of(key: bytes, dataset: Dataset, progress: Progress | None = None) -> Contents:
     """What a data set holds now; raises DataError where it cannot be read."""
     labels = Labels(_MAX_LABELS)
-    columns = [column.name for column in dataset.columns]
     label = dataset.target if dataset.labels else None
+    columns = [column.name for column in dataset.columns if column.name != label]
     with ExitStack() as stack:
         if dataset.source.kind is Kind.IMAGES:
             folder = stack.enter_context(ImageFolder(dataset.source, _THUMBNAIL))

@@ -1,9 +1,9 @@
 """Recognises records that were seen before: under another name, in another file or order, with columns left out.
 
-Of every record there is a number of 64 bits, made of its values and label under a key, whatever their order and names.
-The sum of all numbers names the contents; the least of them are a sample (a bottom-k sketch) in which equal records are
-found again, also among others. A column in which hardly any value occurs twice has a sketch of its own, by which
-records are found without their other columns.
+Of every record there is a number of 64 bits, made of its values under a key, whatever their order and names. The sum of
+all numbers, mixed with the labels, names the contents; the least of them are a sample (a bottom-k sketch) in which
+equal records are found again, also among others, however their labels are written. A column in which hardly any value
+occurs twice has a sketch of its own, by which records are found without their other columns.
 
     E. Cohen, H. Kaplan, Summarizing data using bottom-k sketches, PODC 2007
 
@@ -87,12 +87,10 @@ class Sketcher:
         mixed = _mix(_bits(values) + self._value)
         for column, words in zip(self._columns, mixed.T, strict=True):
             column.add(words)
-        with np.errstate(over="ignore"):
-            rows = mixed.sum(axis=1, dtype=np.uint64)
-            if labels is not None and codes is not None:
-                rows += np.array([*map(self._label, labels), self._label("")], dtype=np.uint64)[np.maximum(codes, -1)]
-        rows = _mix(rows + self._row)
+        rows = _mix(mixed.sum(axis=1, dtype=np.uint64) + self._row)
         self._rows.add(rows)
+        if labels is not None and codes is not None:
+            rows = rows + np.array([*map(self._label, labels), self._label("")], dtype=np.uint64)[np.maximum(codes, -1)]
         for lane, seed in enumerate((self._first, self._second)):
             self._sums[lane] = (self._sums[lane] + int(_mix(rows + seed).sum(dtype=np.uint64))) % (1 << 64)
         self._records += len(values)
@@ -125,7 +123,10 @@ class _Least:
         if len(self._words) == self._kept:
             words = words[words < self._words[-1]]
         if len(words):
-            self._words = np.union1d(self._words, words)[: self._kept]
+            merged = np.sort(np.concatenate([self._words, words]))
+            first = np.ones(len(merged), dtype=np.bool_)
+            np.not_equal(merged[1:], merged[:-1], out=first[1:])
+            self._words = merged[first][: self._kept]
 
     @property
     def words(self) -> Words:
