@@ -1,0 +1,190 @@
+"""Reading and training in a process apart: the same sums as here, and nothing of the mine's around it."""
+
+import os
+import signal
+import sqlite3
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mine.apart.places import ports_of, program_places, source_places
+from mine.apart.values import dump_gathered, load_gathered, load_provenance
+from mine.apart.workroom import Limits, Workroom
+from mine.data import Dataset, Source, gather, inspect, match
+from mine.errors import ApartError, DataError, PolicyError
+from sonar.protocol.spec import Spec
+from sonar.sandbox import Process
+from sonar.sandbox.errors import FrameError
+from sonar.syft.epoch import Epoch
+from sonar.units import KeyId
+
+SPEC = {
+    "name": "test", "features": tuple({"name": f"x{i}"} for i in range(4)), "classes": ("0", "1", "2"),
+    "min_records": 20, "rounds": {"round_size": 3, "round_seconds": 600}, "payout": {"target": 900_000},
+}  # fmt: skip
+
+
+def nothing(_done: float) -> None:
+    """No progress is wanted."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, write_csv) -> Path:
+    """A folder with the same records as CSV, and in a database that another program has open for writing."""
+    folder = tmp_path_factory.mktemp("records")
+    path = write_csv(folder / "table.csv")
+    header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+    with sqlite3.connect(folder / "table.db") as database:
+        database.execute(f"CREATE TABLE visits ({', '.join(header)})")
+        database.executemany(f"INSERT INTO visits VALUES ({', '.join('?' * len(header))})", rows)
+    return folder
+
+
+def source(folder: Path, kind: str) -> Source:
+    if kind == "database":
+        return Source.of(folder / "table.db", table="visits")
+    if kind == "query":
+        return Source.of(folder, query="select * from read_csv('table.csv')")
+    return Source.of(folder / "table.csv")
+
+
+@pytest.mark.parametrize("kind", ["file", "database", "query"])
+@pytest.mark.parametrize("training", [{}, {"batch_size": 16}], ids=["full", "batches"])
+def test_the_sums_are_those_of_the_same_work_done_here(folder, kind, training):
+    dataset = inspect("d", source(folder, kind), "target")
+    spec = Spec.build(**SPEC, training=training)
+    warnings: list[str] = []
+    room = Workroom(warnings.append)
+    sums, read = room.gather(dataset, match(dataset, spec), spec, "refuse", Limits(threads=1), nothing)
+    wanted, known = gather(dataset, match(dataset, spec), spec)
+    for name in ("augmented",) if isinstance(wanted, Epoch) else ("gram", "moment"):
+        np.testing.assert_allclose(getattr(sums, name), getattr(wanted, name), rtol=1e-12, atol=1e-12)
+    assert (sums.records, read.rows, read.fingerprint) == (wanted.records, known.rows, known.fingerprint)
+    assert warnings == [why for why in room.kept.values() if why is not None]
+
+
+def test_what_the_data_refuse_is_raised_here_in_the_same_words(folder):
+    dataset = inspect("d", source(folder, "file"), "target")
+    spec = Spec.build(**{**SPEC, "min_records": 20})
+    found = match(dataset, spec)
+    greedy = Spec.build(**{**SPEC, "min_records": 61})
+    with pytest.raises(DataError) as here:
+        gather(dataset, found, greedy)
+    with pytest.raises(DataError) as apart:
+        Workroom(nothing).gather(dataset, found, greedy, "refuse", Limits(), nothing)
+    assert str(apart.value) == str(here.value)
+
+
+def test_a_model_that_was_not_promised_is_refused_apart(folder):
+    dataset = inspect("d", source(folder, "file"), "target")
+    spec = Spec.build(**SPEC)
+    sums, _ = gather(dataset, match(dataset, spec), spec)
+    with pytest.raises(Exception, match="model") as refused:
+        Workroom(nothing).train(spec, b"no model at all", KeyId(bytes(32)), sums, Limits(), nothing)
+    assert not isinstance(refused.value, ApartError | PolicyError)
+
+
+def test_a_job_that_takes_too_long_is_ended_and_would_be_again(folder):
+    dataset = inspect("d", source(folder, "file"), "target")
+    spec = Spec.build(**SPEC)
+    with pytest.raises(ApartError, match="longest_training") as lost:
+        Workroom(nothing).gather(dataset, match(dataset, spec), spec, "refuse", Limits(seconds=0.001), nothing)
+    assert lost.value.lasting
+
+
+def test_a_job_whose_process_is_killed_may_be_done_again(folder, monkeypatch):
+    dataset = inspect("d", source(folder, "file"), "target")
+    spec = Spec.build(**SPEC)
+    ask, asked = Process.ask, []
+
+    def killing(self, *given, **more):
+        asked.append(self.pid)
+        if len(asked) == 2:
+            os.kill(self.pid, signal.SIGKILL)
+        return ask(self, *given, **more)
+
+    monkeypatch.setattr(Process, "ask", killing)
+    with pytest.raises(ApartError, match="SIGKILL") as lost:
+        Workroom(nothing).gather(dataset, match(dataset, spec), spec, "refuse", Limits(), nothing)
+    assert not lost.value.lasting
+
+
+def test_the_process_has_no_secret_of_the_environment_and_no_file_of_the_mine(folder, tmp_path, monkeypatch):
+    dataset = inspect("d", source(folder, "file"), "target")
+    spec = Spec.build(**SPEC)
+    monkeypatch.setenv("SONAR_PASSPHRASE", "correct horse")
+    monkeypatch.setenv("PGPASSWORD", "battery staple")
+    (tmp_path / "account.key").write_text("secret")
+    seen: dict[str, object] = {}
+    ask = Process.ask
+
+    def looking(self, *given, **more):
+        process = psutil.Process(self.pid)
+        seen["environment"] = process.environ()
+        seen["files"] = [file.path for file in process.open_files()]
+        seen["sockets"] = process.net_connections()
+        seen["command"] = " ".join(process.cmdline())
+        return ask(self, *given, **more)
+
+    monkeypatch.setattr(Process, "ask", looking)
+    with (tmp_path / "account.key").open() as held:
+        os.set_inheritable(held.fileno(), True)
+        Workroom(nothing).gather(dataset, match(dataset, spec), spec, "refuse", Limits(), nothing)
+    assert "SONAR_PASSPHRASE" not in seen["environment"]
+    assert "PGPASSWORD" not in seen["environment"], "only a reader of a database gets what libpq reads"
+    assert seen["files"] == []
+    assert seen["sockets"] == []
+    assert "table.csv" not in seen["command"]
+    assert not any((tmp_path / "account.key").is_relative_to(place) for place in program_places())
+
+
+def test_no_process_is_left_after_a_job(folder):
+    dataset = inspect("d", source(folder, "file"), "target")
+    spec = Spec.build(**SPEC)
+    before = set(psutil.Process().children())
+    done = threading.Event()
+
+    def work() -> None:
+        Workroom(nothing).gather(dataset, match(dataset, spec), spec, "refuse", Limits(), nothing)
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(60)
+    assert done.is_set()
+    assert set(psutil.Process().children()) <= before
+
+
+def test_a_database_is_reached_at_its_port_alone(monkeypatch):
+    for name in ("PGPORT", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PGPASSFILE", "/srv/pass")
+    remote = Source.of("postgresql://reader@db.example:6543/clinic?sslrootcert=/srv/ca.pem", table="visits")
+    assert ports_of(remote) == [6543]
+    assert {Path("/srv/ca.pem"), Path("/srv/pass")} <= set(source_places(remote))
+    assert ports_of(Source.of("postgresql://reader@db.example/clinic", table="visits")) == [5432]
+    assert ports_of(Source.of(__file__)) is None
+
+
+@given(st.binary(max_size=400), st.sampled_from(["statistics", "epoch"]), st.integers(), st.floats())
+def test_sums_that_no_job_gives_are_told_and_nothing_else_is_raised(blob, kind, records, weight):
+    body = {"kind": kind, "records": records, "weight": weight, "squares": weight}
+    with pytest.raises(FrameError):
+        load_gathered(body, (blob, blob), Spec.build(**SPEC))
+    with pytest.raises(FrameError):
+        load_provenance({**body, "rows": records})
+
+
+def test_sums_with_a_value_that_is_no_number_are_a_lie(folder):
+    dataset: Dataset = inspect("d", source(folder, "file"), "target")
+    spec = Spec.build(**SPEC)
+    sums, _ = gather(dataset, match(dataset, spec), spec)
+    body, (gram, moment) = dump_gathered(sums)
+    assert load_gathered(body, (gram, moment), spec).records == 60
+    with pytest.raises(FrameError, match="not finite"):
+        load_gathered(body, (gram[:-8] + np.array([np.nan]).tobytes(), moment), spec)
