@@ -3,61 +3,33 @@
 Everything is seen from one block, up to which the events are read: the contract's views are asked after that block,
 so that what the events told and what the contract holds must agree. Where they do not, the node left something out or
 made something up, and nothing is judged.
-
-The contract is asked when a gradient was told of, every half a minute of the chain's time in any case, and after the
-present block before anything is signed or given up.
 """
 
 import logging
 import threading
 import time
-from dataclasses import dataclass
 
 from capsule.custody.quarantine import Quarantine
 from capsule.errors import CapsuleError
 from capsule.parts import Capsule
 from capsule.policy import check_campaign
 from capsule.state import Claim, Submission, Version
+from capsule.worker.looking import Look, Looks, Newest
 from capsule.worker.patience import Patience
 from capsule.worker.settling import Settler
 from capsule.worker.tally import Tally
 from sonar.chain.client import entries_head
 from sonar.chain.errors import ContractRevertError
 from sonar.chain.lookups import Block
-from sonar.chain.records import CampaignRecord, RoundRecord, Status
+from sonar.chain.records import CampaignRecord, Status
 from sonar.protocol.errors import SpecError
 from sonar.units import CampaignId
 
-__all__ = ["Newest", "Server"]
+__all__ = ["Server"]
 
 _log = logging.getLogger("capsule.worker.serving")
 _FIRST_WAIT, _LONGEST_WAIT = 30.0, 3600.0
 """Seconds before a campaign's events are read again once more, while they contradict the contract."""
-_LOOK_SECONDS = 30
-"""For how long, in the chain's time, what the contract said of a campaign is believed while no gradient is told of: a
-node may leave out the one that closes a round."""
-
-Newest = tuple[int, int, int] | None
-"""Round, place and block of a campaign's last gradient, None before there is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What the contract said of a campaign after the block `tip`, and which gradient was the last one told of then."""
-
-    tip: Block
-    newest: Newest
-    record: CampaignRecord
-    round: RoundRecord
-
-    def holds(self, tip: Block, newest: Newest) -> bool:
-        """Whether it is what the contract says after `tip` too, as far as events tell."""
-        return newest == self.newest and 0 <= tip.time - self.tip.time < _LOOK_SECONDS
-
-    @property
-    def due(self) -> float:
-        """The chain's time at which there is something to do without an event; for what is not waiting for one."""
-        return self.record.terms.deadline if self.round.count == 0 else float("inf")
 
 
 class Server:
@@ -71,11 +43,11 @@ class Server:
         self._rereading: dict[CampaignId, Patience] = {}
         self._queued: set[CampaignId] = set()
         self._busy: set[CampaignId] = set()
-        self._seen: dict[CampaignId, _Look] = {}
         self._done: set[CampaignId] = set()
         self._rewinds = 0
         self._leaving = False
         self._quarantine = Quarantine(capsule.state)
+        self._looks = Looks(capsule, self._is_usual)
         self._lock = threading.Lock()
 
     def leave(self) -> None:
@@ -104,7 +76,7 @@ class Server:
         with self._lock:
             over = set(self._settlers) if rewinds != self._rewinds else set(self._settlers) - running
             if rewinds != self._rewinds:
-                self._seen.clear()
+                self._looks.forget_all_but(set())
             self._rewinds = rewinds
             for campaign in over:
                 del self._settlers[campaign]
@@ -112,7 +84,8 @@ class Server:
             self._queued &= running
             self._tally.queue_depth.value = len(self._queued)
             self._done &= running
-            for about in (self._contradicted, self._rereading, self._seen):
+            self._looks.forget_all_but(running)
+            for about in (self._contradicted, self._rereading):
                 for campaign in set(about) - running:
                     about.pop(campaign)
         for claim in claims:
@@ -120,10 +93,7 @@ class Server:
 
     def rests(self, campaign: CampaignId, tip: Block, newest: Newest) -> bool:
         """Whether there is nothing to do for it: all was done when it was served last, and nothing was told since."""
-        look = self._seen.get(campaign)
-        if campaign not in self._done or look is None:
-            return False
-        return self._holds(look, tip, newest) and tip.time < look.due
+        return campaign in self._done and self._looks.has_nothing_due(campaign, tip, newest)
 
     def serve(self, campaign: CampaignId, block: int, tip: Block, newest: Newest) -> bool:
         """Whether a settlement was signed; `block` is that of the campaign's creation.
@@ -149,6 +119,10 @@ class Server:
             self._put_back(campaign, claim if waiting and not self._misses(campaign) else None, claim)
         return signed
 
+    def _is_usual(self, campaign: CampaignId) -> bool:
+        """Whether it need not be looked at after every block: no events contradict it, and no restore is recent."""
+        return campaign not in self._contradicted and self._quarantine.has_let_go(campaign)
+
     def _misses(self, campaign: CampaignId) -> bool:
         """Whether a closed round waits for gradients that this worker's store does not give, and another's may."""
         with self._lock:
@@ -170,7 +144,7 @@ class Server:
         """Whether there is more to do without news from the chain, and whether a settlement was signed."""
         state = self._capsule.state
         try:
-            look = self._look(campaign, tip, newest)
+            look = self._looks.look(campaign, tip, newest)
         except ContractRevertError as error:
             return self._contradict(campaign, block, f"the contract does not know it: {error}")
         record, round_ = look.record, look.round
@@ -179,7 +153,7 @@ class Server:
         if round_.count == 0:
             self._quarantine.check(campaign, round_.number, closed=False, signed=False, seen=look.tip.time)
             if tip.time >= record.terms.deadline:
-                if not self._is_latest(look, tip):
+                if not self._looks.is_latest(look, tip):
                     return True, False
                 state.end(campaign, due=record.terms.deadline)
             return False, False
@@ -202,36 +176,9 @@ class Server:
         signed = self._judge(look, tip, version, submissions, claim, closed=closed)
         return not signed, signed
 
-    def _look(self, campaign: CampaignId, tip: Block, newest: Newest) -> _Look:
-        """What the contract says of the campaign, asked once a block at most, and not at each unless it must be."""
-        known = self._seen.get(campaign)
-        if known is not None and self._holds(known, tip, newest):
-            return known
-        chain = self._capsule.chain
-        found = chain.campaign(campaign, block=tip.number), chain.round(campaign, block=tip.number)
-        # Another worker may have read on: what it was told of is news for the next look.
-        told = newest if newest is None or newest[2] <= tip.number else None
-        self._seen[campaign] = look = _Look(tip, told, *found)
-        return look
-
-    def _holds(self, look: _Look, tip: Block, newest: Newest) -> bool:
-        """Whether it need not be taken again: each block counts while events contradict it, or a restore is recent."""
-        if look.tip.hash == tip.hash:
-            return True
-        campaign = look.record.id
-        is_usual = campaign not in self._contradicted and self._quarantine.has_let_go(campaign)
-        return is_usual and look.holds(tip, newest)
-
-    def _is_latest(self, look: _Look, tip: Block) -> bool:
-        """Whether it was taken after `tip`; else the contract is asked anew the next time."""
-        if look.tip.hash == tip.hash:
-            return True
-        self._seen.pop(look.record.id, None)
-        return False
-
     def _judge(
         self,
-        look: _Look,
+        look: Look,
         tip: Block,
         version: Version,
         submissions: list[Submission],
@@ -244,7 +191,7 @@ class Server:
         if settler is None:
             return False
         opened = settler.open_round(version, submissions, closed=closed)
-        if not closed or opened is None or not self._is_still(look, tip):
+        if not closed or opened is None or not self._looks.is_still(look, tip):
             return False
         claim.check()
         begun = time.monotonic()
@@ -254,16 +201,6 @@ class Server:
         self._tally.gradients_judged.add(len(submissions))
         self._unqueue(look.record.id)
         return True
-
-    def _is_still(self, look: _Look, tip: Block) -> bool:
-        """Whether the contract holds the same version and round after `tip`: a signature is never taken back."""
-        if self._is_latest(look, tip):
-            return True
-        record, round_ = look.record, look.round
-        now = self._look(record.id, tip, look.newest)
-        return (now.record.status, now.record.version, now.record.score, now.round.number, now.round.head) == (
-            record.status, record.version, record.score, round_.number, round_.head
-        )  # fmt: skip
 
     def _settler(self, record: CampaignRecord) -> Settler | None:
         """The campaign's judge; None for one whose terms on chain are not those that were admitted."""

@@ -17,16 +17,18 @@ from typing import Any
 from capsule.custody.retention import Retention
 from capsule.errors import CapsuleError
 from capsule.logs import fields
-from capsule.notes import Notes, Problems, missed_problem
+from capsule.notes import Notes, missed_problem
 from capsule.parts import Capsule
 from capsule.state import Claim
 from capsule.worker.crew import Crew
 from capsule.worker.durations import Durations
 from capsule.worker.following import Follower
+from capsule.worker.looking import Newest
 from capsule.worker.patience import Patience
 from capsule.worker.relaying import Relayer
-from capsule.worker.serving import Newest, Server
+from capsule.worker.serving import Server
 from capsule.worker.tally import Tally
+from capsule.worker.troubles import Troubles, shown
 from sonar.chain.lookups import Block
 from sonar.errors import SonarError
 from sonar.storage import StoreTimeoutError, StoreUnavailableError
@@ -73,7 +75,7 @@ class Worker:
         self._missed: dict[CampaignId, int] = {}
         self._relay: Claim | None = None
         self._relay_failures = 0
-        self._problems: Problems = {}
+        self._troubles = Troubles(capsule.clock)
         self._notes = Notes(capsule.state)
         self._durations = Durations()
         # Gradients are opened, a round is judged and the next model made, each in a new process once more.
@@ -114,8 +116,7 @@ class Worker:
 
     def health(self) -> dict[str, Any]:
         """Whether everything went through last time, else what stopped it, and since when (seconds since 1970)."""
-        with self._lock:
-            found = dict(self._problems)
+        found = self._troubles.present()
         for what, seconds in self._durations.overdue().items():
             problem = f"it does not come to an end, after {seconds:.0f} s: a node, store or database that hangs?"
             found.setdefault(what, (problem, self._capsule.clock() - seconds))
@@ -188,10 +189,10 @@ class Worker:
         self.tally.undeliverable.value = len(self._missed)
         self._forget_all_but(set(running))
         for campaign in self._missed.keys() - running.keys():
-            self._trouble(campaign.hex(), missed_problem(self._missed[campaign]))
+            self._troubles.tell(campaign.hex(), missed_problem(self._missed[campaign]))
         for campaign in sorted(running, key=lambda one: self._served.get(one, 0.0)):
             last = newest.get(campaign)
-            if campaign.hex() not in self._problems and self._server.rests(campaign, tip, last):
+            if campaign.hex() not in self._troubles and self._server.rests(campaign, tip, last):
                 continue
             job = partial(self._serve, campaign, running[campaign], tip, last)
             while not (begun := self._crew.start(campaign.hex(), job)) and wait:
@@ -234,10 +235,7 @@ class Worker:
             _LEAVING,
             *(campaign.hex() for campaign in running | self._missed.keys()),
         }
-        with self._lock:
-            self._problems = {
-                what: problem for what, problem in self._problems.items() if what in kept or what.startswith(_RELAYING)
-            }
+        self._troubles.forget(lambda what: what not in kept and not what.startswith(_RELAYING))
 
     # ---- settlements and what is final
 
@@ -257,12 +255,11 @@ class Worker:
             self._relayer.step(tip)
         finally:
             told = {f"{_RELAYING} {what}": problem for what, problem in self._relayer.problems.items()}
-            with self._lock:
-                gone = [what for what in self._problems if what.startswith(f"{_RELAYING} ") and what not in told]
-            for what in gone:
-                self._well(what)
+            for what in self._troubles.present():
+                if what.startswith(f"{_RELAYING} ") and what not in told:
+                    self._troubles.end(what)
             for what, problem in told.items():
-                self._trouble(what, problem)
+                self._troubles.tell(what, problem)
 
     def _publish_guarded(self) -> None:
         with self._durations.timing(_PUBLISHING, self._job_seconds):
@@ -286,14 +283,15 @@ class Worker:
             action()
         except SonarError as error:
             self._notice_outage(what, error)
-            self._trouble(what, str(error))
+            self._troubles.tell(what, str(error))
             return False
         except Exception as error:  # noqa: BLE001
             # A mistake of ours in one campaign must not silence the Capsule for all others.
-            _log.exception("%s failed", _shown(what))
-            self._trouble(what, f"{type(error).__name__}: see the log")
+            _log.exception("%s failed", shown(what))
+            self._troubles.tell(what, f"{type(error).__name__}: see the log")
             return False
-        self._well(what)
+        self._notice_end_of_outage(what)
+        self._troubles.end(what)
         return True
 
     def _notice_outage(self, what: str, error: SonarError) -> None:
@@ -307,30 +305,13 @@ class Worker:
                     self.tally.outages.add()
                 self._store.fail()
 
-    def _note(self) -> None:
-        """Stores what is not well, for who asks the database instead of this process."""
-        self._guarded(_AUDIT, self._capsule.state.audit.look_after)
+    def _notice_end_of_outage(self, what: str) -> None:
         with self._lock:
-            found = dict(self._problems)
-        self._guarded(_NOTING, partial(self._notes.note, found))
-
-    def _trouble(self, what: str, problem: str) -> None:
-        with self._lock:
-            before = self._problems.get(what)
-            self._problems[what] = (problem, self._capsule.clock() if before is None else before[1])
-        if before is None or before[0] != problem:
-            _log.warning("%s: %s", _shown(what), problem)
-
-    def _well(self, what: str) -> None:
-        with self._lock:
-            before = self._problems.pop(what, None)
             if what in self._without_store:
                 self._without_store.clear()
                 self._store.succeed()
-        if before is not None:
-            _log.info("%s: going on", _shown(what))
 
-
-def _shown(what: str) -> str:
-    """A part by its name, a campaign by its id."""
-    return "campaign 0x" + what if len(what) == 64 else what
+    def _note(self) -> None:
+        """Stores what is not well, for who asks the database instead of this process."""
+        self._guarded(_AUDIT, self._capsule.state.audit.look_after)
+        self._guarded(_NOTING, partial(self._notes.note, self._troubles.present()))

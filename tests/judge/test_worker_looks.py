@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from worker_checks import check_settled_once, signatures, steps
 
-from capsule.worker import serving
+from capsule.worker.looking import LOOK_SECONDS
 from sonar.chain.cursor import EventCursor
 from sonar.chain.events import GradientSubmitted
 
@@ -39,7 +39,7 @@ def test_a_campaign_of_which_nothing_is_told_is_looked_at_once_in_half_a_minute(
     for _ in range(3):
         pass_in_a_new_block(world, 5)
     assert asked == []
-    pass_in_a_new_block(world, serving._LOOK_SECONDS)
+    pass_in_a_new_block(world, LOOK_SECONDS)
     assert len(asked) == 1
     campaign.submit()
     world.worker.step()
@@ -64,7 +64,7 @@ def test_a_gradient_that_a_node_leaves_out_is_missed_after_half_a_minute(
         for _ in range(3):
             campaign.submit()
         for _ in range(2):
-            pass_in_a_new_block(world, serving._LOOK_SECONDS)
+            pass_in_a_new_block(world, LOOK_SECONDS)
         assert world.worker.tally.reorganisations.value == 1
         assert signatures(world, campaign) == []
     steps(world, 3)

@@ -10,6 +10,7 @@ from worker_checks import check_settled_once, signatures, steps
 
 from capsule.worker import serving
 from capsule.worker.following import Follower
+from capsule.worker.looking import LOOK_SECONDS
 from capsule.worker.patience import Patience
 from capsule.worker.tally import Tally
 from sonar.chain._artifact import artifact, event_topic
@@ -155,7 +156,7 @@ def test_a_contradiction_long_after_another_is_read_again_at_once_and_one_soon_a
         with monkeypatch.context() as lying:
             lying.setattr(world.chain, "round", lambda *a, **k: dataclasses.replace(look(*a, **k), head=bytes(32)))
             for _ in range(2):
-                world.advance_time(serving._LOOK_SECONDS)
+                world.advance_time(LOOK_SECONDS)
                 world.worker.step()
 
     for times in range(1, 5):
