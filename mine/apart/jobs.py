@@ -6,9 +6,12 @@ Whatever else it raises is a mistake of ours, of which only the place in the pro
 from collections.abc import Callable
 from typing import Any, Final
 
+from mine.apart.private import dump_contents, dump_sums
 from mine.apart.values import dump_gathered, load_gathered
 from mine.data import Dataset, Match, gather
 from mine.errors import DataError, MineError, PolicyError, SchemaMismatchError
+from mine.privacy.clipping import Clip
+from mine.privacy.reading import contents_of, sums_of
 from mine.trainer import train
 from sonar.errors import SonarError
 from sonar.protocol.errors import ProtocolError
@@ -40,6 +43,8 @@ class Desk:
         self._tell = tell
         self._jobs: dict[str, Callable[[dict[str, Any], tuple[bytes, ...]], Frame]] = {
             "gather": self._gather,
+            "recognise": self._recognise,
+            "sum": self._sum,
             "train": self._train,
         }
 
@@ -64,6 +69,19 @@ class Desk:
         )  # fmt: skip
         sums, matrices = dump_gathered(gathered)
         return Frame({"gathered": sums, "provenance": provenance.to_dict()}, matrices)
+
+    def _recognise(self, body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
+        """(key) and a data set to the sketch of its records."""
+        return Frame(*dump_contents(contents_of(blobs[0], Dataset.parse(body["dataset"]), self._progress())))
+
+    def _sum(self, body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
+        """(spec) and a data set to the sums over its clipped records, and what was read."""
+        sums, provenance = sums_of(
+            Dataset.parse(body["dataset"]), Match.parse(body["match"]), Spec.parse(blobs[0]), body["on_bad"],
+            Clip(*body["clip"]), self._progress(),
+        )  # fmt: skip
+        said, matrices = dump_sums(sums)
+        return Frame({"sums": said, "provenance": provenance.to_dict()}, matrices)
 
     def _train(self, body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
         """(spec, model, sums) to (gradient)."""

@@ -8,9 +8,12 @@ from typing import Any, Final, TypeVar
 
 from mine.apart.jobs import MOST_WORDS, REFUSALS, Desk
 from mine.apart.places import ports_of, program_places, source_places
+from mine.apart.private import MAX_SKETCH_BYTES, load_contents, load_sums, sums_size
 from mine.apart.values import dump_gathered, gathered_size, load_gathered, load_provenance
 from mine.data import Dataset, Match, OnBad, Provenance, Source
 from mine.errors import ApartError
+from mine.privacy.clipping import Clip, IntegerSums
+from mine.privacy.sketch import Contents
 from mine.trainer import Gradient
 from sonar.protocol.spec import Spec
 from sonar.sandbox import Frame, FrameError, JobLostError, Loss, Process, ProcessError
@@ -78,6 +81,31 @@ class Workroom:
 
         request = Frame(body, (spec.to_bytes(),))
         return self._do(request, understand, limits, progress, gathered_size(spec), dataset.source)
+
+    def recognise(self, key: bytes, dataset: Dataset, limits: Limits, progress: Progress) -> Contents:
+        """What a data set holds, under the key by which records are recognised; raises DataError and ApartError."""
+
+        def understand(answer: Frame) -> Contents:
+            return load_contents(answer.body["done"], answer.blobs)
+
+        request = Frame({"job": "recognise", "dataset": dataset.to_text()}, (key,))
+        return self._do(request, understand, limits, progress, MAX_SKETCH_BYTES, dataset.source)
+
+    def sum(
+        self, dataset: Dataset, match: Match, spec: Spec, on_bad: OnBad, clip: Clip, limits: Limits, progress: Progress
+    ) -> tuple[IntegerSums, Provenance]:
+        """The sums over a data set's clipped records, and what was read; raises as `gather` does."""
+        body = {"job": "sum", "dataset": dataset.to_text(), "match": match.require().to_text(), "on_bad": on_bad,
+                "clip": [clip.rows, clip.targets]}  # fmt: skip
+
+        def understand(answer: Frame) -> tuple[IntegerSums, Provenance]:
+            done = answer.body["done"]
+            if done.keys() != {"sums", "provenance"}:
+                raise FrameError("there are no sums in it")
+            return load_sums(done["sums"], answer.blobs, spec, clip), load_provenance(done["provenance"])
+
+        request = Frame(body, (spec.to_bytes(),))
+        return self._do(request, understand, limits, progress, sums_size(spec), dataset.source)
 
     def train(
         self, spec: Spec, model: bytes, key: KeyId, gathered: Gathered, limits: Limits, progress: Progress

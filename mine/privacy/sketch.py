@@ -25,7 +25,9 @@ __all__ = ["Contents", "Sketcher", "share_records"]
 
 KEPT_ROWS = 1 << 16
 """Of more records than this a sample is kept: what few of them another data set shares then goes unseen."""
-KEPT_VALUES = 1 << 13
+KEPT_VALUES = 1 << 12
+KEPT_COLUMNS = 128
+"""The most columns with a sketch: those whose least number is least, which are the same ones among others."""
 _LEAST_ROWS = 0.01
 """The part of the smaller data set's records that must be the other's."""
 _LEAST_VALUES = 0.5
@@ -57,11 +59,21 @@ class Contents:
 
     @classmethod
     def parse(cls, digest: bytes, records: int, data: bytes) -> Self:
-        """What `to_bytes` wrote."""
+        """What `to_bytes` wrote; raises ValueError for anything else."""
         words = np.frombuffer(data, "<u8").astype(np.uint64)
+        if len(words) < 2 or words[1] > KEPT_COLUMNS or len(words) < 2 + words[1]:
+            raise ValueError(f"{len(data)} bytes are no sketch")
         columns = int(words[1])
         sizes = [int(words[0]), *map(int, words[2 : 2 + columns])]
+        limits = [KEPT_ROWS, *[KEPT_VALUES] * columns]
         parts = np.split(words[2 + columns :], np.cumsum(sizes)[:-1])
+        if (
+            any(size > limit for size, limit in zip(sizes, limits, strict=True))
+            or [len(part) for part in parts] != sizes
+        ):
+            raise ValueError(f"{len(data)} bytes are no sketch of parts {sizes}")
+        if not all((part[1:] > part[:-1]).all() for part in parts):
+            raise ValueError("the numbers of a sketch are not in order")
         return cls(digest, records, parts[0], tuple(parts[1:]))
 
 
@@ -98,8 +110,8 @@ class Sketcher:
     def finish(self) -> Contents:
         """The contents of all records so far."""
         digest = b"".join(part.to_bytes(8, "big") for part in (*self._sums, self._records))
-        telling = [column.words for column in self._columns if self._tells(column)]
-        return Contents(digest, self._records, self._rows.words, tuple(telling))
+        telling = sorted((column.words for column in self._columns if self._tells(column)), key=lambda words: words[0])
+        return Contents(digest, self._records, self._rows.words, tuple(telling[:KEPT_COLUMNS]))
 
     def _tells(self, column: "_Least") -> bool:
         """Whether hardly any value occurs twice in it."""
