@@ -197,6 +197,8 @@ def _connect(source: Source, files: list[Path]) -> Any:
     statements = [f"allowed_paths = [{', '.join(literal(str(file)) for file in files)}]"]
     if source.kind is Kind.SQL:
         statements = [f"allowed_directories = [{literal(source.location)}]"]
+    # Else a Parquet file's row groups, of which some writers make one of a million rows, are in memory as a whole.
+    statements.append("disable_parquet_prefetching = true")
     for statement in (*statements, "enable_external_access = false", "lock_configuration = true"):
         connection.execute(f"SET {statement}")
     return connection
