@@ -7,18 +7,21 @@ knows how the file must end.
 
 import time
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mine.audit import RESTARTED, AuditEntry, AuditFile, AuditHead
 from mine.errors import AuditError
 from mine.ledger.database import Database, Part
+from sonar import canonical
 
 __all__ = ["TABLES", "Audited"]
 
 TABLES = """
 CREATE TABLE audit_head (one INTEGER PRIMARY KEY CHECK (one = 1), length INTEGER NOT NULL, hash BLOB NOT NULL);
-CREATE TABLE audit_pending (sequence INTEGER PRIMARY KEY, line BLOB NOT NULL)
+CREATE TABLE audit_pending (sequence INTEGER PRIMARY KEY, line BLOB NOT NULL);
+CREATE TABLE audit_topics (topic TEXT PRIMARY KEY, digest BLOB NOT NULL)
 """
 
 
@@ -48,6 +51,15 @@ class Audited(Part):
             self._database.execute("INSERT INTO audit_pending VALUES (?, ?)", entry.sequence, entry.line)
             self._set_head(entry.head)
             self._database.after_commit(self.flush_audit)
+
+    def record_change(self, topic: str, facts: Mapping[str, Any]) -> None:
+        """Appends an entry "`topic` changed" unless the last one on this topic had the same facts."""
+        digest = sha256(canonical.dumps(facts)).digest()
+        row = self._database.one("SELECT digest FROM audit_topics WHERE topic = ?", topic)
+        if row is None or row["digest"] != digest:
+            with self._database.write():
+                self._database.execute("INSERT OR REPLACE INTO audit_topics VALUES (?, ?)", topic, digest)
+                self.record(f"{topic} changed", facts)
 
     def flush_audit(self) -> None:
         """Writes what a stop has left unwritten; raises AuditError if the log does not end as it was left."""

@@ -144,6 +144,12 @@ def test_a_mine_goes_on_after_a_lost_log_once_its_owner_says_why(ledger):
     assert entries(ledger) == [("log restarted", {"reason": "again", "entries": 4, "before": None, "unwritten": []})]
 
 
+def test_a_change_is_recorded_once(ledger):
+    for bond in ("0.01", "0.01", "0.02", "0.01"):
+        ledger.record_change("policy", {"max_bond": bond})
+    assert [facts["max_bond"] for _, facts in entries(ledger)] == ["0.01", "0.02", "0.01"]
+
+
 def test_what_cannot_be_recorded_is_not_released(stage, opened_mine):
     mine, ledger = opened_mine
     campaign = stage.campaign()
