@@ -9,6 +9,9 @@ was seen as it was before, by a node that lags, tells nothing of that and frees 
 A round is held until the chain goes on without it: because somebody relayed the former settlement, or let the round
 expire after its settlement window. The operator may release it sooner, who knows that no other settlement was
 published. What was found out is kept as long as the campaign's secrets are, for a node that forgets what it told.
+
+The audit log tells of all this too, and a row that says something else is not believed: whoever writes to the database
+could have a round signed again otherwise.
 """
 
 import logging
@@ -16,9 +19,10 @@ from collections.abc import Iterable
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
-from capsule.errors import CapsuleError
+from capsule.errors import AuditLogError, CapsuleError
 from capsule.state import State
 from capsule.state import tables as t
+from capsule.state.holding import row_of
 from sonar.units import CampaignId
 
 __all__ = ["Quarantine", "RoundHeldError", "hold"]
@@ -52,13 +56,17 @@ class Quarantine:
         """Raises RoundHeldError while the campaign's present round must not be signed.
 
         Called with each look at the chain: `seen` is the time of the block that was looked at, which has its
-        confirmations; `closed` says that the round takes no more gradients, `signed` that it was signed here.
+        confirmations; `closed` says that the round takes no more gradients, `signed` that it was signed here. Raises
+        AuditLogError where the campaign's row was changed; one that is gone is missed by `State.check_unsigned`.
         """
         if campaign in self._never_held:
             return
         row = self._row(campaign)
         if row is None:
             self._never_held.add(campaign)
+            return
+        row = self._agreed(campaign)
+        if row is None:
             return
         since, last, was_holding = row
         if last is None:
@@ -100,17 +108,33 @@ class Quarantine:
 
     def _row(self, campaign: CampaignId) -> tuple[float, int | None, bool] | None:
         with self._state.snapshot() as db:
-            row = db.execute(select(t.held).where(t.held.c.campaign == campaign)).one_or_none()
-        return None if row is None else (row.since, row.round, bool(row.holding))
+            return row_of(db, campaign)
+
+    def _agreed(self, campaign: CampaignId) -> tuple[float, int | None, bool] | None:
+        """The campaign's row, as the audit log tells it too; None where it was let go of meanwhile."""
+        with self._state.snapshot() as db:
+            hold = self._state.hold_of(db, campaign)
+            row = row_of(db, campaign)
+        if hold is None and row is None:
+            return None
+        if hold is None or row is None or not hold.is_told_by(row[:2]):
+            raise AuditLogError(
+                self._state.audit_head().length if hold is None else hold.sequence,
+                f"what a restore holds back of campaign 0x{campaign.hex()} is not in the database as the log tells: "
+                "run capsule audit verify, and restore a backup",
+            )
+        return row
 
     def _note(self, campaign: CampaignId, last: int, *, holding: bool) -> None:
         """Stores what was found out, unless another worker was faster or the operator has released it."""
         with self._state.transaction() as db:
-            found = db.execute(select(t.held).where(t.held.c.campaign == campaign)).one_or_none()
-            if found is None or (found.round is not None and (found.round, bool(found.holding)) == (last, holding)):
+            found = row_of(db, campaign)
+            if found is None or found[1:] == (last, holding):
                 return
-            if found.round is not None:
-                last = found.round
+            if found[1] is None:
+                self._state.audit.append(db, "cleared", {"campaign": campaign, "from": last + 1})
+            else:
+                last = found[1]
             its = update(t.held).where(t.held.c.campaign == campaign)
             db.execute(its.values(round=last, holding=int(holding)))
             if holding:

@@ -29,6 +29,7 @@ from capsule.secret import CapsuleSecretError, Record, Vault, WrongPassphraseErr
 from capsule.secret.stream import SealedReader
 from capsule.state import State
 from capsule.state import tables as t
+from capsule.state.holding import moment
 from capsule.state.verifying import verify_view
 from sonar.units import CampaignId
 from sonar.wallet import decrypt_keystore
@@ -61,10 +62,11 @@ def restore(
                 _read_table(db, table, reader)
             reader.finish()
             _check(state, db, manifest, passphrase)
+            now = state.audit.now()
             if not moved:
-                _hold_back(db, state.audit.now())
+                _hold_back(db, now)
             body = {"made": manifest.made, "length": manifest.audit_length, "head": manifest.audit_hash, "moved": moved}
-            state.audit.append(db, "restore", body)
+            state.audit.append(db, "restore", {**body, "since": moment(now)})
     return manifest
 
 

@@ -12,7 +12,7 @@ appended since the process looked last; and at first with the key's age, or for 
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic_core import from_json
@@ -20,12 +20,13 @@ from sqlalchemy import Connection, text
 
 from capsule.errors import AuditLogError
 from capsule.state.audit import START, AuditHead, AuditLog
+from capsule.state.holding import TELLING, Hold, Holds
 from capsule.state.verifying import check_entry
-from sonar.units import Address, CampaignId, KeyId
+from sonar.units import Address, CampaignId, Digest, KeyId
 
 __all__ = ["History"]
 
-_TELLING: Final = frozenset({"key", "settlement", "restore"})
+_TELLING: Final = TELLING | {"key", "settlement"}
 _BETWEEN: Final = text(
     "SELECT sequence, time, kind, body, previous, hash FROM audit WHERE sequence > :after AND sequence <= :last "
     "ORDER BY sequence"
@@ -41,20 +42,21 @@ class _Use:
     account: str | None
 
 
-@dataclass
+@dataclass(slots=True)
 class _Found:
-    """What some entries tell: each key's uses, where backups were restored that were no move, where what was signed."""
+    """What some entries tell: keys' uses, what was signed (by which entry, its digest), what a restore holds back."""
 
-    uses: dict[bytes, list[_Use]]
-    restores: list[int]
-    signed: dict[tuple[bytes, int, bytes], int]
+    uses: dict[bytes, list[_Use]] = field(default_factory=dict)
+    signed: dict[tuple[bytes, int, bytes], tuple[int, bytes]] = field(default_factory=dict)
+    holds: Holds = field(default_factory=Holds)
 
     def then(self, later: "_Found") -> None:
-        """Adds what later entries tell."""
+        """Adds what later entries tell; what that costs does not depend on what is known."""
         for key, uses in later.uses.items():
             self.uses.setdefault(key, []).extend(uses)
-        self.restores.extend(later.restores)
-        self.signed = later.signed | self.signed
+        for name, entry in later.signed.items():
+            self.signed.setdefault(name, entry)
+        self.holds.then(later.holds)
 
 
 class History:
@@ -68,18 +70,36 @@ class History:
         self._lock = threading.Lock()
         self._first: AuditHead | None = None
         self._last = AuditHead(0, START)
-        self._found = _Found({}, [], {})
+        self._found = _Found()
 
     def read(self, db: Connection, born: int) -> None:
         """Checks the log back to when it had `born` entries, so that nobody holds the database for that later."""
         with self._lock:
             self._read(db, born)
 
-    def signed_in(self, db: Connection, campaign: CampaignId, number: int, head: bytes) -> int | None:
-        """The entry that tells of a settlement of the round, or None where none does; raises AuditLogError."""
+    def signed_in(
+        self, db: Connection, campaign: CampaignId, number: int, head: bytes
+    ) -> tuple[int | None, Hold | None]:
+        """The entry that tells of a settlement of the round, and what a restore holds back of the campaign.
+
+        Either is None where the log tells of none. Raises AuditLogError.
+        """
         with self._lock:
             self._read(db, 0)
-            return self._found.signed.get((bytes(campaign), number, head))
+            signed = self._found.signed.get((bytes(campaign), number, head))
+            return None if signed is None else signed[0], self._found.holds.of(campaign)
+
+    def is_signed(self, db: Connection, campaign: CampaignId, number: int, head: bytes, digest: Digest) -> bool:
+        """Whether the log tells of the settlement with this digest; raises AuditLogError."""
+        with self._lock:
+            self._read(db, 0)
+            return self._found.signed.get((bytes(campaign), number, head), (0, b""))[1] == digest
+
+    def hold_of(self, db: Connection, campaign: CampaignId) -> Hold | None:
+        """What a restore holds back of the campaign, None for nothing; raises AuditLogError."""
+        with self._lock:
+            self._read(db, 0)
+            return self._found.holds.of(campaign)
 
     def is_untouched(self, db: Connection, key_id: KeyId, born: int) -> bool:
         """Whether the log tells nothing of a key made when it had `born` entries; raises AuditLogError."""
@@ -92,16 +112,15 @@ class History:
         A backup's keys may have been used after it was made, so none is that was issued before it was restored.
         Raises AuditLogError where the log does not hold.
         """
-        uses, restores = self._look_up(db, key_id, born)
-        if [(use.use, use.account) for use in uses] != [("issued", owner)]:
-            return False
-        return not any(place > uses[0].sequence for place in restores)
+        uses, restored = self._look_up(db, key_id, born)
+        return [(use.use, use.account) for use in uses] == [("issued", owner)] and restored < uses[0].sequence
 
-    def _look_up(self, db: Connection, key_id: KeyId, born: int) -> tuple[list[_Use], list[int]]:
+    def _look_up(self, db: Connection, key_id: KeyId, born: int) -> tuple[list[_Use], int]:
+        """The key's uses, and the entry of the last restore that was no move."""
         with self._lock:
             self._read(db, born)
             uses = self._found.uses.get(bytes(key_id), ())
-            return [use for use in uses if use.sequence > born], self._found.restores
+            return [use for use in uses if use.sequence > born], self._found.holds.restored[0]
 
     def _read(self, db: Connection, born: int) -> None:
         """Checks what was appended, and what is before the first checked entry; the caller holds the lock."""
@@ -132,7 +151,7 @@ def _before(db: Connection, length: int) -> AuditHead:
 
 def _read(db: Connection, after: AuditHead, last: AuditHead) -> _Found:
     """What the entries after one head tell, up to another; raises AuditLogError unless they lead from it to that."""
-    found, place = _Found({}, [], {}), after
+    found, place = _Found(), after
     between = {"after": after.length, "last": last.length}
     with db.execute(_BETWEEN, between, execution_options={"yield_per": 500}) as rows:
         for row in rows:
@@ -156,6 +175,6 @@ def _take(found: _Found, sequence: int, kind: str, body: str) -> None:
         found.uses.setdefault(bytes.fromhex(value["key"]), []).append(_Use(sequence, value["use"], value["account"]))
     elif kind == "settlement":
         place = bytes.fromhex(value["campaign"]), value["round"], bytes.fromhex(value["head"])
-        found.signed.setdefault(place, sequence)
-    elif not value["moved"]:
-        found.restores.append(sequence)
+        found.signed.setdefault(place, (sequence, bytes.fromhex(value["settlement"])))
+    else:
+        found.holds.take(sequence, kind, value)

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, and_, case, func, 
 from capsule.errors import AuditLogError
 from capsule.state import tables as t
 from capsule.state._topic import Topic, insert_new
+from capsule.state.holding import Hold
 from capsule.state.records import StoredRound
 from sonar.storage.base import Artifact
 from sonar.units import CampaignId, Cid, Digest, KeyId, digest_of
@@ -23,8 +24,8 @@ class Rounds(Topic):
         """Stores a signed settlement and the kept gradients by index; returns the one that counts.
 
         That is the given one, unless the same round was signed before, by this process or another: then it is that
-        one, and the given one must not be published. Raises AuditLogError where the log tells of one that is not in the
-        database any more: who deleted it may have it, and could choose between two.
+        one, and the given one must not be published. Raises AuditLogError as `check_unsigned` does: who deleted the
+        former settlement may have it, and could choose between two.
         """
         row = {
             "campaign": campaign, "round": stored.round, "head": stored.head, "settlement": stored.settlement,
@@ -45,18 +46,29 @@ class Rounds(Topic):
     def check_unsigned(self, campaign: CampaignId, number: int, head: bytes) -> None:
         """Raises AuditLogError where the log tells of a settlement that is not in the database any more.
 
-        For what is to be judged: of a round that has none in the database.
+        So it does where the log tells of a restore before which the round may have been signed. For what is to be
+        judged: a round that has no settlement in the database, and is not known to be held back.
         """
         with self._reading() as db:
             self._check_unsigned(db, campaign, number, head)
 
+    def hold_of(self, db: Connection, campaign: CampaignId) -> Hold | None:
+        """What a restore holds back of the campaign, as the log tells; in a transaction that has read nothing yet."""
+        return self._history.hold_of(db, campaign)
+
     def _check_unsigned(self, db: Connection, campaign: CampaignId, number: int, head: bytes) -> None:
-        place = self._history.signed_in(db, campaign, number, head)
+        place, hold = self._history.signed_in(db, campaign, number, head)
         if place is not None:
             raise AuditLogError(
                 place,
                 f"it tells that round {number} of campaign 0x{campaign.hex()} was signed, and the settlement is not in "
                 "the database any more: restore a backup",
+            )
+        if hold is not None and hold.holds(number):
+            raise AuditLogError(
+                hold.sequence,
+                f"it tells that a backup was restored, so that round {number} of campaign 0x{campaign.hex()} may have "
+                "been signed before, and what held it back is not in the database any more: restore a backup",
             )
 
     def round(self, campaign: CampaignId, number: int, head: bytes | None = None) -> StoredRound | None:

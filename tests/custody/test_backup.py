@@ -26,11 +26,11 @@ from custody import (
     pool_of,
 )
 from eth_account import Account
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from capsule.custody import restoring
 from capsule.custody.backup import back_up
-from capsule.custody.quarantine import Quarantine
+from capsule.custody.quarantine import Quarantine, RoundHeldError
 from capsule.custody.restoring import restore
 from capsule.errors import AuditLogError, CapsuleHomeError
 from capsule.home import OpenHome, open_home, unlock
@@ -353,9 +353,14 @@ def test_running_campaigns_are_held_until_the_chain_was_seen(backup: tuple[Path,
 def test_what_an_earlier_restore_held_is_held_anew_by_the_next(home: OpenHome, tmp_path: Path) -> None:
     """Between the two the former Capsule may have gone on and signed the next round."""
     fill(home)
-    with home.state.transaction() as db:
-        db.execute(insert(t.held).values(campaign=RUNNING, since=1.0, round=1, holding=1))
-    back_up(home.state, tmp_path / "backup", BACKUP_PASSPHRASE, cost=CHEAP)
+    back_up(home.state, tmp_path / "first", BACKUP_PASSPHRASE, cost=CHEAP)
+    restore(tmp_path / "first", BACKUP_PASSPHRASE, PASSPHRASE, tmp_path / "first.db")
+    first = State(tmp_path / "first.db")
+    unlock(tmp_path / "other", first, PASSPHRASE)
+    with pytest.raises(RoundHeldError):
+        Quarantine(first).check(RUNNING, 1, closed=True, signed=False, seen=2.0**33)
+    back_up(first, tmp_path / "backup", BACKUP_PASSPHRASE, cost=CHEAP)
+    first.close()
     for moved, expected in ((False, {RUNNING: None}), (True, {RUNNING: 1})):
         target = tmp_path / f"restored {moved}.db"
         restore(tmp_path / "backup", BACKUP_PASSPHRASE, PASSPHRASE, target, moved=moved)

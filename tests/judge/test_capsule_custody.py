@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from sqlalchemy import delete, update
 
 from capsule.custody.backup import back_up
 from capsule.custody.quarantine import Quarantine, RoundHeldError, hold
 from capsule.custody.restoring import restore
-from capsule.errors import CapsuleRefusedError
+from capsule.errors import AuditLogError, CapsuleRefusedError
 from capsule.overview import campaign_rows
 from capsule.secret import Record
 from capsule.state import Told
+from capsule.state import tables as t
+from capsule.state.holding import moment
 from capsule.wire import RoundReply
 from capsule.worker import Worker
 from sonar.chain.calls import expire_round, settle_round
@@ -84,6 +87,7 @@ def restored(world: Any, campaign: Any, *, since: float = 0.0) -> None:
     """Marks the campaign as a restore does, by default one of long ago, and starts the worker anew."""
     with world.capsule.state.transaction() as db:
         hold(db, [campaign.id], since)
+        world.capsule.state.audit.append(db, "restore", {"moved": False, "since": moment(since)})
     world.restart()
 
 
@@ -274,6 +278,27 @@ def test_a_settlement_that_was_signed_after_the_backup_is_never_signed_different
     assert world.capsule.state.rounds(campaign.id) == []
     assert not world.worker.health()["ok"]
     world.capsule.state.verify_audit()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [delete(t.held), update(t.held).values(since=0.0), update(t.held).values(round=-1, holding=0)],
+    ids=["gone", "held since long ago", "seen to be free"],
+)
+def test_who_edits_what_a_restore_holds_back_has_no_round_signed_again(
+    world: Any, scientist: Any, tmp_path: Path, edit: Any
+) -> None:
+    campaign = scientist.campaign()
+    steps(world)
+    lost_and_restored(world, campaign, tmp_path / "backup", 0)
+    with world.capsule.state.transaction() as db:
+        db.execute(edit)
+    world.restart()
+    steps(world, 3)
+    assert world.capsule.state.rounds(campaign.id) == []
+    assert "a restore" in (told := world.worker.health()["problems"][campaign.id.hex()]) or "restored" in told
+    with pytest.raises(AuditLogError, match="what a restore holds back"):
+        world.capsule.state.verify_audit()
 
 
 def test_a_campaign_that_another_database_settled_stays_a_problem_also_once_it_is_over(

@@ -494,7 +494,7 @@ def test_a_key_is_issued_once_until_it_is_used_or_a_backup_is_restored(taken: St
     assert not taken.issued_once(spare(KEYS[1]), Address("0x00000000000000000000000000000000000000bB"))
     for moved, still in ((True, True), (False, False)):
         with taken.transaction() as db:
-            taken.audit.append(db, "restore", {"made": 1, "length": 1, "head": "00", "moved": moved})
+            taken.audit.append(db, "restore", {"made": 1, "length": 1, "head": "00", "moved": moved, "since": 1})
         assert taken.issued_once(spare(KEYS[1]), owner) is still
     assert taken.claim_key("issued", owner, 5.0, reseal=unsealed) is not None
     assert taken.issued_once(spare(KEYS[3]), owner), "issued by the restored Capsule"

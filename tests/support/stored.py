@@ -28,7 +28,7 @@ def version(number: int = 0) -> Version:
 
 def admission(campaign: CampaignId = CAMPAIGN) -> StoredAdmission:
     given = Admission(
-        digest_of(b"spec"), digest("model"), KeyId(digest("key 0")), b"s" * 32, Ppm(500_000), OWNER, OWNER, 2**33
+        digest_of(b"spec"), digest("model 0"), KeyId(digest("key 0")), b"s" * 32, Ppm(500_000), OWNER, OWNER, 2**33
     )  # fmt: skip
     return StoredAdmission(campaign, given, b"signature", b"spec", Cid("model"), b"validation")
 
