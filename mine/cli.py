@@ -2,7 +2,7 @@
 
 import click
 
-from mine.commands.account import init, withdraw
+from mine.commands.account import encrypt, init, withdraw
 from mine.commands.audit import audit
 from mine.commands.data import add
 from mine.commands.earnings import earnings
@@ -21,6 +21,7 @@ def main() -> None:
 
 
 main.add_command(init)
+main.add_command(encrypt)
 main.add_command(add)
 main.add_command(campaigns)
 main.add_command(train)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from mine.errors import LedgerError
 from mine.ledger import Ledger
 from mine.policy import Policy
+from mine.wallet import Wallet
 from sonar.config import home as sonar_home
 from sonar.errors import ConfigError
+from sonar.units import Address
 
 if TYPE_CHECKING:
-    from eth_account.signers.local import LocalAccount
+    from sonar.chain.signing import Signer
 
 __all__ = ["Home"]
 
@@ -61,16 +63,24 @@ class Home:
         if not self.policy_file.exists():
             self.policy_file.write_text(Policy.template())
 
-    def account(self) -> "LocalAccount":
+    @property
+    def wallet(self) -> Wallet:
         """The account that posts gradients and is paid."""
-        from sonar.wallet import load_account
+        return Wallet(self.path)
 
+    def account(self, chain_id: int) -> "Signer":
+        """What signs for the account on a chain; raises ConfigError."""
         self.require()
-        return load_account(self.account_file)
+        return self.wallet.open(chain_id)
+
+    def address(self) -> Address:
+        """The account's address, which takes no passphrase; raises ConfigError."""
+        self.require()
+        return self.wallet.address()
 
     def require(self) -> None:
         """Raises ConfigError unless `mine init` has been here."""
-        if not self.account_file.exists():
+        if not self.wallet.exists:
             raise ConfigError(f"there is no mine at {self.path}: run `mine init`, or name its home with --home")
 
     def ledger(self) -> Ledger:

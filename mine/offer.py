@@ -7,13 +7,12 @@ the digest that was signed; only the sealing key in that admission is sealed to.
 
 from dataclasses import dataclass
 
-from eth_account.signers.local import LocalAccount
-
 from mine.errors import PolicyError
 from mine.policy import Policy
 from mine.records import KnownCampaign
 from sonar.chain.client import SonarClient
 from sonar.chain.lookups import admission_signature
+from sonar.chain.signing import Signer
 from sonar.protocol.committee import verify_joined
 from sonar.protocol.messages import Domain, hash_admission, verify_admission
 from sonar.protocol.sealing import BoxContext, Purpose, seal
@@ -32,7 +31,7 @@ class Offer:
     domain: Domain
     spec: Spec
 
-    def seal(self, payload: bytes, account: LocalAccount, round: int) -> bytes:  # noqa: A002
+    def seal(self, payload: bytes, account: Signer, round: int) -> bytes:  # noqa: A002
         """A gradient as only the campaign's Capsule can read it, worth nothing in another account or round."""
         context = BoxContext(
             purpose=Purpose.GRADIENT,

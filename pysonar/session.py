@@ -76,6 +76,8 @@ def connect(
     opened: list[CapsuleClient | ContentStore] = []
     if not isinstance(capsule, CapsuleClient):
         url = capsule or str(found.capsule_url)
+        if not isinstance(client.account, LocalAccount):
+            raise ConfigError("the account's own key signs requests to the Capsule: connect with its file")
         capsule = CapsuleClient(url, Domain(client.chain_id, client.address), client.account, attester=oracle)
         opened.append(capsule)
     if store is None or isinstance(store, str):

@@ -21,6 +21,8 @@ __all__ = [
     "encrypt_keystore",
     "load_account",
     "owner_account",
+    "read_keystore",
+    "write_over",
 ]
 
 _LARGEST_FILE = 64 * 1024
@@ -28,6 +30,7 @@ _SCRYPT_LIMITS = {"n": 1 << 20, "r": 32, "p": 64}
 _MOST_SCRYPT_WORK = 1 << 23
 """n * r * p, of which the usual keystore has 2^21: a few seconds, and at most 1 GiB."""
 _PASSPHRASE_VARIABLE = "SONAR_PASSPHRASE"  # noqa: S105  (a name)
+_PASSPHRASE_FILE_VARIABLE = "SONAR_PASSPHRASE_FILE"  # noqa: S105  (a name)
 
 
 def create_keystore(path: Path | str, passphrase: str) -> LocalAccount:
@@ -87,7 +90,8 @@ def create_key_file(path: Path | str) -> LocalAccount:
 def load_account(path: Path | str, passphrase: str | None = None) -> LocalAccount:
     """The account in a keystore file or a raw key file.
 
-    A keystore's passphrase is the argument, else SONAR_PASSPHRASE, else asked for on a terminal. A raw key file must
+    A keystore's passphrase is the argument, else SONAR_PASSPHRASE, else the first line of the file that
+    SONAR_PASSPHRASE_FILE names, else asked for on a terminal. A raw key file must
     be readable by its owner only. Raises ConfigError; no message ever holds a secret.
     """
     file = Path(path)
@@ -110,6 +114,27 @@ def load_account(path: Path | str, passphrase: str | None = None) -> LocalAccoun
 def owner_account(path: Path | str | None = None) -> LocalAccount:
     """The data scientist's account: in this file, else in SONAR_ACCOUNT's, else in accounts/owner.key in the home."""
     return load_account(path or os.environ.get("SONAR_ACCOUNT") or home() / "accounts" / "owner.key")
+
+
+def read_keystore(path: Path | str) -> dict[str, Any] | None:
+    """The fields of a keystore file, as anybody may read them, names in small letters; None for a raw key file.
+
+    Raises ConfigError for a file that cannot be read, or is neither.
+    """
+    text = _read(Path(path))
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        return dict(_lowered(json.loads(text)))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the keystore {path} is not valid JSON") from error
+
+
+def write_over(path: Path, text: str) -> None:
+    """Puts a keystore in the place of the file of the same key, in one step and for its owner only."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    _write(part, text)
+    part.replace(path)
 
 
 def _free(path: Path | str) -> Path:
@@ -157,9 +182,14 @@ def _read(file: Path) -> str:
 
 def _passphrase(file: Path) -> str:
     words = os.environ.get(_PASSPHRASE_VARIABLE)
+    if words is None and (place := os.environ.get(_PASSPHRASE_FILE_VARIABLE)):
+        return _read(Path(place)).partition("\n")[0].rstrip("\r")
     if words is None:
         if not sys.stdin.isatty():
-            raise ConfigError(f"the keystore {file} needs its passphrase: set {_PASSPHRASE_VARIABLE}")
+            raise ConfigError(
+                f"the keystore {file} needs its passphrase: set {_PASSPHRASE_FILE_VARIABLE} to a file that starts with "
+                f"it, or {_PASSPHRASE_VARIABLE} to itself"
+            )
         words = getpass(f"Passphrase of {file}: ")
     return words
 

@@ -1,8 +1,9 @@
-"""`mine init` and `mine withdraw`: the account that posts gradients and is paid."""
+"""`mine init`, `mine encrypt` and `mine withdraw`: the account that posts gradients and is paid."""
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,22 +11,33 @@ from mine.commands import options
 from mine.commands.session import quiet, session
 from sonar.cli_support import echo_json, talk
 
-__all__ = ["init", "withdraw"]
+__all__ = ["encrypt", "init", "withdraw"]
 
 
 @click.command()
 @options.home
 @click.option("--key-file", type=click.Path(path_type=Path), help="Adopt this keystore or raw key file.")
 @click.option("--no-passphrase", is_flag=True, help="Make a raw key file, for development networks.")
+@click.option("--signer", metavar="URL", help="Have a signing service sign (Web3Signer, Clef); with --address.")
+@click.option("--address", metavar="ADDRESS", help="The account at the signing service.")
 @options.as_json
-def init(home: Path | None, key_file: Path | None, no_passphrase: bool, as_json: bool) -> None:
+def init(
+    home: Path | None, key_file: Path | None, no_passphrase: bool, signer: str | None, address: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Make the mine's home: its account and a policy to edit."""
     from mine.home import Home
+    from sonar.errors import ConfigError
     from sonar.wallet import create_key_file, create_keystore, load_account
 
+    if (signer is None) != (address is None) or (signer is not None and (key_file or no_passphrase)):
+        raise ConfigError("give --signer and --address together, and no key beside them: the service has it")
     place = Home(home)
     place.create()
-    if key_file is not None:
+    account: Any
+    if signer is not None and address is not None:
+        account = place.wallet.use_signer(signer, address)
+    elif key_file is not None:
         account = load_account(key_file)
         place.adopt(key_file)
     elif no_passphrase:
@@ -38,6 +50,23 @@ def init(home: Path | None, key_file: Path | None, no_passphrase: bool, as_json:
     else:
         click.echo(account.address)
         talk(f"the mine's home is {place.path}; its rules are in {place.policy_file}; fund the address before it mines")
+
+
+@click.command()
+@options.home
+@options.as_json
+def encrypt(home: Path | None, as_json: bool) -> None:
+    """Put the account's bare key under a passphrase, as chains other than development ones need."""
+    from mine.home import Home
+
+    place = Home(home)
+    place.require()
+    address = place.wallet.encrypt(_new_passphrase())
+    if as_json:
+        echo_json({"address": address, "file": str(place.account_file)})
+    else:
+        click.echo(address)
+        talk(f"{place.account_file} is a keystore now; copies of the bare key elsewhere are for you to destroy")
 
 
 @click.command()

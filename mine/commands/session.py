@@ -32,7 +32,7 @@ def session(
     place.require()
     net = Network.load(network)
     with place.ledger() as ledger, open_store(net.store, timeout=patience) as store:
-        yield place, Worker(place, ledger, place.account(), net, store, report, Options(patience, small_key))
+        yield place, Worker(place, ledger, place.account(net.chain_id), net, store, report, Options(patience, small_key))
 
 
 def quiet(_what: str, _facts: dict[str, Any]) -> None:

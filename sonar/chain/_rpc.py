@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import requests
 from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from hexbytes import HexBytes
 from web3 import HTTPProvider, Web3
 from web3.exceptions import (
@@ -35,6 +34,7 @@ from sonar.chain.errors import (
     UnfundedAccountError,
 )
 from sonar.chain.fees import FeeMarket, Fees
+from sonar.chain.signing import Signer
 from sonar.errors import ConfigError
 from sonar.units import Wei, format_ether
 
@@ -142,7 +142,7 @@ def rpc(web3: Web3) -> Iterator[None]:
 
 def sign_transaction(
     web3: Web3,
-    account: LocalAccount,
+    account: Signer,
     call: Mapping[str, Any],
     nonce: int,
     chain_id: int | None = None,
@@ -250,7 +250,7 @@ def is_known(web3: Web3, transaction: bytes) -> bool:
     return True
 
 
-def _require_funds(account: LocalAccount, balance: Wei | int, value: int, gas: int, *, at_least: bool = False) -> None:
+def _require_funds(account: Signer, balance: Wei | int, value: int, gas: int, *, at_least: bool = False) -> None:
     """Raises UnfundedAccountError unless the balance covers both; `at_least` where the gas may be more than that."""
     if balance < value + gas:
         needs = f"{format_ether(value)} and " if value else ""

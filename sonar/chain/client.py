@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Self, cast
 
 from eth_abi.exceptions import DecodingError
-from eth_account.signers.local import LocalAccount
 from eth_typing import BlockNumber
 from eth_utils.address import to_checksum_address
 from web3 import Web3
@@ -29,6 +28,7 @@ from sonar.chain.events import Event, decode_log
 from sonar.chain.fees import FeeMarket, Fees
 from sonar.chain.heads import entries_head
 from sonar.chain.records import NATIVE, CampaignRecord, PayoutBase, RoundRecord, Status, Terms
+from sonar.chain.signing import Signer
 from sonar.config import Network
 from sonar.units import Address, CampaignId, Ppm, Wei, address_of
 
@@ -50,7 +50,7 @@ class Receipt:
 class SonarClient:
     """One contract on one chain, seen by one account (None: reading only)."""
 
-    def __init__(self, web3: Web3, contract: Address, chain_id: int, account: LocalAccount | None = None) -> None:
+    def __init__(self, web3: Web3, contract: Address, chain_id: int, account: Signer | None = None) -> None:
         self.web3 = web3
         self.address = contract
         self.chain_id = chain_id
@@ -62,7 +62,7 @@ class SonarClient:
         cls,
         rpc_url: str,
         contract: str,
-        account: LocalAccount | None = None,
+        account: Signer | None = None,
         *,
         chain_id: int | None = None,
         timeout: float = 10.0,
@@ -86,7 +86,7 @@ class SonarClient:
         return cls(web3, address, found, account)
 
     @classmethod
-    def from_network(cls, network: Network, account: LocalAccount | None = None, *, timeout: float = 10.0) -> Self:
+    def from_network(cls, network: Network, account: Signer | None = None, *, timeout: float = 10.0) -> Self:
         """A client of the contract that the network file names.
 
         Raises WrongChainError also where the chain does not reach the file's `start_block`.
@@ -177,7 +177,7 @@ class SonarClient:
     # ---- transactions
 
     @property
-    def signer(self) -> LocalAccount:
+    def signer(self) -> Signer:
         """The account; raises ChainError where there is none."""
         if self.account is None:
             raise ChainError("this connection has no account and can only read: connect with the account that acts")
