@@ -5,6 +5,7 @@ Every connection is in memory, may read the owner's files only, writes nothing t
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -105,15 +106,18 @@ class DuckTable:
             if batch is None:
                 return
             columns = [nanoarrow.c_array(child) for child in batch.iter_children()]
+            doubles = [_Doubles(column) for column in columns[:numbers]]
+            places = _integers(columns[numbers]) if len(columns) > numbers else None
+            texts = _Texts(columns[numbers + 1]) if len(columns) > numbers else None
             for start in range(0, len(batch), chunk_rows(numbers)):
                 part = slice(start, min(len(batch), start + chunk_rows(numbers)))
                 values = np.empty((part.stop - start, numbers), order="F")
-                for place, column in enumerate(columns[:numbers]):
-                    _fill(values[:, place], column, part)
-                if len(columns) == numbers:
+                for place, column in enumerate(doubles):
+                    column.copy(part, values[:, place])
+                if places is None or texts is None:
                     yield values, np.zeros(len(values), dtype=np.int64), _nobody
                 else:
-                    yield values, _integers(columns[numbers], part), _Texts(columns[numbers + 1], start)
+                    yield values, places[part], partial(texts.at, start)
 
     def _by_row(self, query: str, numbers: Sequence[str]) -> Iterator[tuple[Floats, Codes, Any]]:
         with self._readable():
@@ -208,40 +212,47 @@ def _usable(kind: str) -> bool:
     return kind in _TEXT | _NUMBERS | _LABELS or kind.startswith(("DECIMAL", "ENUM", "TIMESTAMP"))
 
 
-def _fill(target: Floats, column: Any, part: slice) -> None:
-    """Copies a part of an Arrow column of doubles, NaN where it has no value."""
-    view = column.view()
-    part = slice(column.offset + part.start, column.offset + part.stop)
-    target[:] = np.asarray(view.buffer(1))[part]
-    if column.null_count:
-        first = part.start // 8
-        valid = np.frombuffer(view.buffer(0), dtype=np.uint8)[first : -(-part.stop // 8)]
-        bits = np.unpackbits(valid, bitorder="little")[part.start - 8 * first :][: len(target)]
-        target[bits == 0] = np.nan
+class _Doubles:
+    """An Arrow column of doubles."""
 
+    def __init__(self, column: Any) -> None:
+        view = column.view()
+        part = slice(column.offset, column.offset + len(column))
+        self._values = np.asarray(view.buffer(1))[part]
+        self._valid: Any = None
+        if column.null_count:
+            bits = np.frombuffer(view.buffer(0), dtype=np.uint8)
+            self._valid = np.unpackbits(bits, bitorder="little", count=part.stop)[part]
 
-def _integers(column: Any, part: slice) -> Codes:
-    found: Codes = np.asarray(column.view().buffer(1))[column.offset + part.start : column.offset + part.stop].copy()
-    return found
+    def copy(self, part: slice, target: Floats) -> None:
+        """Copies a part, NaN where it has no value."""
+        target[:] = self._values[part]
+        if self._valid is not None:
+            target[self._valid[part] == 0] = np.nan
 
 
 class _Texts:
-    """The texts of an Arrow column from one record on, made where they are asked for."""
+    """An Arrow column of texts, made into strings where they are asked for."""
 
-    def __init__(self, column: Any, start: int) -> None:
+    def __init__(self, column: Any) -> None:
         view = column.view()
-        self._start = column.offset + start
-        self._ends = np.asarray(view.buffer(1))
-        self._data = memoryview(view.buffer(2))
+        self._offset = column.offset
+        self._ends, self._data = np.asarray(view.buffer(1)), memoryview(view.buffer(2))
         self._valid = np.frombuffer(view.buffer(0), dtype=np.uint8) if column.null_count else None
 
-    def __call__(self, which: Codes) -> list[str | None]:
-        return [self._text(at) for at in (which + self._start).tolist()]
+    def at(self, start: int, which: Codes) -> list[str | None]:
+        """The texts of some records, counted from `start`."""
+        return [self._text(at) for at in (which + (start + self._offset)).tolist()]
 
     def _text(self, at: int) -> str | None:
         if self._valid is not None and not self._valid[at // 8] >> at % 8 & 1:
             return None
         return bytes(self._data[self._ends[at] : self._ends[at + 1]]).decode()
+
+
+def _integers(column: Any) -> Codes:
+    found: Codes = np.asarray(column.view().buffer(1))[column.offset : column.offset + len(column)]
+    return found
 
 
 def _nobody(_: Codes) -> list[str | None]:

@@ -22,7 +22,7 @@ MAX_COLUMNS = 10_000
 NO_LABEL = -1
 OTHER_LABEL = -2
 _CHUNK_BYTES = 8 << 20
-_MAX_ROWS = 16384
+_MAX_ROWS = 8192
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 

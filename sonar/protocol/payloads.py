@@ -4,6 +4,7 @@ Both are safetensors with fixed tensor names, types and shapes; every byte is ch
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -152,12 +153,15 @@ def design_matrix(spec: Spec, features: Floats) -> Floats:
     offset = np.array([f.offset for f in spec.features])
     scale = np.array([f.scale for f in spec.features])
     mapping = spec.mapping
-    design = np.ones((len(features), mapping.outputs + 1))
+    # The order of the features in memory is kept: turning them would take longer than scaling them.
+    order: Literal["C", "F"] = "F" if features.strides[0] < features.strides[1] else "C"
+    design = np.ones((len(features), mapping.outputs + 1), order=order)
     for start in range(0, len(features), _BLOCK):
         block = slice(start, start + _BLOCK)
         with np.errstate(over="ignore"):  # the clip takes infinities, and finite numbers give no NaN
-            scaled = np.clip((np.asarray(features[block], dtype=np.float64) - offset) / scale, -CLIP, CLIP)
-        design[block, :-1] = mapping.transform(scaled)
+            scaled = np.subtract(features[block], offset, dtype=np.float64)
+            scaled /= scale
+        design[block, :-1] = mapping.transform(np.clip(scaled, -CLIP, CLIP, out=scaled))
     return design
 
 
