@@ -28,7 +28,10 @@ def facts_of(submission: Submission, owner: Address, token: Address) -> dict[str
                 "gradient": submission.gradient, "artifact": submission.artifact.digest, "bond_wei": submission.bond,
             }  # fmt: skip
         case State.SENT:
-            facts |= {"owner": owner, "gradient": submission.gradient, "index": submission.index}
+            facts |= {
+                "owner": owner, "gradient": submission.gradient, "index": submission.index,
+                "transaction": submission.hash,
+            }  # fmt: skip
         case State.SETTLED:
             assert submission.verdict is not None
             facts |= {

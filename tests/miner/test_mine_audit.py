@@ -32,10 +32,11 @@ def test_the_log_tells_a_gradients_life_and_who_asked_for_it(stage, opened_mine)
     stage.settle(campaign, [Verdict.LEFT_OUT, Verdict.LEFT_OUT])
     daemon.step()
 
-    assert ledger.verify_audit().length == 6
-    added, trained, posted, judged, again, _ = entries(ledger)
+    assert ledger.verify_audit().length == 7
+    added, (policy, _), trained, posted, judged, again, _ = entries(ledger)
     assert added[0] == "dataset added"
     assert added[1]["records"] == 60
+    assert policy == "policy changed"
     assert trained[0] == "trained"
     event = stage.submitted(campaign)[0]
     asked = {"campaign": "0x" + campaign.hex(), "owner": stage.owner.address, "capsule": stage.attester.address}

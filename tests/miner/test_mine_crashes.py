@@ -53,7 +53,12 @@ def test_a_kill_at_any_instant_neither_loses_nor_doubles_the_gradient(stage, ins
     assert bond <= spent < bond + ether("0.01")
     with mine.home.ledger() as ledger:
         ledger.verify_audit()
-        assert [entry.kind for entry in AuditFile(ledger.audit_log).entries()] == ["dataset added", "trained", "posted"]
+        assert [entry.kind for entry in AuditFile(ledger.audit_log).entries()] == [
+            "dataset added",
+            "policy changed",
+            "trained",
+            "posted",
+        ]
 
 
 def test_a_signed_transaction_whose_nonce_was_used_elsewhere_is_signed_again(stage):

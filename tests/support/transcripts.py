@@ -23,6 +23,7 @@ _MASKS = (
     (r"\bbaf[a-z2-7]{20,}", "<cid>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", "<time>"),
     (r"\b20\d\d-[01]\d\b", "<month>"),
+    (r"(\"started\": )\d+", r"\1<time>"),
     (r"\b\d+(\.\d+)? s\b", "<seconds> s"),
     (r"(\bseconds\b\"?:? +)[\d.]+", r"\1<seconds>"),
     (r"-?\b\d+\.\d{5,} ether", "<ether>"),  # gas is in it, whose price moves
