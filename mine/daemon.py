@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mine.data import file_state
-from mine.errors import LedgerError
+from mine.errors import LedgerError, NotNowError
 from mine.policy import Policy
 from mine.records import KnownCampaign, token_or_none
 from mine.stopping import Stop
+from mine.strategy import in_turn
 from mine.worker import Report, Worker
 from sonar.chain.errors import (
     ContractRevertError,
@@ -112,7 +113,7 @@ class Daemon:
                 self._declined[event.id] = (None, self._declined[event.id][1])
         self._provide(worker)
         worker.tend()
-        for campaign in worker.ledger.campaigns(worker.deployment):
+        for campaign in in_turn(worker.ledger.campaigns(worker.deployment), worker.ledger.served()):
             if self._stop.requested:
                 return
             if campaign.status is Status.RUNNING and campaign.id.hex().startswith(only):
@@ -126,8 +127,8 @@ class Daemon:
         )
 
     def waiting(self) -> SonarError | None:
-        """The first of the reasons for which something is to be tried again, if there is one."""
-        return next((pause.error for pause in self._pauses.values()), None)
+        """The first of the things that are down, if there is one; what the policy puts off is not down."""
+        return next((pause.error for pause in self._pauses.values() if not isinstance(pause.error, NotNowError)), None)
 
     def _provide(self, worker: Worker) -> None:
         if self._provided or self._pausing("store"):
@@ -207,7 +208,13 @@ def _passes(error: SonarError) -> bool:
         return False
     # An engine whose helper process was killed, for memory perhaps, starts another one.
     return isinstance(
-        error, EngineError | FeeLimitError | UnfundedAccountError | TransactionTimeoutError | TransactionFailedError
+        error,
+        EngineError
+        | FeeLimitError
+        | NotNowError
+        | UnfundedAccountError
+        | TransactionTimeoutError
+        | TransactionFailedError,
     )
 
 

@@ -79,7 +79,7 @@ def earnings_report(
             deployment = deployment_of(client, net.start_block)
             follow(
                 client, ledger, deployment, address,
-                start_block=net.start_block, confirmations=place.policy().confirmations,
+                start_block=net.start_block, confirmations=place.policy().work.confirmations,
             )  # fmt: skip
             _date_blocks(ledger, deployment, client)
         except RpcUnavailableError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
-from mine.errors import DataError, PolicyError
+from mine.errors import PolicyError
 from mine.follow import deployment_of, follow
 from mine.home import Home
 from mine.ledger import Ledger
@@ -16,7 +16,7 @@ from mine.records import Aim, KnownCampaign, Purpose, State, Submission, hexed, 
 from mine.worker import Worker
 from sonar.chain.calls import withdraw
 from sonar.chain.client import SonarClient
-from sonar.chain.errors import RpcUnavailableError, TransactionFailedError
+from sonar.chain.errors import RpcUnavailableError, TransactionFailedError, UnfundedAccountError
 from sonar.chain.events import Withdrawn
 from sonar.chain.records import NATIVE, Status, show_amount
 from sonar.config import Network
@@ -56,13 +56,9 @@ def _campaign_row(worker: Worker, policy: Policy, campaign: KnownCampaign) -> di
     if campaign.status is not Status.RUNNING:
         return row
     try:
-        offer = worker.offer(campaign, policy)
-        row["name"] = offer.spec.name
-        policy.check(record, worker.ledger.verdicts(campaign.id))
-        dataset = worker.fitting(offer.spec)
-        policy.check_records(dataset.records, offer.spec)
-        row["dataset"] = dataset.name
-    except (PolicyError, DataError, ProtocolError, StorageError) as error:
+        row["name"] = worker.offer(campaign, policy).spec.name
+        row["dataset"] = worker.decide(campaign, policy).require().name
+    except (PolicyError, UnfundedAccountError, ProtocolError, StorageError) as error:
         row["reason"] = str(error)
     return row
 
@@ -128,7 +124,7 @@ def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
 
 def _follow(client: SonarClient, ledger: Ledger, net: Network, mine: Address, policy: Policy) -> str:
     deployment = deployment_of(client, net.start_block)
-    follow(client, ledger, deployment, mine, start_block=net.start_block, confirmations=policy.confirmations)
+    follow(client, ledger, deployment, mine, start_block=net.start_block, confirmations=policy.work.confirmations)
     return deployment
 
 

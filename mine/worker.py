@@ -12,12 +12,13 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 
 from mine.data import Dataset, check_gathered, file_state, gather, match
-from mine.errors import DataError
+from mine.deciding import Decider, Decision
 from mine.follow import deployment_of, follow
 from mine.home import Home
 from mine.ledger import Ledger
-from mine.offer import Offer, read_offer
+from mine.offer import Offer
 from mine.policy import Policy
+from mine.policy.data_rules import check_records
 from mine.posting import Poster, aim_of
 from mine.reasons import explain, reasons_of
 from mine.records import UNSENT, Aim, Fate, KnownCampaign, Prospect, Purpose, State, Submission, hexed
@@ -26,7 +27,7 @@ from mine.trainer import Gradient, max_model_bytes, train
 from sonar.chain.calls import expire_round
 from sonar.chain.client import SonarClient, entries_head
 from sonar.chain.cursor import campaign_events
-from sonar.chain.errors import ChainError, ContractRevertError, UnfundedAccountError
+from sonar.chain.errors import ChainError, ContractRevertError
 from sonar.chain.events import Event, GradientJudged, GradientSubmitted
 from sonar.chain.records import CampaignRecord, Entry
 from sonar.config import Network
@@ -35,17 +36,16 @@ from sonar.storage import Artifact, ContentStore
 from sonar.syft import get_engine
 from sonar.syft.progress import paced
 from sonar.syft.schedule import Gathered
-from sonar.units import Address, CampaignId, Cid, Wei, digest_of, format_ether, round_ether
+from sonar.units import Address, Cid, digest_of
 
 __all__ = ["Options", "Report", "Trained", "Worker"]
 
 Report = Callable[[str, dict[str, Any]], None]
 """Takes what happened, as a word, and its facts."""
 
-_FEE_LIMIT = Wei(500 * 10**9)
+_FEE_LIMIT = Policy().money.highest_gas_price
+"""The most wei per gas to pay until the owner's policy is known."""
 _CACHED = 8
-_SUBMIT_GAS = 120_000
-"""What posting a gradient takes at most, as it is signed for: about 75,000, a quarter more, and 25,000."""
 _TOLD_EVERY = 5.0
 """Seconds between two reports of how far a long training is."""
 
@@ -56,8 +56,6 @@ class Options:
 
     patience: float = 30.0
     allow_insecure_small_key: bool = False
-    fee_limit: Wei = _FEE_LIMIT
-    """The most wei per gas to pay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +101,20 @@ class Worker:
         self._report = report
         self._options = options
         self.sender = Sender(
-            self.client, ledger, self.deployment, home.sending, options.patience, lambda: options.fee_limit
+            self.client, ledger, self.deployment, home.sending, options.patience, lambda: self._fee_limit
         )
+        self._fee_limit = _FEE_LIMIT
+        self._decider = Decider(self.client, ledger, self.deployment, self.address, network, store)
         self._poster = Poster(self.client, ledger, self.deployment, self.address, self.sender)
         self._reasons = reasons_of(network, self.client)
-        self._offers: dict[tuple[CampaignId, str | None], Offer] = {}
         self._gathered: dict[object, Gathered] = {}
 
     def follow(self, policy: Policy) -> list[Event]:
-        """Takes note of what is new on chain."""
+        """Takes note of what is new on chain, and of what the policy lets transactions cost."""
+        self._fee_limit = policy.money.highest_gas_price
         return follow(
             self.client, self.ledger, self.deployment, self.address,
-            start_block=self._network.start_block, confirmations=policy.confirmations,
+            start_block=self._network.start_block, confirmations=policy.work.confirmations,
         )  # fmt: skip
 
     def provide(self) -> None:
@@ -144,7 +144,7 @@ class Worker:
             submission = self.prepare(trained)
         if submission.state in UNSENT:
             self.post(submission)
-        elif submission.state is State.SENT and not (policy.confirmations and self._taken_back(submission)):
+        elif submission.state is State.SENT and not (policy.work.confirmations and self._taken_back(submission)):
             self.expire(campaign)
 
     def _taken_back(self, submission: Submission) -> bool:
@@ -168,10 +168,11 @@ class Worker:
             return None  # full or over, or its events are still to come
         if self.client.last_submission(campaign.id, self.address) == present.number:
             return None
-        offer, terms = self.consider(campaign, policy)
-        self._look(campaign, State.MATCHED, self.fitting(offer.spec))
-        self._require_funds(terms)
-        dataset, gathered = self.choose(offer.spec, policy)
+        decision = self.decide(campaign, policy)
+        if decision.dataset is not None:
+            self._look(campaign, State.MATCHED, decision.dataset)
+        dataset, offer = decision.require(), decision.offer
+        gathered = self.gather(dataset, offer.spec, policy)
         self._look(campaign, State.APPROVED, dataset)
         model = self._store.get(campaign.model, max_bytes=max_model_bytes(offer.spec))
         started = time.perf_counter()
@@ -184,7 +185,7 @@ class Worker:
         )  # fmt: skip
         seconds = time.perf_counter() - started
         box = offer.seal(gradient.payload, self._account, present.number)
-        return Trained(offer, terms, present.number, campaign.version, dataset, gradient, box, seconds)
+        return Trained(offer, decision.facts.record, present.number, campaign.version, dataset, gradient, box, seconds)
 
     def refuse(self, campaign: KnownCampaign, reason: str) -> None:
         """Writes down why the campaign's present round is left alone."""
@@ -260,24 +261,18 @@ class Worker:
         return None if submission is None else explain(self.ledger, self._reasons, submission)
 
     def offer(self, campaign: KnownCampaign, policy: Policy) -> Offer:
-        """The campaign's verified offer, read once, and again when the policy names other signers."""
-        committee = policy.trusts(campaign.admission.oracle, self._network.capsule)
-        key = campaign.id, None if committee is None else committee.model_dump_json()
-        if key not in self._offers:
-            self._offers[key] = read_offer(self.client, self._store, campaign, policy, self._network.capsule)
-        return self._offers[key]
+        """The campaign's verified offer; raises as `read_offer` does."""
+        return self._decider.offer(campaign, policy)
 
-    def consider(self, campaign: KnownCampaign, policy: Policy) -> tuple[Offer, CampaignRecord]:
-        """The offer and the campaign's state on chain; raises PolicyError unless the policy agrees to both."""
-        offer = self.offer(campaign, policy)
-        terms = self.client.campaign(campaign.id)
-        policy.check(terms, self.ledger.verdicts(campaign.id))
-        return offer, terms
+    def decide(self, campaign: KnownCampaign, policy: Policy) -> Decision:
+        """What every rule of the policy says of a campaign; raises as `Decider.decide` does."""
+        return self._decider.decide(campaign, policy)
 
-    def choose(self, spec: Spec, policy: Policy) -> tuple[Dataset, Gathered]:
-        """The largest data set that fits a spec, and what was gathered from it; raises DataError if none does."""
-        dataset = self.fitting(spec)
-        policy.check_records(dataset.records, spec)
+    def gather(self, dataset: Dataset, spec: Spec, policy: Policy) -> Gathered:
+        """What a spec's training needs of a data set, read once for all specs that need the same.
+
+        Raises DataError, and PolicyError where the records have become too few.
+        """
         key = (
             dataset, file_state(dataset), spec.features, spec.classes, spec.feature_map,
             spec.training.schedule.pass_key,
@@ -289,36 +284,11 @@ class Worker:
         gathered = self._gathered[key]
         # It may have been gathered for another campaign, which asks for fewer records.
         check_gathered(dataset, spec, gathered)
-        policy.check_gathered(gathered, spec)
-        return dataset, gathered
+        check_records(policy, gathered, spec)
+        return gathered
 
     def _look(self, campaign: KnownCampaign, state: State, dataset: Dataset) -> None:
         self.ledger.look(Prospect(campaign.id, campaign.round, state, dataset.name))
-
-    def _require_funds(self, terms: CampaignRecord) -> None:
-        """Raises UnfundedAccountError unless the account can pay for posting: known before hours of training."""
-        needed = terms.terms.bond + _SUBMIT_GAS * self.client.fee_market().usual.highest
-        held = self.client.balance(self.address)
-        if held < needed:
-            raise UnfundedAccountError(
-                f"account {self.address} has {format_ether(held)} ether, but a bond of "
-                f"{format_ether(terms.terms.bond)} and gas take about {round_ether(Wei(needed))}: fund it; the mine "
-                "trains then"
-            )
-
-    def fitting(self, spec: Spec) -> Dataset:
-        """The largest data set that fits a spec; raises DataError with every reason if none does."""
-        fitting, reasons = [], []
-        for dataset in self.ledger.datasets():
-            try:
-                match(dataset, spec)
-            except DataError as error:
-                reasons.append(str(error))
-            else:
-                fitting.append(dataset)
-        if not fitting:
-            raise DataError("; ".join(reasons) or "there is no data set: add one with `mine add`")
-        return max(fitting, key=lambda dataset: dataset.records)
 
 
 def _place(submission: Submission) -> dict[str, Any]:

@@ -34,6 +34,13 @@ from sonar.wallet import load_account
 
 TIMEOUT = 900
 SCRIPTS = Path(__file__).resolve().parent
+_POLICY = """\
+# The demo's shares are small, and belong to nobody: records that show in a gradient harm no one.
+[data]
+min_records = 10
+records_per_feature = 0
+min_class_records = 0
+"""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -119,6 +126,7 @@ class Actors:
     def mine(self, name: str, data: Path, column: str) -> Child:
         """A mine: made, given its data, and left running."""
         self.run(name, "init", "--key-file", str(self.net.accounts[name]))
+        (self.folder / name / "policy.toml").write_text(_POLICY)
         self.run(name, "add", "data", str(data), "--target", column)
         more = ["--allow-single"] if self.plan["rounds"]["min_mines"] == 1 else []
         return self.start(name, "-m", "mine", "run", "--home", str(self.folder / name), "--poll", "0.5", *more)

@@ -50,10 +50,9 @@ def run(
         ledger = stack.enter_context(place.ledger())
         stack.enter_context(place.running())
         store = stack.enter_context(open_store(net.store, timeout=patience))
-        single = {"min_mines": 1} if allow_single else {}
 
         def policy() -> "Policy":
-            return place.policy().model_copy(update=single)
+            return place.policy().taking_single() if allow_single else place.policy()
 
         policy()  # a mistake in it should stop the start
         options = Options(patience, small_key)

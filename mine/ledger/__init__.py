@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+from mine.ledger.approvals import Approvals
 from mine.ledger.campaigns import Campaigns
 from mine.ledger.database import Database
 from mine.ledger.datasets import Datasets
@@ -19,6 +20,7 @@ from mine.ledger.prospects import Prospects
 from mine.ledger.releases import Releases
 from mine.ledger.schema import TABLES, VERSION
 from mine.ledger.submissions import Submissions
+from mine.ledger.turns import Turns
 from mine.records import token_or_none
 from sonar.chain.events import (
     CampaignClosed,
@@ -38,7 +40,7 @@ from sonar.units import Address
 __all__ = ["Ledger"]
 
 
-class Ledger(Datasets, Campaigns, Prospects, Submissions, Moments, Releases):
+class Ledger(Datasets, Campaigns, Prospects, Submissions, Moments, Releases, Approvals, Turns):
     """An open ledger; a context manager. Several processes may have it open, one at a time writes."""
 
     def __init__(self, path: Path) -> None:

@@ -1,6 +1,17 @@
 """The ledger's tables: each part's own, joined to the one format that a file has."""
 
-from mine.ledger import audit, campaigns, datasets, moments, prospects, releases, submissions, transactions
+from mine.ledger import (
+    approvals,
+    audit,
+    campaigns,
+    datasets,
+    moments,
+    prospects,
+    releases,
+    submissions,
+    transactions,
+    turns,
+)  # fmt: skip
 
 __all__ = ["TABLES", "VERSION"]
 
@@ -14,5 +25,7 @@ TABLES = (
     transactions.TABLES,
     moments.TABLES,
     releases.TABLES,
+    approvals.TABLES,
+    turns.TABLES,
     audit.TABLES,
 )

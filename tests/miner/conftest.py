@@ -1,5 +1,6 @@
 """A stage for mines: a real chain, contract, store and signatures; the Capsule's part is played with real keys."""
 
+import json
 import os
 import subprocess
 import sys
@@ -107,6 +108,16 @@ class MineAt:
         """Adds a data set."""
         done = self.call("add", csv.stem, str(csv), "--target", "target", *more)
         assert done.returncode == 0, done.stderr
+
+    def agree(self, **tables: dict[str, Any]) -> None:
+        """Writes the owner's policy, by its tables; the tests' data sets are small, which it allows unless told."""
+        values = {"data": {"min_records": 10}, **tables}
+        self.home.policy_file.write_text(
+            "\n".join(
+                f"[{table}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+                for table, settings in values.items()
+            )
+        )
 
     def worker(self, ledger: Ledger, store: ContentStore) -> Worker:
         """A worker in this process."""
@@ -217,6 +228,7 @@ class Stage:
         home.account_file.chmod(0o600)
         network_file = self.network.save(self.folder / "network.json")
         mine = MineAt(home, account, self.network, network_file)
+        mine.agree()
         from mine.data import inspect
 
         with home.ledger() as ledger:

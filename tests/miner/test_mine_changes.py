@@ -22,7 +22,7 @@ def hand_over(stage, campaign):
 
 def test_a_bounty_that_rises_makes_a_campaign_worth_the_work(stage, opened_mine):
     mine, ledger = opened_mine
-    mine.home.policy_file.write_text('min_bounty_left = "2"\n')
+    mine.agree(money={"min_bounty_left": "2"})
     campaign = stage.campaign()
     daemon = mine.daemon(ledger, stage.store)
     daemon.step()
@@ -31,8 +31,8 @@ def test_a_bounty_that_rises_makes_a_campaign_worth_the_work(stage, opened_mine)
     daemon.step()
     assert stage.submitted(campaign) == []
     assert mine.reasons("declined") == [
-        "1 ether of its bounty are left, less than `min_bounty_left` 2",
-        "1.5 ether of its bounty are left, less than `min_bounty_left` 2",
+        "1 ether of its bounty are left, less than `min_bounty_left` 2 in [money]",
+        "1.5 ether of its bounty are left, less than `min_bounty_left` 2 in [money]",
     ]
     stage.client_for(stage.new_account()).transact(calls.top_up(campaign, ether("0.5")))
     daemon.step()
@@ -79,7 +79,7 @@ def test_a_campaign_that_changes_hands_in_mid_round_is_paid_and_mined_on(stage, 
 
 def test_a_policy_about_owners_sees_who_owns_a_campaign_now(stage, opened_mine, next_paillier):
     mine, ledger = opened_mine
-    mine.home.policy_file.write_text(f'owners = ["{stage.owner.address.lower()}"]\n')
+    mine.agree(accept={"owners": [stage.owner.address.lower()]})
     spec = stage.spec(rounds={"round_size": 2})
     campaign = stage.campaign(spec)
     daemon = mine.daemon(ledger, stage.store)
@@ -91,7 +91,7 @@ def test_a_policy_about_owners_sees_who_owns_a_campaign_now(stage, opened_mine, 
     daemon.step()
     assert ledger.submission(campaign, 1) is None
     assert mine.reasons("declined") == [
-        f"it belongs to {heir.address}: add that to `owners` in the policy to accept it",
+        f"it belongs to {heir.address}: add that to `owners` in [accept] to take it",
     ]
     stage.client_for(heir).transact(calls.transfer_campaign(campaign, Address(stage.owner.address)))
     daemon.step()
@@ -129,7 +129,7 @@ def token(stage, new_token):
 
 def test_pay_in_a_token_is_told_apart_from_ether_and_withdrawn(stage, opened_mine, token):
     mine, ledger = opened_mine
-    mine.home.policy_file.write_text(f'tokens = ["{token}"]\nmin_bounty_left = "0.5"\n')
+    mine.agree(money={"tokens": [token], "min_bounty_left": "0.5"})
     spec = stage.spec(rounds={"round_size": 2})
     campaign = stage.campaign(spec, bounty=Wei(9_000), token=token)
     daemon = mine.daemon(ledger, stage.store)

@@ -25,8 +25,8 @@ def committee(stage, members):
 
 
 def trust(mine, address, members, threshold=2):
-    listed = ", ".join(f'"{member.address}"' for member in members)
-    mine.home.policy_file.write_text(f"[committees.{address}]\nmembers = [{listed}]\nthreshold = {threshold}\n")
+    listed = [member.address for member in members]
+    mine.agree(**{f"committees.{address}": {"members": listed, "threshold": threshold}})
 
 
 def test_a_campaign_of_a_trusted_committee_is_mined(stage, opened_mine, committee, members):
@@ -54,10 +54,10 @@ def test_a_committee_that_the_policy_does_not_list_gets_nothing(stage, opened_mi
     daemon.step()
     (reason,) = mine.reasons("declined")
     assert reason == (
-        f"its Capsule {committee} is not trusted: add it to `capsules` in the policy if you do trust it, or to "
-        "`committees` if it is one"
+        f"its Capsule {committee} is not trusted: add it to `capsules` in [accept] if you do trust it, or as a "
+        "table [committees.0x...] if it is one"
     )
-    mine.home.policy_file.write_text(f'capsules = ["{committee}"]\n')
+    mine.agree(accept={"capsules": [committee]})
     daemon.step()
     assert "195 bytes are not a signature" in mine.reasons("declined")[-1]
     assert stage.submitted(campaign) == []

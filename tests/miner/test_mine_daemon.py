@@ -51,7 +51,7 @@ def test_the_posted_gradient_is_the_plain_training_on_the_specs_feature_map(stag
     mine.daemon(ledger, stage.store).step()
 
     (event,) = stage.submitted(campaign)
-    table = np.loadtxt(ledger.datasets()[0].path, delimiter=",", skiprows=1)
+    table = np.loadtxt(ledger.datasets()[0].location, delimiter=",", skiprows=1)
     design, targets = design_matrix(spec, table[:, :-1]), np.eye(3)[table[:, -1].astype(int)]
     schedule = spec.training.schedule
     wanted = schedule.training_map(schedule.gather([(design, targets)], *spec.shape)).constant
@@ -66,7 +66,7 @@ def test_what_was_gathered_is_kept_only_for_specs_that_gather_the_same(stage, op
 
     def gathers(**changes) -> bool:
         before = len(passes)
-        _, found = worker.choose(stage.spec(**changes), policy)
+        found = worker.gather(ledger.datasets()[0], stage.spec(**changes), policy)
         dataset, wanted = ledger.datasets()[0], stage.spec(**changes)
         fresh, _ = gather(dataset, match(dataset, wanted), wanted)
         name = "gram" if hasattr(fresh, "gram") else "augmented"
@@ -92,9 +92,10 @@ def test_what_was_gathered_for_a_campaign_of_few_records_is_refused_to_one_of_mo
     write_csv(path, records=25)
     with mine.home.ledger() as ledger:
         worker, policy = mine.worker(ledger, stage.store), mine.home.policy()
-        assert worker.choose(stage.spec(min_records=20), policy)[1].records == 25
-        with pytest.raises(DataError, match="now has 25 records, but campaign 'test' needs 50"):
-            worker.choose(stage.spec(min_records=50), policy)
+        (dataset,) = ledger.datasets()
+        assert worker.gather(dataset, stage.spec(min_records=20), policy).records == 25
+        with pytest.raises(DataError, match="has 25 usable records now, but campaign 'test' needs 50"):
+            worker.gather(dataset, stage.spec(min_records=50), policy)
 
 
 def test_a_mine_posts_once_a_round_and_again_in_the_next_one(stage, opened_mine, next_paillier):
@@ -121,7 +122,8 @@ def test_a_mine_posts_once_a_round_and_again_in_the_next_one(stage, opened_mine,
     assert judged.bond_returned == judged.bond
     assert ledger.submission(campaign, 1).version == 1
     # The second gradient starts from the model that was settled, under its key.
-    training = syft.training_map(gather(ledger.datasets()[0], spec), epochs=100, rate=1.0, l2=1e-3)
+    (dataset,) = ledger.datasets()
+    training = syft.training_map(gather(dataset, match(dataset, spec), spec)[0], epochs=100, rate=1.0, l2=1e-3)
     wanted = training.change @ (weights / 2.0**24) + training.constant
     assert np.abs(stage.opened(second, next_paillier, spec) - wanted).max() < 1e-3
 
@@ -187,7 +189,7 @@ def test_a_mine_leaves_a_campaign_after_its_bond_was_taken(stage, opened_mine):
 
 def test_a_mine_leaves_after_too_many_unpaid_rounds_and_returns_when_the_policy_changes(stage, opened_mine):
     mine, ledger = opened_mine
-    mine.home.policy_file.write_text("max_unpaid_rounds = 1\n")
+    mine.agree(work={"max_unpaid_rounds": 1})
     campaign = stage.campaign(stage.spec(rounds={"round_size": 2}))
     daemon = mine.daemon(ledger, stage.store)
     daemon.step()
@@ -196,7 +198,7 @@ def test_a_mine_leaves_after_too_many_unpaid_rounds_and_returns_when_the_policy_
     daemon.step()
     (reason,) = mine.reasons("declined")
     assert "max_unpaid_rounds" in reason
-    mine.home.policy_file.write_text("max_unpaid_rounds = 2\n")
+    mine.agree(work={"max_unpaid_rounds": 2})
     daemon.step()
     assert ledger.submission(campaign, 1).state is State.SENT
 
@@ -224,7 +226,7 @@ def test_a_capsule_that_the_owner_does_not_trust_gets_nothing(stage, opened_mine
     daemon.step()
     assert stage.submitted(campaign) == []
     assert "not trusted" in mine.reasons("declined")[0]
-    mine.home.policy_file.write_text(f'capsules = ["{stranger.address}"]\n')
+    mine.agree(accept={"capsules": [stranger.address]})
     daemon.step()
     assert len(stage.submitted(campaign)) == 1
 
@@ -375,7 +377,7 @@ def test_the_largest_data_set_that_fits_is_trained(stage, write_csv):
 
 def test_too_few_records_for_the_policy_are_not_trained_on(stage, opened_mine):
     mine, ledger = opened_mine
-    mine.home.policy_file.write_text("min_records = 61\n")
+    mine.agree(data={"min_records": 61})
     campaign = stage.campaign()
     mine.daemon(ledger, stage.store).step()
     assert stage.submitted(campaign) == []
@@ -384,7 +386,7 @@ def test_too_few_records_for_the_policy_are_not_trained_on(stage, opened_mine):
 
 def test_records_that_class_weights_make_too_few_for_the_policy_are_not_trained_on(stage, opened_mine):
     mine, ledger = opened_mine
-    mine.home.policy_file.write_text("min_records = 22\n")
+    mine.agree(data={"min_records": 22})
     # 20 records of each class: (20 * 62)^2 / (20 * (1 + 1 + 3600)) = 21.3
     campaign = stage.campaign(stage.spec(training={"class_weights": (1.0, 1.0, 60.0)}))
     mine.daemon(ledger, stage.store).step()

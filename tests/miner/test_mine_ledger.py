@@ -6,12 +6,11 @@ from dataclasses import replace
 import pytest
 
 from mine.data import Column, Dataset, Kind, Source
-from mine.errors import DataError, LedgerError, PolicyError
+from mine.errors import DataError, LedgerError
 from mine.ledger import Ledger
-from mine.policy import Policy
 from mine.records import Aim, Fate, Prospect, Purpose, State, Submission, Transaction
 from sonar.chain.events import CampaignCreated, GradientJudged, GradientSubmitted, RoundExpired, RoundSettled, Withdrawn
-from sonar.chain.records import NATIVE, Admission, CampaignRecord, PayoutBase, Status, Terms, Verdict
+from sonar.chain.records import NATIVE, Admission, PayoutBase, Terms, Verdict
 from sonar.storage import Artifact
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei, ether
 
@@ -209,24 +208,3 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path):
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(LedgerError, match="cannot be used"):
         Ledger(path)
-
-
-@pytest.mark.parametrize(
-    ("settings", "paid", "token", "verdicts", "says"),
-    [
-        ({}, 0, "0x" + "33" * 20, [], "tokens"),
-        ({"min_bounty_left": "0.5"}, int(ether("0.6")), NATIVE, [], "min_bounty_left"),
-        ({"min_mines": 3}, 0, NATIVE, [], "min_mines"),
-        ({"max_bond": "0"}, 0, NATIVE, [], "max_bond"),
-        ({"max_unpaid_rounds": 2}, 0, NATIVE, [Verdict.LEFT_OUT, Verdict.UNAVAILABLE, Verdict.KEPT], "max_unpaid"),
-        ({}, 0, NATIVE, [Verdict.INVALID], "leave_when_bond_is_lost"),
-    ],
-)
-def test_the_policy_refuses_and_names_the_setting(settings, paid, token, verdicts, says):
-    from dataclasses import replace
-
-    terms = replace(TERMS, token=Address(token))
-    record = CampaignRecord(ID, OWNER, OWNER, Status.RUNNING, terms, Ppm(0), Ppm(0), Ppm(900_000), 0, Wei(paid))
-    with pytest.raises(PolicyError, match=says):
-        Policy(**settings).check(record, verdicts)
-    Policy(tokens=[token]).check(record, [Verdict.LEFT_OUT, Verdict.KEPT])

@@ -36,9 +36,20 @@ _RECORD = {
     "address": _ADDRESS, "block": 3, "transaction": "0x" + "ab" * 32, "deployer": _ADDRESS,
     "runtime_sha256": "cd" * 32, "source_sha256": "ef" * 32,
 }  # fmt: skip
-_POLICY = b"""min_records = 20
-max_bond = "0.5"
+_POLICY = b"""[accept]
 capsules = ["0x1111111111111111111111111111111111111111"]
+[data]
+min_records = 20
+[datasets.clinic]
+purposes = ["research"]
+[money]
+max_bond = "0.5"
+max_gas_gwei = 30
+[work]
+hours = ["mon-fri 22:00-06:00"]
+longest_training = "1h"
+[privacy]
+epsilon = 0.5
 [committees.0x2222222222222222222222222222222222222222]
 members = ["0x1111111111111111111111111111111111111111"]
 threshold = 1

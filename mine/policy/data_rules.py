@@ -1,0 +1,152 @@
+"""The rules of a policy that look at the data: which set a campaign may use, and how few records would show.
+
+Sums over few records give them away: one record is its own gradient, fewer records than features can be solved for,
+and the sums of a polynomial or Fourier map are moments, which tell few records one by one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mine.errors import PolicyError
+from mine.policy.facts import Facts, Offered
+from mine.policy.finding import Finding
+
+if TYPE_CHECKING:
+    from mine.policy.file import Policy
+    from sonar.protocol.spec import Spec
+    from sonar.syft.schedule import Gathered
+
+__all__ = ["DATA_RULES", "best_offer", "check_records", "judge_data"]
+
+DataRule = Callable[["Policy", Facts, Offered], Finding]
+
+_LEAST_FOR_MAPS = 2
+
+
+def judge_data(policy: "Policy", facts: Facts) -> list[Finding]:
+    """Every rule's word on the data set that is offered; why none is, where none is."""
+    if facts.offered is None:
+        return [Finding.no("data set", facts.unfit)]
+    return [rule(policy, facts, facts.offered) for rule in DATA_RULES]
+
+
+def best_offer(policy: "Policy", facts: Facts, offers: Sequence[Offered]) -> Facts:
+    """The facts with the largest data set to which all rules agree; if there is none, with the largest at all."""
+    ranked = sorted(offers, key=lambda offered: offered.records, reverse=True)
+    for offered in ranked:
+        having = replace(facts, offered=offered)
+        if all(finding.ok for finding in judge_data(policy, having)):
+            return having
+    return replace(facts, offered=ranked[0]) if ranked else facts
+
+
+def check_records(policy: "Policy", gathered: "Gathered", spec: "Spec") -> None:
+    """Raises PolicyError unless what was gathered is enough records, also as class weights leave them in a batch."""
+    for finding in (_records(policy, gathered.records), _features(policy, gathered.records, spec)):
+        if not finding.ok:
+            raise PolicyError(finding.sentence)
+    if gathered.effective_batch < policy.data.min_records:
+        raise PolicyError(
+            f"its class weights make the records of a batch count as {gathered.effective_batch:.1f}, fewer than "
+            f"`min_records` {policy.data.min_records} in [data]: some would show in the gradient"
+        )
+
+
+def _dataset(policy: "Policy", facts: Facts, offered: Offered) -> Finding:
+    terms, rule, name = policy.dataset(offered.name), "data set", f"the data set {offered.name!r}"
+    record = facts.record
+    if terms is None:
+        if policy.data.only_listed:
+            return Finding.no(
+                rule, f"{name} has no table [datasets.{offered.name}], which `only_listed` in [data] asks for"
+            )
+        return Finding.yes(rule, f"{name} fits, and is free for every campaign")
+    place, campaign = f"[datasets.{offered.name}]", "0x" + record.id.hex()
+    owners, refused = ({one.lower() for one in several} for several in (terms.owners, terms.refuse_owners))
+    for one in (record.owner, facts.creator):
+        if one.lower() in refused:
+            return Finding.no(rule, f"{name} is not for {one}, who is in `refuse_owners` in {place}")
+    if owners and record.owner.lower() not in owners:
+        return Finding.no(rule, f"{name} is not for {record.owner}: add that to `owners` in {place} to allow it")
+    if campaign in {one.lower() for one in terms.refuse_campaigns}:
+        return Finding.no(rule, f"{name} is not for this campaign, which is in `refuse_campaigns` in {place}")
+    if terms.campaigns and campaign not in {one.lower() for one in terms.campaigns}:
+        return Finding.no(
+            rule, f"{name} is not for this campaign: add {campaign} to `campaigns` in {place} to allow it"
+        )
+    purpose = facts.spec.purpose
+    if terms.purposes and purpose.casefold() not in {one.casefold() for one in terms.purposes}:
+        return Finding.no(
+            rule, f"{name} is not for the purpose {purpose!r}: `purposes` in {place} lists what it is for"
+        )
+    return Finding.yes(rule, f"{name} fits, and {place} allows this campaign")
+
+
+def _records(policy: "Policy", records: int) -> Finding:
+    least = policy.data.min_records
+    if records < least:
+        return Finding.no(
+            "records",
+            f"{records} records are fewer than `min_records` {least} in [data]: each would show in the gradient",
+        )
+    return Finding.yes("records", f"{records} records, at least {least} are wanted")
+
+
+def _records_rule(policy: "Policy", _facts: Facts, offered: Offered) -> Finding:
+    return _records(policy, offered.records)
+
+
+def _features_rule(policy: "Policy", facts: Facts, offered: Offered) -> Finding:
+    return _features(policy, offered.records, facts.spec)
+
+
+def _features(policy: "Policy", records: int, spec: "Spec") -> Finding:
+    kind, outputs, each = spec.feature_map.kind, spec.mapping.outputs, policy.data.records_per_feature
+    mapped = f" of its {kind} map"
+    if kind == "identity":
+        mapped = ""
+    else:
+        each = max(each, _LEAST_FOR_MAPS)
+    if records < each * outputs:
+        setting = "" if mapped and each == _LEAST_FOR_MAPS else f" (`records_per_feature` {each} in [data])"
+        return Finding.no(
+            "features",
+            f"{records} records are fewer than {each * outputs}, {_times(each)} the {outputs} features{mapped}"
+            f"{setting}: each would show in the gradient",
+        )
+    return Finding.yes("features", f"{records} records are at least {_times(each)} the {outputs} features{mapped}")
+
+
+def _batch(policy: "Policy", facts: Facts, _offered: Offered) -> Finding:
+    size, least = facts.spec.training.batch_size, policy.data.min_records
+    if size is None:
+        return Finding.yes("batch", "every step is on all records")
+    if size < least:
+        return Finding.no(
+            "batch",
+            f"it trains on batches of {size} records, fewer than `min_records` {least} in [data]: each would show in "
+            "the gradient",
+        )
+    return Finding.yes("batch", f"it trains on batches of {size} records, at least {least} are wanted")
+
+
+def _classes(policy: "Policy", _facts: Facts, offered: Offered) -> Finding:
+    least = policy.data.min_class_records
+    if not offered.classes:
+        return Finding.yes("classes", "it predicts numbers, so no class is small")
+    name, count = min(offered.classes, key=lambda item: item[1])
+    if count < least:
+        return Finding.no(
+            "classes",
+            f"the class {name!r} has {count} record(s), fewer than `min_class_records` {least} in [data]: the gradient "
+            "holds their sum",
+        )
+    return Finding.yes("classes", f"the smallest class {name!r} has {count} records, at least {least} are wanted")
+
+
+def _times(count: int) -> str:
+    return {1: "as many as", 2: "twice"}.get(count, f"{count} times")
+
+
+DATA_RULES: tuple[DataRule, ...] = (_dataset, _records_rule, _features_rule, _batch, _classes)

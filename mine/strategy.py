@@ -1,0 +1,144 @@
+"""What work is worth, in which order campaigns are served, and which of them rest for a while; all of it pure.
+
+A gradient's expected payout is learned from what the campaign's rounds have paid and, more with every round, from what
+this mine's own gradients got. Amounts are wei of the native coin, or the smallest unit of the campaign's token.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mine.records import KnownCampaign
+from sonar.chain.records import CampaignRecord, Terms, Verdict
+from sonar.units import PPM, CampaignId, Wei
+
+__all__ = [
+    "FUNDED_GAS", "SUBMISSION_GAS", "Estimate", "OwnRound", "Rest", "estimate", "in_turn", "payable", "promised",
+    "rest_of", "unpaid_rounds",
+]  # fmt: skip
+
+SUBMISSION_GAS: Final = 72_000
+"""What posting a gradient takes at most, see docs/gas.md."""
+FUNDED_GAS: Final = 120_000
+"""What an account must be able to pay for before it posts one: nodes ask for the gas limit, which has some to spare."""
+_HORIZON: Final = 8
+"""In so many rounds a campaign about which nothing is known is taken to pay what it has left."""
+_PRIOR_ROUNDS: Final = 4
+"""As so many rounds without a loss what is known beforehand counts: honest work is mostly kept."""
+_TRIES: Final = 1
+"""So many rounds in a row may bring nothing before one is left out."""
+_LONGEST_REST: Final = 16
+"""A rest is 2 to the power of this many rounds at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRound:
+    """What one round brought this mine; `verdict` is None where its gradient was never judged, `ended` is Unix time."""
+
+    round: int
+    verdict: Verdict | None
+    payout: Wei
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one more gradient is expected to bring and to cost: pay in the campaign's token, the rest in native coin."""
+
+    payout: Wei
+    gas: Wei
+    bond_loss: Wei
+
+    @property
+    def cost(self) -> Wei:
+        """Gas and the bond's expected loss."""
+        return Wei(self.gas + self.bond_loss)
+
+    @property
+    def gain(self) -> int:
+        """What is left of the pay, below 0 for a loss; of campaigns in native coin."""
+        return self.payout - self.cost
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A campaign is left alone until its round `until_round`, or until `until` (Unix time), whichever is first."""
+
+    until_round: int
+    until: float
+
+    def holds(self, round: int, now: float) -> bool:  # noqa: A002
+        """Whether it is not over in a round and at a moment."""
+        return round < self.until_round and now < self.until
+
+
+def payable(record: CampaignRecord) -> Wei:
+    """What the contract still pays if the score rises to the target: c(target) - c(score).
+
+    c(x) = bounty (min(x, target) - start) / base, rounded down.
+    """
+    return Wei(promised(record) - _paid_at(record, record.score))
+
+
+def promised(record: CampaignRecord) -> Wei:
+    """What the contract pays for the whole way from the start score to the target."""
+    return _paid_at(record, record.terms.target)
+
+
+def _paid_at(record: CampaignRecord, score: int) -> Wei:
+    return Wei(record.terms.bounty * (min(score, record.terms.target) - record.start_score) // record.base)
+
+
+def unpaid_rounds(own: Sequence[OwnRound]) -> int:
+    """How many of the last rounds in a row brought nothing."""
+    count = 0
+    for one in own:
+        if one.payout:
+            break
+        count += 1
+    return count
+
+
+def estimate(record: CampaignRecord, settled: int, own: Sequence[OwnRound], gas_price: Wei) -> Estimate:
+    """What one more gradient is expected to bring and to cost.
+
+    `settled` rounds have paid `record.paid`; one more that pays an eighth of what is left stands for what is unknown.
+    A full round shares that; then each of this mine's `own` rounds (the latest first) counts as much as all before.
+    """
+    left = payable(record)
+    rounds = max(1, min(_HORIZON, record.terms.max_rounds - settled))
+    payout = (record.paid + left // rounds) // (settled + 1) // record.terms.round_size
+    for one in reversed(own):
+        payout = (payout + one.payout) // 2
+    return Estimate(
+        Wei(min(payout, left)), Wei(SUBMISSION_GAS * gas_price), _bond_loss(record.terms, [one.verdict for one in own])
+    )
+
+
+def _bond_loss(terms: Terms, verdicts: Sequence[Verdict | None]) -> Wei:
+    """The part of the bond that is expected to be lost, by this mine's verdicts and one loss in five before them."""
+    judged = [verdict for verdict in verdicts if verdict is not None]
+    slashed = 1 + sum(verdict in {Verdict.LEFT_OUT, Verdict.UNAVAILABLE} for verdict in judged)
+    taken = sum(verdict in {Verdict.INVALID, Verdict.COPY} for verdict in judged)
+    return Wei(terms.bond * (slashed * terms.slash + taken * PPM) // (PPM * (len(judged) + _PRIOR_ROUNDS + 1)))
+
+
+def rest_of(own: Sequence[OwnRound], round_seconds: int) -> Rest | None:
+    """How long a campaign is left alone that paid nothing in this mine's last rounds (the latest first), if at all.
+
+    After two unpaid rounds in a row one round is left out, after three two, after four four. Where no mine posts the
+    round never ends, so the time that those rounds take at least ends the rest too.
+    """
+    unpaid = unpaid_rounds(own)
+    if unpaid <= _TRIES:
+        return None
+    skipped = 1 << min(unpaid - _TRIES - 1, _LONGEST_REST)
+    return Rest(own[0].round + 1 + skipped, own[0].ended + skipped * round_seconds)
+
+
+def in_turn(campaigns: Iterable[KnownCampaign], served: Mapping[CampaignId, int]) -> list[KnownCampaign]:
+    """Campaigns in the order of their turns: never served, then the one served longest ago, first.
+
+    `served` counts up over all campaigns: the higher, the later a campaign had its turn.
+    """
+    return sorted(campaigns, key=lambda campaign: served.get(campaign.id, 0))
