@@ -72,7 +72,9 @@ class _SecurePool(HTTPSConnectionPool):
 class BoundedAdapter(HTTPAdapter):
     """Gives whole answers of at most `LONGEST_ANSWER` bytes, each within the timeout of its request.
 
-    Raises requests.Timeout for one that takes longer and requests.RequestException for a larger one.
+    Raises requests.Timeout for one that takes longer and requests.RequestException for a larger one, also
+    requests.HTTPError for one that points elsewhere: a node could else have this process ask any address that it likes,
+    each with a timeout of its own.
     """
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -105,6 +107,8 @@ class BoundedAdapter(HTTPAdapter):
         except BaseException:
             response.close()
             raise
+        if response.is_redirect:
+            raise requests.HTTPError("an answer that points elsewhere", request=request, response=response)
         return response
 
 

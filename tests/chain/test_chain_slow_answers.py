@@ -120,6 +120,21 @@ def test_an_answer_that_is_too_large_is_not_read(node: Node, monkeypatch: pytest
         web3.eth.get_block_number()
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_node_that_points_elsewhere_is_not_followed(node: Node, status: int) -> None:
+    def answer(handler: Handler) -> None:
+        handler.send_response(status)
+        handler.send_header("Location", f"http://127.0.0.1:{node.server_port}/elsewhere")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    node.answer = answer
+    web3 = connect_web3(f"http://127.0.0.1:{node.server_port}", TIMEOUT)
+    with pytest.raises(RpcUnavailableError, match=f"answered HTTP {status}"), rpc(web3):
+        web3.eth.get_block_number()
+    assert node.asked == 1
+
+
 def test_a_connection_is_kept_for_the_next_request_with_its_whole_timeout(node: Node) -> None:
     peers = set()
 
