@@ -13,7 +13,7 @@
 Exit code 2 is click's own for wrong usage.
 """
 
-__all__ = ["ConfigError", "SonarError"]
+__all__ = ["ConfigError", "SonarError", "printable"]
 
 
 class SonarError(Exception):
@@ -26,3 +26,15 @@ class ConfigError(SonarError):
     """The network file, an environment variable or an account cannot be used."""
 
     exit_code = 3
+
+
+def printable(words: object, longest: int = 300) -> str:
+    """What a stranger's program said, as a message may repeat it: one line, of so many characters at most.
+
+    Nothing in it steers a terminal, and every encoding takes it: JSON can hold halves of characters, which UTF-8 cannot.
+    """
+    text = str(words)
+    shown = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:longest]
+    )
+    return shown if len(text) <= longest else f"{shown}..."

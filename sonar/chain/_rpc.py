@@ -35,7 +35,7 @@ from sonar.chain.errors import (
 )
 from sonar.chain.fees import FeeMarket, Fees
 from sonar.chain.signing import Signer
-from sonar.errors import ConfigError
+from sonar.errors import ConfigError, printable
 from sonar.units import Wei, format_ether
 
 __all__ = [
@@ -135,7 +135,7 @@ def rpc(web3: Web3) -> Iterator[None]:
             raise _revert(error) from error
         raise TransactionFailedError(f"the node at {_endpoint(web3)} refused: {_node_message(error)}") from error
     except Web3Exception as error:
-        raise RpcUnavailableError(f"{_endpoint(web3)} gave an unusable answer: {str(error)[:200]}") from error
+        raise RpcUnavailableError(f"{_endpoint(web3)} gave an unusable answer: {printable(error, 200)}") from error
     except _UNUSABLE as error:
         raise RpcUnavailableError(f"{_endpoint(web3)} {_problem(error)}") from error
 
@@ -294,7 +294,7 @@ def _revert_data(error: Web3Exception) -> bytes | None:
 def _node_message(error: Web3RPCError) -> str:
     response = error.rpc_response
     detail = response.get("error") if response else None
-    return str(detail["message"] if isinstance(detail, Mapping) and "message" in detail else error)[:300]
+    return printable(detail["message"] if isinstance(detail, Mapping) and "message" in detail else error)
 
 
 def _endpoint(web3: Web3) -> str:

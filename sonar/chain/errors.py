@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sonar.chain.records import NATIVE
-from sonar.errors import SonarError
+from sonar.errors import SonarError, printable
 from sonar.units import format_ppm
 
 __all__ = [
@@ -97,11 +97,7 @@ def _show(name: str, key: str, value: Any) -> str:
     if key == "pendingOwner" and value == NATIVE:
         return "nobody"
     # A stranger's contract, such as a token, may write the reason: none of it may steer a terminal.
-    text = str(value)
-    shown = "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:_LONGEST]
-    )
-    return shown if len(text) <= _LONGEST else f"{shown}..."
+    return printable(value, _LONGEST)
 
 
 def _time(seconds: int) -> str:

@@ -14,6 +14,7 @@ from web3.types import RPCEndpoint
 
 from sonar.chain._rpc import rpc
 from sonar.chain.errors import ChainError
+from sonar.errors import printable
 
 __all__ = ["beat", "heartbeat"]
 
@@ -23,7 +24,7 @@ def beat(web3: Web3) -> None:
     with rpc(web3):
         answer = web3.provider.make_request(RPCEndpoint("evm_mine"), [])
     if "error" in answer:
-        raise ChainError(f"the node makes no blocks on request: {answer['error']}")
+        raise ChainError(f"the node makes no blocks on request: {printable(answer['error'])}")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ipfshttpclient import exceptions as ipfs_errors
 from urllib3.exceptions import HTTPError
 from urllib3.response import HTTPResponse
 
-from sonar.errors import ConfigError
+from sonar.errors import ConfigError, printable
 from sonar.storage.base import Artifact, ContentStore, check_artifact, verified
 from sonar.storage.cids import check_cid
 from sonar.storage.errors import ArtifactNotFoundError, StoreTimeoutError, StoreUnavailableError
@@ -88,7 +88,7 @@ class KuboStore(ContentStore):
                 raise ArtifactNotFoundError(
                     f"{cid} was not found by {self.describe()} within {self.timeout:g} s: is a node online that has it?"
                 ) from error
-            raise StoreUnavailableError(f"{self.describe()} answers, but refuses {action}: {error!s:.300}") from error
+            raise StoreUnavailableError(f"{self.describe()} answers, but refuses {action}: {printable(error)}") from error
         except (ipfs_errors.ConnectionError, ipfs_errors.ProtocolError) as error:
             raise StoreUnavailableError(
                 f"{self.describe()} cannot be reached for {action}: start it, or correct the store in the network file"
@@ -97,7 +97,7 @@ class KuboStore(ContentStore):
             if "timed out" in str(error):  # in the middle of a body requests calls it a connection error
                 raise self._too_slow(action) from error
             raise StoreUnavailableError(
-                f"{self.describe()} cannot be used for {action}: {str(error)[:300] or type(error).__name__}: "
+                f"{self.describe()} cannot be used for {action}: {printable(error) or type(error).__name__}: "
                 "is it running there?"
             ) from error
 

@@ -177,6 +177,19 @@ def test_a_contract_cannot_have_anything_fetched(node: tuple[Node, str]) -> None
     assert not [asked for asked in state.asked if asked.startswith("GET")]
 
 
+@pytest.mark.parametrize("data", [None, "0x"], ids=["refused", "reverted"])
+@pytest.mark.parametrize("words", ["\x1b]0;owned\x07\x1b[2J\nok", "half \ud800", "\u202etxt", "x" * 100_000])
+def test_nodes_words_steer_no_terminal_and_can_be_written_down(node: tuple[Node, str], words: str, data: Any) -> None:
+    state, url = node
+    state.sane = {"eth_chainId": "0x1", "eth_getCode": "0x60"}
+    state.errors = {"eth_call": {"code": -32000, "message": words} | ({} if data is None else {"data": data})}
+    client = SonarClient.connect(url, CONTRACT)
+    with pytest.raises(ChainError) as caught:
+        client.quote(CAMPAIGN, Ppm(1))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value).encode()) < 1000
+
+
 def test_the_environments_proxy_is_used_for_a_node(node: tuple[Node, str], monkeypatch: pytest.MonkeyPatch) -> None:
     state, url = node
     state.sane = {"eth_chainId": "0x1", "eth_getCode": "0x60", "eth_blockNumber": "0x5"}
