@@ -16,7 +16,6 @@ import hmac
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, insert, select, update
@@ -25,15 +24,14 @@ from capsule.errors import CapsuleError
 from capsule.state import tables as t
 from capsule.state.denials import note_denial, summarise
 from capsule.state.engine import reading, writing
-from sonar import canonical
+from sonar import canonical, hashchain
+from sonar.hashchain import START
 
-__all__ = ["AuditEntry", "AuditHead", "AuditLog"]
+__all__ = ["START", "AuditEntry", "AuditHead", "AuditLog", "entry_hash"]
 
 KEY_BYTES: Final = 32
 _ENTRY: Final = b"sonar capsule audit entry 1\0"
 _HEAD: Final = b"sonar capsule audit head 1\0"
-START: Final = bytes(32)
-"""The hash before the first entry."""
 _HEAD_ROW: Final = 1
 _PAGE: Final = 500
 
@@ -64,18 +62,7 @@ class AuditHead:
 
 def entry_hash(sequence: int, moment: int, kind: str, body: str, previous: bytes) -> bytes:
     """The hash of an entry; raises ValueError for what no entry can hold."""
-    if len(previous) != len(START):
-        raise ValueError(f"a previous hash has {len(START)} bytes, not {len(previous)}")
-    try:
-        numbers = sequence.to_bytes(8, "big") + moment.to_bytes(8, "big")
-    except OverflowError as error:
-        raise ValueError(f"entry {sequence} of time {moment}: both are unsigned and of 64 bits") from error
-    return sha256(_ENTRY + numbers + _text(kind) + _text(body) + previous).digest()
-
-
-def _text(text: str) -> bytes:
-    data = text.encode()
-    return len(data).to_bytes(8, "big") + data
+    return hashchain.entry_hash(_ENTRY, sequence, moment, kind, body, previous)
 
 
 class AuditLog:
