@@ -31,7 +31,7 @@ class ConfigError(SonarError):
 def printable(words: object, longest: int = 300) -> str:
     """What a stranger's program said, as a message may repeat it: one line, of so many characters at most.
 
-    Nothing in it steers a terminal, and every encoding takes it: JSON can hold halves of characters, which UTF-8 cannot.
+    Nothing in it steers a terminal, and every encoding takes it: JSON can hold halves of characters, UTF-8 cannot.
     """
     text = str(words)
     shown = "".join(

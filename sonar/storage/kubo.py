@@ -88,7 +88,8 @@ class KuboStore(ContentStore):
                 raise ArtifactNotFoundError(
                     f"{cid} was not found by {self.describe()} within {self.timeout:g} s: is a node online that has it?"
                 ) from error
-            raise StoreUnavailableError(f"{self.describe()} answers, but refuses {action}: {printable(error)}") from error
+            refusal = printable(error)
+            raise StoreUnavailableError(f"{self.describe()} answers, but refuses {action}: {refusal}") from error
         except (ipfs_errors.ConnectionError, ipfs_errors.ProtocolError) as error:
             raise StoreUnavailableError(
                 f"{self.describe()} cannot be reached for {action}: start it, or correct the store in the network file"
