@@ -36,6 +36,16 @@ def first_difference(file: AuditFile, expected: AuditHead) -> int:
     return caught.value.line
 
 
+def test_an_entry_is_hashed_and_written_as_it_is_written_down():
+    # Computed by hand with `printf ... | sha256sum` from the layout in sonar.hashchain.
+    expected = "810c716dcd77f36c85422aa9795f678c21a0ddb6c3250544cfb0d82c6d24e6f0"
+    entry = AuditEntry.after(AuditHead(), 0.000_002, "kind", {})
+    assert entry.hash.hex() == expected
+    assert entry.line.decode() == (
+        f'{{"facts":{{}},"hash":"{expected}","kind":"kind","previous":"{"0" * 64}","sequence":1,"time":2}}'
+    )
+
+
 def test_what_was_appended_is_read_again_in_order(file):
     assert list(file.entries()) == chain()
     assert file.verify(chain()[-1].head) == chain()[-1].head == file.head()
