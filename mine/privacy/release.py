@@ -97,6 +97,7 @@ def statistic_key(spec: Spec, chosen: Sequence[str], clip: Clip) -> bytes:
     asked = {
         "columns": list(chosen),
         "features": [feature.model_dump(mode="json", exclude={"name", "unit"}) for feature in spec.features],
+        "image": None if spec.image is None else spec.image.model_dump(mode="json"),
         "map": spec.feature_map.model_dump(mode="json"),
         "classes": list(spec.classes),
         "targets": [target.model_dump(mode="json", exclude={"name"}) for target in spec.targets],
