@@ -6,6 +6,7 @@ from mine.commands.account import encrypt, init, withdraw
 from mine.commands.audit import audit
 from mine.commands.data import add
 from mine.commands.earnings import earnings
+from mine.commands.matching import match
 from mine.commands.running import run, status
 from mine.commands.training import campaigns, train
 from sonar import __version__
@@ -23,6 +24,7 @@ def main() -> None:
 main.add_command(init)
 main.add_command(encrypt)
 main.add_command(add)
+main.add_command(match)
 main.add_command(campaigns)
 main.add_command(train)
 main.add_command(run)

@@ -14,17 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 
-def _pairs(_context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """What is written LEFT=RIGHT; a name on the right may hold the sign again."""
-    found = []
-    for value in values:
-        left, sign, right = value.partition("=")
-        if not (sign and left.strip() and right.strip()):
-            raise click.BadParameter(f"{value!r} is not of the form {option.metavar}")
-        found.append((left.strip(), right.strip()))
-    return tuple(found)
-
-
 @click.command()
 @click.argument("name")
 @click.argument("source", required=False)
@@ -34,17 +23,17 @@ def _pairs(_context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option("--sql", metavar="QUERY", help="Take what this SELECT gives: of a database, or of files in a folder.")
 @click.option("--table", metavar="TABLE", help="Take this table of a database.")
 @click.option("--ignore", multiple=True, metavar="COLUMN", help="A column to leave out; may be given several times.")
-@click.option("--alias", "aliases", multiple=True, metavar="FEATURE=COLUMN", callback=_pairs,
+@click.option("--alias", "aliases", multiple=True, metavar="FEATURE=COLUMN", callback=options.pairs,
               help="Which column a campaign's feature is, where the names differ.")  # fmt: skip
-@click.option("--unit", "units", multiple=True, metavar="COLUMN=UNIT", callback=_pairs,
+@click.option("--unit", "units", multiple=True, metavar="COLUMN=UNIT", callback=options.pairs,
               help="A column's unit, compared with the campaign's.")  # fmt: skip
 @click.option("--replace", is_flag=True, help="Put this data set in the place of the one with the same name.")
 @options.home
 @options.as_json
 def add(
-    name: str, source: str | None, targets: tuple[str, ...], sql: str | None, table: str | None, ignore: tuple[str, ...],
-    aliases: tuple[tuple[str, str], ...], units: tuple[tuple[str, str], ...], replace: bool, home: Path | None,
-    as_json: bool,
+    name: str, source: str | None, targets: tuple[str, ...], sql: str | None, table: str | None,
+    ignore: tuple[str, ...], aliases: tuple[tuple[str, str], ...], units: tuple[tuple[str, str], ...], replace: bool,
+    home: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Add the data set NAME, which stays where it is.
 
@@ -59,7 +48,12 @@ def add(
         raise click.UsageError("name the SOURCE: a file, a folder or a database")
     with Home(home).ledger() as ledger:
         dataset = inspect(
-            name, Source.of(source or ".", query=sql, table=table), targets, ignored=ignore, aliases=aliases, units=units
+            name,
+            Source.of(source or ".", query=sql, table=table),
+            targets,
+            ignored=ignore,
+            aliases=aliases,
+            units=units,
         )
         ledger.add_dataset(dataset, replace=replace)
     if as_json:

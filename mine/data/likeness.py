@@ -19,6 +19,8 @@ __all__ = ["Doubt", "Guess", "guesses", "misfit"]
 _LEAST = 0.5
 """Names that are less alike are not suggested."""
 _SHOWN = 3
+_WITHIN = 0.75
+"""How alike names are of which one has all words of the other."""
 _OVERLAP = 0.5
 """The part of a column's span that must lie in the feature's range, or another unit is meant."""
 _UNITS = {
@@ -85,11 +87,11 @@ def guesses(feature: Feature | Target, dataset: Dataset, spec: "Spec") -> tuple[
 
 
 def _guess(feature: Feature | Target, column: Column) -> Guess:
-    words, unit_words = _words(feature.name), _words(column.name)
-    alike = _alike(words, unit_words)
+    words = _words(column.name)
+    alike = _alike(_words(feature.name), words)
     reasons = [f"the names are {round(100 * alike)} % alike"]
     unit = _unit(getattr(feature, "unit", ""))
-    told = {_UNITS[word] for word in unit_words if word in _UNITS} | ({_unit(column.unit)} if column.unit else set())
+    told = {_UNITS[word] for word in words if word in _UNITS} | ({_unit(column.unit)} if column.unit else set())
     if unit and unit in told:
         alike = min(0.99, alike + 0.1)
         reasons.append(f"the unit is {unit}")
@@ -104,7 +106,9 @@ def _guess(feature: Feature | Target, column: Column) -> Guess:
 def _alike(one: list[str], other: list[str]) -> float:
     """1 for the same words; words of units count little, because one of two names often leaves them out."""
     bare, bare_other = [w for w in one if w not in _UNITS] or one, [w for w in other if w not in _UNITS] or other
-    return SequenceMatcher(None, " ".join(sorted(bare)), " ".join(sorted(bare_other))).ratio()
+    alike = SequenceMatcher(None, " ".join(sorted(bare)), " ".join(sorted(bare_other))).ratio()
+    within = bool(bare) and (set(bare) <= set(bare_other) or set(bare_other) <= set(bare))
+    return max(alike, _WITHIN) if within and bare_other else alike
 
 
 def _words(name: str) -> list[str]:

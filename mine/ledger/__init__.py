@@ -15,6 +15,7 @@ from mine.ledger.approvals import Approvals
 from mine.ledger.campaigns import Campaigns
 from mine.ledger.database import Database
 from mine.ledger.datasets import Datasets
+from mine.ledger.matches import Matches
 from mine.ledger.moments import Moments
 from mine.ledger.prospects import Prospects
 from mine.ledger.releases import Releases
@@ -40,7 +41,7 @@ from sonar.units import Address
 __all__ = ["Ledger"]
 
 
-class Ledger(Datasets, Campaigns, Prospects, Submissions, Moments, Releases, Approvals, Turns):
+class Ledger(Datasets, Matches, Campaigns, Prospects, Submissions, Moments, Releases, Approvals, Turns):
     """An open ledger; a context manager. Several processes may have it open, one at a time writes."""
 
     def __init__(self, path: Path) -> None:

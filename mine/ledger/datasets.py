@@ -25,6 +25,8 @@ class Datasets(Audited):
             if known and not replace:
                 raise DataError(f"there is a data set {dataset.name!r} already: choose another name or use --replace")
             database.execute("INSERT OR REPLACE INTO datasets VALUES (?, ?)", dataset.name, dataset.to_text())
+            # Which columns its features are was said of the other data.
+            database.execute("DELETE FROM matches WHERE dataset = ?", dataset.name)
             self.record("dataset changed" if known else "dataset added", {
                 "dataset": dataset.name, **dataset.source.to_dict(), "targets": list(dataset.targets),
                 "records": dataset.records, "columns": len(dataset.columns), "fingerprint": dataset.fingerprint,

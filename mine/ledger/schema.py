@@ -5,6 +5,7 @@ from mine.ledger import (
     audit,
     campaigns,
     datasets,
+    matches,
     moments,
     prospects,
     releases,
@@ -19,6 +20,7 @@ VERSION = 4
 """Raised whenever a table changes: files of other versions are left alone."""
 TABLES = (
     datasets.TABLES,
+    matches.TABLES,
     campaigns.TABLES,
     prospects.TABLES,
     submissions.TABLES,
