@@ -6,7 +6,9 @@ from mine.commands.account import encrypt, init, withdraw
 from mine.commands.audit import audit
 from mine.commands.data import add
 from mine.commands.earnings import earnings
+from mine.commands.privacy import privacy
 from mine.commands.matching import match
+from mine.commands.policy import approve, deny, policy
 from mine.commands.running import run, status
 from mine.commands.training import campaigns, train
 from sonar import __version__
@@ -26,9 +28,13 @@ main.add_command(encrypt)
 main.add_command(add)
 main.add_command(match)
 main.add_command(campaigns)
+main.add_command(policy)
+main.add_command(approve)
+main.add_command(deny)
 main.add_command(train)
 main.add_command(run)
 main.add_command(status)
 main.add_command(withdraw)
 main.add_command(earnings)
 main.add_command(audit)
+main.add_command(privacy)
