@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from mine.data import Dataset, match
+from mine.data import Dataset, Match, match
 from mine.errors import DataError
 from mine.ledger import Ledger
 from mine.offer import Offer, read_offer
@@ -24,12 +24,15 @@ __all__ = ["Decider", "Decision"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the policy says of a campaign now; `dataset` is what would be trained on, None where nothing fits."""
+    """What the policy says of a campaign now; `dataset` is what would be trained on, and `match` how it fits; None
+    where nothing does.
+    """
 
     offer: Offer
     facts: Facts
     findings: tuple[Finding, ...]
     dataset: Dataset | None
+    match: Match | None = None
 
     def require(self) -> Dataset:
         """The data set; raises PolicyError or UnfundedAccountError with the sentences of the rules that refuse."""
@@ -77,23 +80,26 @@ class Decider:
         """
         offer = self.offer(campaign, policy)
         facts = self._reader.facts(campaign, offer.spec)
-        fitting, unfit = self.fitting(offer.spec)
+        fitting, unfit = self.fitting(campaign.id, offer.spec)
         facts = best_offer(
-            policy, replace(facts, unfit=unfit), [_offered(dataset, offer.spec) for dataset in fitting.values()]
+            policy, replace(facts, unfit=unfit), [_offered(dataset, offer.spec) for dataset, _ in fitting.values()]
         )
-        dataset = None if facts.offered is None else fitting[facts.offered.name]
-        return Decision(offer, facts, tuple(judge(policy, facts)), dataset)
+        dataset, found = (None, None) if facts.offered is None else fitting[facts.offered.name]
+        return Decision(offer, facts, tuple(judge(policy, facts)), dataset, found)
 
-    def fitting(self, spec: Spec) -> tuple[dict[str, Dataset], str]:
-        """The data sets that fit a spec, by name, and why the others do not."""
+    def fitting(self, campaign: CampaignId, spec: Spec) -> tuple[dict[str, tuple[Dataset, Match]], str]:
+        """The data sets that fit a campaign's spec, by name, with how, and why the others do not.
+
+        What the owner confirmed with `mine match` counts; what is unsure does not fit.
+        """
         fitting, reasons = {}, []
         for dataset in self._ledger.datasets():
             try:
-                match(dataset, spec)
+                found = match(dataset, spec, self._ledger.saved_match(campaign, dataset.name))
             except DataError as error:
                 reasons.append(str(error))
             else:
-                fitting[dataset.name] = dataset
+                fitting[dataset.name] = dataset, found
         if not fitting and not reasons:
             reasons.append("there is no data set: add one with `mine add`")
         return fitting, "; ".join(reasons)
