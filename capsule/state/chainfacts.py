@@ -1,6 +1,5 @@
 """What the chain told, with the blocks in which it did, so that a history that changed can be forgotten."""
 
-import json
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, delete, func, or_, select, update
@@ -166,27 +165,6 @@ class ChainFacts(Topic):
         found = select(campaign, its.round, its.place, its.block).where(this, t.campaigns.c.state == "running")
         with self._reading() as db:
             return {CampaignId(row.campaign): (row.round, row.place, row.block) for row in db.execute(found)}
-
-    def repeated(self, campaign: CampaignId, number: int) -> frozenset[int]:
-        """The places of a round's gradients that another account posted in an earlier one, and that were opened there.
-
-        One that was Invalid there does not count, nor one of a round that expired, which nobody has opened as far as is
-        known: a digest may be anybody's until its gradient is seen, and whoever made it must not be called a copy of
-        somebody who named it first. Who names it first and lets the round expire would else have it called one.
-        """
-        this, earlier, settled = t.submissions.alias().c, t.submissions.alias().c, t.rounds.c
-        same = and_(earlier.campaign == this.campaign, earlier.gradient == this.gradient, earlier.mine != this.mine)
-        final = and_(settled.campaign == this.campaign, settled.round == earlier.round, settled.state == "final")
-        found = select(this.place, earlier.place.label("earlier"), settled.settlement).where(
-            this.campaign == campaign, this.round == number, same, earlier.round < this.round, final
-        )
-        with self._reading() as db:
-            return frozenset(row.place for row in db.execute(found) if _was_opened(row.settlement, row.earlier))
-
-
-def _was_opened(settlement: str, place: int) -> bool:
-    """Whether the gradient at this place was opened, and was one."""
-    return json.loads(settlement)["outcomes"][place]["verdict"] in {"kept", "left_out"}
 
 
 def position_in(db: Connection) -> Position | None:

@@ -15,6 +15,7 @@ from capsule.state.admissions import Admissions
 from capsule.state.audit import AuditHead, AuditLog
 from capsule.state.chainfacts import ChainFacts
 from capsule.state.claims import open_claims
+from capsule.state.copies import Copies
 from capsule.state.engine import check_answers, describe, open_engine, reading, scrub, writing
 from capsule.state.failures import Failures
 from capsule.state.keys import Keys
@@ -27,7 +28,7 @@ from capsule.state.verifying import verify
 __all__ = ["State"]
 
 
-class State(Settings, Keys, Failures, Admissions, ChainFacts, Rounds, Relays):
+class State(Settings, Keys, Failures, Admissions, ChainFacts, Copies, Rounds, Relays):
     """The Capsule's database.
 
     Methods raise CapsuleUnavailableError where it does not answer, and CapsuleError where the audit log, to which

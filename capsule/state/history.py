@@ -22,7 +22,7 @@ from capsule.errors import AuditLogError
 from capsule.state.audit import START, AuditHead, AuditLog
 from capsule.state.holding import TELLING, Hold, Holds
 from capsule.state.verifying import check_entry
-from sonar.units import Address, CampaignId, Digest, KeyId
+from sonar.units import Address, CampaignId, KeyId
 
 __all__ = ["History"]
 
@@ -89,11 +89,12 @@ class History:
             signed = self._found.signed.get((bytes(campaign), number, head))
             return None if signed is None else signed[0], self._found.holds.of(campaign)
 
-    def is_signed(self, db: Connection, campaign: CampaignId, number: int, head: bytes, digest: Digest) -> bool:
-        """Whether the log tells of the settlement with this digest; raises AuditLogError."""
+    def settlements(self, db: Connection, campaign: CampaignId) -> dict[tuple[int, bytes], bytes]:
+        """The digest of each settlement of the campaign, by its round and head; raises AuditLogError."""
         with self._lock:
             self._read(db, 0)
-            return self._found.signed.get((bytes(campaign), number, head), (0, b""))[1] == digest
+            told = self._found.signed.items()
+            return {(number, head): digest for (whose, number, head), (_, digest) in told if whose == campaign}
 
     def hold_of(self, db: Connection, campaign: CampaignId) -> Hold | None:
         """What a restore holds back of the campaign, None for nothing; raises AuditLogError."""

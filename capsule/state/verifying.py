@@ -10,6 +10,7 @@ from capsule.state.agreement import check_agreement
 from capsule.state.audit import START, AuditEntry, AuditHead, AuditLog
 from capsule.state.engine import reading, reason
 from capsule.state.holding import check_holding
+from capsule.state.posted import check_posted
 from capsule.state.spending import check_spending
 
 __all__ = ["check_entry", "verify", "verify_view"]
@@ -37,6 +38,7 @@ def verify_view(db: Connection, log: AuditLog, *, noted: bytes | None = None) ->
     check_agreement(db, last.length)
     check_spending(db, last.length)
     check_holding(db, last.length)
+    check_posted(db, last.length)
     if noted is not None and not found:
         raise AuditLogError(
             last.length,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from capsule.parts import Capsule
 from capsule.state import StoredRound
+from capsule.state.posted import posted_head
 from capsule.wire import RoundReply
 from sonar.chain.calls import Call, settle_round
-from sonar.chain.client import entries_head
 from sonar.chain.errors import ContractRevertError
 from sonar.chain.records import Settlement
 from sonar.units import CampaignId
@@ -42,7 +42,7 @@ class Caller:
         stored = state.round(campaign, number, head)
         if (present.number, present.head) != (number, head) or stored is None:
             return None
-        if entries_head(campaign, number, entries) != head:
+        if posted_head(campaign, number, entries) != head:
             return None  # not read yet, or not any more
         settlement, signature = RoundReply.model_validate_json(stored.settlement).settlement()
         if self._rewound() and not self._continues(stored, settlement):

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 from capsule.parts import Capsule
 from capsule.state import Final, Position, Submission, Told, Version
+from capsule.state.posted import posted_head
 from capsule.wire import RoundReply
 from capsule.worker.anchor import DEVELOPMENT_CHAINS, check_anchor
 from capsule.worker.tally import Tally
-from sonar.chain.client import entries_head
 from sonar.chain.cursor import EventCursor, Page
 from sonar.chain.errors import RpcUnavailableError
 from sonar.chain.events import (
@@ -255,7 +255,7 @@ class _FinalReader:
     def _head(self, campaign: CampaignId, number: int) -> bytes:
         places = {one.index: one.entry for one in self.capsule.state.submissions(campaign, number)}
         places |= {one.index: one.entry for whose, one in self.page if whose == campaign and one.round == number}
-        return entries_head(campaign, number, [places[index] for index in sorted(places)])
+        return posted_head(campaign, number, [places[index] for index in sorted(places)])
 
 
 def _submission(event: GradientSubmitted) -> Submission:

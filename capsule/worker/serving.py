@@ -14,11 +14,11 @@ from capsule.errors import CapsuleError
 from capsule.parts import Capsule
 from capsule.policy import check_campaign
 from capsule.state import Claim, Submission, Version
+from capsule.state.posted import posted_head
 from capsule.worker.looking import Look, Looks, Newest
 from capsule.worker.patience import Patience
 from capsule.worker.settling import Settler
 from capsule.worker.tally import Tally
-from sonar.chain.client import entries_head
 from sonar.chain.errors import ContractRevertError
 from sonar.chain.lookups import Block
 from sonar.chain.records import CampaignRecord, Status
@@ -158,7 +158,7 @@ class Server:
                 state.end(campaign, due=record.terms.deadline)
             return False, False
         submissions = state.submissions(campaign, round_.number)
-        if entries_head(campaign, round_.number, [one.entry for one in submissions]) != round_.head:
+        if posted_head(campaign, round_.number, [one.entry for one in submissions]) != round_.head:
             return self._contradict(campaign, block, f"{len(submissions)} gradients do not make its round's head")
         version = state.version(campaign, record.version)
         if version is None or version.score != record.score:

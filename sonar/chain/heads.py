@@ -9,14 +9,24 @@ from sonar.units import CampaignId
 
 __all__ = ["entries_head"]
 
+_WORD = 32
+
 
 def entries_head(campaign: CampaignId, round: int, entries: Iterable[Entry]) -> bytes:  # noqa: A002
     """The head of a round's hash chain over its entries, as the contract computes it.
 
     Each link is Keccak-256 over words of 32 bytes, as the ABI writes them: (campaign, round), then for each entry (head
-    so far, mine, artifact, gradient).
+    so far, mine, artifact, gradient). Raises ValueError for what is of another length: other words could join to the
+    same bytes.
     """
-    head = keccak(campaign + round.to_bytes(32, "big"))
+    head = _link(campaign, round.to_bytes(32, "big"))
     for entry in entries:
-        head = keccak(head + bytes(12) + bytes.fromhex(entry.mine[2:]) + entry.artifact + entry.gradient)
+        mine = bytes.fromhex(entry.mine.removeprefix("0x"))
+        head = _link(head, bytes(12) + mine, entry.artifact, entry.gradient)
     return head
+
+
+def _link(*words: bytes) -> bytes:
+    if any(len(word) != _WORD for word in words):
+        raise ValueError(f"a word of the ABI has {_WORD} bytes, and these have {[len(word) for word in words]}")
+    return keccak(b"".join(words))

@@ -122,3 +122,21 @@ def test_no_round_is_judged_by_another_spec_than_was_admitted(
     assert world.capsule.state.campaigns()[0].state == "running", "put right, it goes on"
     with pytest.raises(AuditLogError):
         world.capsule.state.verify_audit()
+
+
+def test_no_mine_becomes_a_copier_by_what_is_put_into_an_earlier_round(
+    world: Any, scientist: Any, writer: Callable[..., None]
+) -> None:
+    campaign = advanced(world, scientist)
+    before = signatures(world, campaign)
+    for _ in range(2):
+        campaign.submit()
+    world.worker.step()
+    victim = world.capsule.state.submissions(campaign.id, 1)[1].entry.gradient
+    writer(update(t.submissions).where(t.submissions.c.round == 0, t.submissions.c.place == 0).values(gradient=victim))
+    world.restart()
+    campaign.submit()
+    assert "is not in the database as it was settled" in problem(world, campaign)
+    assert signatures(world, campaign) == before
+    with pytest.raises(AuditLogError, match="settled with other gradients"):
+        world.capsule.state.verify_audit()

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from stored import CAMPAIGN, MINE, OWNER, Clock, admission, admit, at_once, signed, submission, version
+from stored import CAMPAIGN, MINE, Clock, admission, admit, at_once, signed, submission, version
 
 from capsule.state import (
     Final,
@@ -205,32 +205,6 @@ def test_old_checkpoints_can_be_dropped(state: State) -> None:
 def posted(number: int, index: int, gradient: str, mine: Address = MINE) -> tuple[CampaignId, Submission]:
     made = submission(number, index, 5 + number, gradient)
     return CAMPAIGN, dataclasses.replace(made, entry=dataclasses.replace(made.entry, mine=mine))
-
-
-@pytest.mark.parametrize("verdict", ["kept", "left_out", "invalid", "unavailable", "copy"])
-def test_only_a_gradient_that_was_judged_makes_a_later_one_of_another_account_its_copy(
-    state: State, verdict: str
-) -> None:
-    settlement = json.dumps({"score": 1, "key": "0x", "outcomes": [{"verdict": "kept"}, {"verdict": verdict}]})
-    state.add_round(CAMPAIGN, dataclasses.replace(signed(), settlement=settlement), {})
-    before = posted(0, 0, "first"), posted(0, 1, "second")
-    after = (
-        posted(1, 0, "new", OWNER),
-        posted(1, 1, "first"),
-        posted(1, 2, "first", OWNER),
-        posted(1, 3, "second", OWNER),
-    )
-    told = Told(10, submitted=before + after, settled=(Final(CAMPAIGN, 0, b"h" * 32, 7, None),))
-    state.follow(told, since=None)
-    assert state.repeated(CAMPAIGN, 0) == frozenset()
-    assert state.repeated(CAMPAIGN, 1) == ({2, 3} if verdict in {"kept", "left_out"} else {2})
-
-
-def test_a_gradient_of_a_round_that_expired_makes_no_other_its_copy(state: State) -> None:
-    state.add_round(CAMPAIGN, signed(), {})
-    told = Told(10, submitted=(posted(0, 0, "first"), posted(1, 0, "first", OWNER)), expired=((CAMPAIGN, 0, 7),))
-    state.follow(told, since=None)
-    assert state.repeated(CAMPAIGN, 1) == frozenset()
 
 
 def test_the_newest_gradient_of_each_running_campaign_is_told(state: State) -> None:

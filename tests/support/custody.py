@@ -19,6 +19,7 @@ from capsule.secret import Record, SecretKey, generate_key
 from capsule.state import Final, State, StoredAdmission, StoredRound, Submission, Told, Version
 from capsule.state import tables as t
 from capsule.weights import open_weights, seal_weights
+from sonar.chain.heads import entries_head
 from sonar.chain.records import Admission, Entry
 from sonar.storage import Artifact
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, digest_of
@@ -113,6 +114,7 @@ def _fill_campaign(home: OpenHome, campaign: CampaignId, keys: list[KeyId]) -> N
         (campaign, Submission(number, 0, Entry(OWNER, Digest(b"a" * 32), Digest(bytes([number] * 32))), Cid("box"), 5))
         for number in (0, 1, 2)
     )
+    heads = [entries_head(campaign, one.round, [one.entry]) for _, one in submitted]
     for number in (0, 1):
         settlement = json.dumps(
             {
@@ -122,11 +124,9 @@ def _fill_campaign(home: OpenHome, campaign: CampaignId, keys: list[KeyId]) -> N
                 "outcomes": [{"verdict": "kept"}],
             }
         )
-        stored = StoredRound(
-            number, bytes([number] * 32), settlement, versions[number + 1].weights, "signed", keys[number]
-        )
+        stored = StoredRound(number, heads[number], settlement, versions[number + 1].weights, "signed", keys[number])
         state.add_round(campaign, stored, {0: b"a kept gradient"})
-    final = tuple(Final(campaign, number, bytes([number] * 32), 7, versions[number + 1]) for number in (0, 1))
+    final = tuple(Final(campaign, number, heads[number], 7, versions[number + 1]) for number in (0, 1))
     over = ((campaign, 8),) if campaign == OVER else ()
     assert state.follow(Told(9, ((campaign, 4),), submitted, final, over=over), state.position())
 
