@@ -1,0 +1,130 @@
+"""A mine with privacy on, on a real chain: what it posts is made of noised sums, and an older home forgets no cost."""
+
+import json
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mine.ledger import Ledger
+from mine.privacy.adassp import statistics_of
+from mine.privacy.mechanism import NoisedSums
+from mine.records import State
+from sonar import syft
+from sonar.chain.records import Verdict
+
+ON: dict[str, Any] = {"mode": "on", "epsilon": 1.0, "budget": 1.2}
+
+
+def settle_without_gain(stage, campaign) -> None:
+    """Fills the round and settles it."""
+    while stage.client.round(campaign).open:
+        stage.submit_other(campaign)
+    stage.settle(campaign, [Verdict.LEFT_OUT] * 3)
+
+
+def noised_in(ledger: Ledger) -> list[NoisedSums]:
+    rows = ledger._database.rows("SELECT noised FROM privacy_charges WHERE noised IS NOT NULL ORDER BY id")
+    return [NoisedSums.parse(row["noised"]) for row in rows]
+
+
+def test_the_posted_gradient_is_made_of_the_noised_statistic_and_of_nothing_else(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.agree(privacy=ON)
+    spec = stage.spec()
+    campaign = stage.campaign(spec)
+
+    mine.daemon(ledger, stage.store).step()
+
+    (event,) = stage.submitted(campaign)
+    (noised,) = noised_in(ledger)
+    training = spec.training
+    wanted = syft.training_map(
+        statistics_of(noised, one_hot=True), epochs=training.epochs, rate=training.rate, l2=training.l2
+    ).constant
+    assert np.abs(stage.opened(event, stage.paillier, spec) - wanted).max() < 1e-6
+    assert mine.words() == ["campaign", "released", "trained", "posted"]
+    (told,) = [facts for word, facts in mine.told if word == "released"]
+    assert told["epsilon"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_every_campaign_and_round_on_the_same_features_is_served_at_no_further_cost(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.agree(privacy=ON)
+    first, second = stage.campaign(), stage.campaign(stage.spec(name="another", training={"epochs": 3}))
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    settle_without_gain(stage, first)
+    daemon.step()
+    mine.daemon(ledger, stage.store).step()
+    own = [event.round for event in stage.submitted(first) if event.mine == mine.account.address]
+    assert own == [0, 1]
+    assert len(stage.submitted(second)) == 1
+    assert len(ledger.charges(1)) == 1
+    assert mine.words().count("released") == 1
+
+
+def test_past_the_budget_a_campaign_is_declined_with_the_numbers(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.agree(privacy=ON)
+    stage.campaign()
+    other = stage.campaign(stage.spec(features=({"name": "x0"}, {"name": "x1"})))
+    mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(other) == []
+    (reason,) = mine.reasons("declined")
+    assert "from epsilon 1 to 1.45 at delta 1e-06, above the budget of 1.2 in [privacy] of the policy" in reason
+
+
+def test_mini_batches_are_declined_with_privacy_on(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.agree(privacy=ON)
+    campaign = stage.campaign(stage.spec(training={"batch_size": 20}))
+    mine.daemon(ledger, stage.store).step()
+    assert stage.submitted(campaign) == []
+    (reason,) = mine.reasons("declined")
+    assert "batches of 20 records, each of which would need noise of its own" in reason
+    assert ledger.pools() == []
+
+
+def test_an_older_home_put_back_is_charged_for_gradients_that_it_does_not_know(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.agree(privacy={**ON, "budget": 1.5})
+    ledger.close()
+    backup = stage.folder / "backup"
+    shutil.copytree(mine.home.path, backup)
+    campaign = stage.campaign()
+    with mine.home.ledger() as lost:
+        mine.daemon(lost, stage.store).step()
+        assert len(lost.charges(1)) == 1
+    settle_without_gain(stage, campaign)
+
+    shutil.rmtree(mine.home.path)
+    shutil.copytree(backup, mine.home.path)
+    mine.told.clear()
+    with mine.home.ledger() as older:
+        mine.daemon(older, stage.store).step()
+        charges = older.charges(1)
+        assert [charge.campaign for charge in charges] == [campaign, None]
+        (warned,) = mine.reasons("warning")
+        assert f"in round 0 of campaign 0x{campaign.hex()} is not in its ledger" in warned
+        assert older.submission(campaign, 1).state is State.SENT
+        # A third statistic would be above the budget, which the older home alone would not know.
+        stage.campaign(stage.spec(features=({"name": "x0"},)))
+        mine.daemon(older, stage.store).step()
+        assert "from epsilon 1.45 to 1.81" in mine.reasons("declined")[-1]
+
+
+def test_the_command_shows_what_was_spent_and_what_is_left(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.agree(privacy={**ON, "budget": 3.0})
+    before = json.loads(mine.call("privacy", "--json").stdout)
+    assert [one["statistics_left"] for one in before["budgets"]] == [7]
+    stage.campaign()
+    mine.daemon(ledger, stage.store).step()
+    (budget,) = json.loads(mine.call("privacy", "--json").stdout)["budgets"]
+    assert budget["epsilon_spent"] == pytest.approx(1.0, abs=1e-3)
+    assert (budget["statistics"], budget["statistics_left"], budget["unknown_gradients"]) == (1, 6, 0)
+    shown = mine.call("privacy").stdout
+    assert "privacy is on: epsilon 1 a statistic, budget 3, delta 1e-06" in shown
+    assert "6 more" in shown
