@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from mine.ledger.audit import Audited
+from mine.privacy.accountant import epsilon_of
 from mine.privacy.sketch import Contents, share_records
 from sonar.units import CampaignId
 
@@ -124,11 +126,19 @@ class Releases(Audited):
         return None if row is None else bytes(row["noised"])
 
     def release(
-        self, contents: bytes, statistic: bytes, rho: Fraction, noised: bytes, check: Callable[[Fraction], None]
+        self,
+        contents: bytes,
+        statistic: bytes,
+        rho: Fraction,
+        noised: bytes,
+        check: Callable[[Fraction], None],
+        *,
+        delta: float,
     ) -> bytes:
         """Writes a noised statistic and its cost down, unless another process was first: then that one's counts.
 
         `check` is told what the pool will have spent then, and raises to forbid it. Returns the statistic that counts.
+        `delta` is the owner's, at which the audit log tells the cost as epsilon.
         """
         with self._database.write():
             pool = self._pool(contents)
@@ -138,7 +148,8 @@ class Releases(Audited):
             check(self.spent(pool) + rho)
             self._charge(contents, statistic, rho, noised)
             self.record("released", {
-                "datasets": self.members(pool), "statistic": statistic, "rho": str(rho), "contents": contents,
+                "datasets": self.members(pool), "statistic": statistic, "contents": contents,
+                **self._cost(pool, rho, delta),
             })  # fmt: skip
         return noised
 
@@ -149,6 +160,8 @@ class Releases(Audited):
         rho: Fraction,
         campaign: CampaignId,
         round: int | None,  # noqa: A002
+        *,
+        delta: float,
     ) -> bool:
         """Charges for a gradient on chain that another copy of this ledger made, once; whether it was new.
 
@@ -163,10 +176,18 @@ class Releases(Audited):
                 return False
             self._charge(contents, statistic, rho, None, campaign, round)
             self.record("charged", {
-                "datasets": self.members(self._pool(contents)), "statistic": statistic, "rho": str(rho),
-                "campaign": campaign, "reason": "a gradient on chain that this ledger does not know",
+                "datasets": self.members(self._pool(contents)), "statistic": statistic, "campaign": campaign,
+                "reason": "a gradient on chain that this ledger does not know",
+                **self._cost(self._pool(contents), rho, delta),
             })  # fmt: skip
         return True
+
+    def _cost(self, pool: int, rho: Fraction, delta: float) -> dict[str, Any]:
+        """A charge as the audit log tells it, exactly (rho) and as epsilon, with what the pool has come to."""
+        return {
+            "rho": str(rho), "epsilon": round(epsilon_of(rho, delta), 6), "delta": delta,
+            "epsilon_in_all": round(epsilon_of(self.spent(pool), delta), 6),
+        }  # fmt: skip
 
     def unknown_gradients(self) -> list[tuple[CampaignId, int]]:
         """Campaigns and rounds of this account's gradients that another copy of this ledger posted."""

@@ -145,7 +145,7 @@ def private_statistics(
             raise DataError(f"data set {reader.dataset!r} changed while it was read: it is read again later")
         _check_records(reader, sums.records, spec)
         made = release(sums, rho)
-        noised = ledger.release(contents.digest, key, made.rho, made.to_bytes(), check)
+        noised = ledger.release(contents.digest, key, made.rho, made.to_bytes(), check, delta=rule.delta)
     spent = ledger.spent(pool)
     statistics = statistics_of(NoisedSums.parse(noised), one_hot=bool(spec.classes))
     statistics.class_weights = spec.training.class_weights
@@ -189,7 +189,7 @@ def _charge_unknown(
     rho, said = rho_of(rule.epsilon, rule.delta), []
     for campaign, number, statistic in unknown:
         by_round = number if rule.renew else None
-        if ledger.charge_unknown(contents, statistic or campaign, rho, campaign, by_round):
+        if ledger.charge_unknown(contents, statistic or campaign, rho, campaign, by_round, delta=rule.delta):
             said.append(
                 f"a gradient of this mine in round {number} of campaign 0x{campaign.hex()} is not in its ledger, as "
                 f"after an older home was put back: a statistic of epsilon {rule.epsilon:g} is charged to {dataset!r}"
