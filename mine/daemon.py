@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mine.data import file_state
-from mine.errors import LedgerError, NotNowError
+from mine.errors import ApartError, LedgerError, NotNowError, PolicyError
 from mine.policy import Policy
 from mine.records import KnownCampaign, token_or_none
 from mine.stopping import Stop
@@ -37,6 +37,7 @@ from sonar.chain.events import (
 )
 from sonar.chain.records import NATIVE, Status
 from sonar.errors import SonarError
+from sonar.signers import SignerError
 from sonar.storage import DigestMismatchError, StorageError
 from sonar.syft import EngineError
 from sonar.units import Address, CampaignId
@@ -44,6 +45,7 @@ from sonar.units import Address, CampaignId
 __all__ = ["Daemon"]
 
 _LONGEST_PAUSE = 30.0
+_PROVIDE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +78,17 @@ class Daemon:
         self._clock = clock
         self._stop = stop or Stop()
         self._worker: Worker | None = None
-        self._provided = False
+        self.policy = Policy()
+        """The owner's settings as they were read last."""
+        self._provided_at: float | None = None
         self._pauses: dict[CampaignId | str, _Pause] = {}
         self._declined: dict[CampaignId, tuple[Hashable, str]] = {}
 
-    def run(self, only: str = "") -> None:
-        """Steps until a stop is asked for. Raises WrongChainError and LedgerError."""
+    def run(self, only: str = "", after: Callable[[], None] = lambda: None) -> None:
+        """Steps until a stop is asked for, and calls `after` each step. Raises WrongChainError and LedgerError."""
         while not self._stop.requested:
             self.attempt(only)
+            after()
             down = self._pauses.get("chain")
             self._stop.sleep(self._poll if down is None else max(0.0, down.until - self._clock()))
 
@@ -93,17 +98,21 @@ class Daemon:
             self.step(only)
         except RpcUnavailableError as error:
             # The node may come back as another chain, so everything that was learned from it is looked at anew.
-            self._worker, self._provided = None, False
+            self._worker, self._provided_at = None, None
             self._wait("chain", error)
+        except PolicyError as error:
+            self._wait("policy", error)  # its file was changed and cannot be read: nothing is done until it can be
 
     def step(self, only: str = "") -> None:
         """Does everything that can be done now, for campaigns whose id in hex starts with `only`.
 
-        Raises RpcUnavailableError and WrongChainError.
+        Raises RpcUnavailableError and WrongChainError, and PolicyError for a policy that cannot be read.
         """
         if self._worker is None:
             self._worker = self._connect()
         worker, policy = self._worker, self._policy()
+        self.policy = policy
+        self._resume("policy")
         events = worker.follow(policy)
         self._resume("chain")
         for event in events:
@@ -112,6 +121,7 @@ class Daemon:
                 # It may be worth the work now, or its owner welcome; the same reason is not said again.
                 self._declined[event.id] = (None, self._declined[event.id][1])
         self._provide(worker)
+        self._collect(worker, policy)
         worker.tend()
         for campaign in in_turn(worker.ledger.campaigns(worker.deployment), worker.ledger.served()):
             if self._stop.requested:
@@ -126,20 +136,46 @@ class Daemon:
             campaign.id.hex().startswith(start) for campaign in worker.ledger.campaigns(worker.deployment)
         )
 
+    @property
+    def worker(self) -> Worker | None:
+        """The worker, while the chain is there."""
+        return self._worker
+
+    def reasons(self) -> dict[str, str]:
+        """What is waited for, and why: `chain`, `store`, `policy`, `withdrawal`, or a campaign by its id."""
+        return {
+            what if isinstance(what, str) else "0x" + what.hex(): str(pause.error)
+            for what, pause in self._pauses.items()
+        }
+
     def waiting(self) -> SonarError | None:
         """The first of the things that are down, if there is one; what the policy puts off is not down."""
         return next((pause.error for pause in self._pauses.values() if not isinstance(pause.error, NotNowError)), None)
 
     def _provide(self, worker: Worker) -> None:
-        if self._provided or self._pausing("store"):
+        """Stores may forget what nobody holds on to, so they are given open gradients again and again."""
+        due = self._provided_at is None or self._clock() - self._provided_at >= _PROVIDE_SECONDS
+        if not due or self._pausing("store"):
             return
         try:
             worker.provide()
         except StorageError as error:
             self._wait("store", error)
         else:
-            self._provided = True
+            self._provided_at = self._clock()
             self._resume("store")
+
+    def _collect(self, worker: Worker, policy: Policy) -> None:
+        if self._pausing("withdrawal"):
+            return
+        try:
+            worker.collect(policy)
+        except (RpcUnavailableError, WrongChainError, LedgerError):
+            raise
+        except SonarError as error:
+            self._wait("withdrawal", error)
+        else:
+            self._resume("withdrawal")
 
     def _consider(self, worker: Worker, campaign: KnownCampaign, policy: Policy) -> None:
         if self._pausing(campaign.id):
@@ -206,12 +242,15 @@ def _passes(error: SonarError) -> bool:
         return error.transient or isinstance(error, DigestMismatchError)
     if isinstance(error, ContractRevertError):
         return False
+    if isinstance(error, ApartError):
+        return not error.lasting
     # An engine whose helper process was killed, for memory perhaps, starts another one.
     return isinstance(
         error,
         EngineError
         | FeeLimitError
         | NotNowError
+        | SignerError
         | UnfundedAccountError
         | TransactionTimeoutError
         | TransactionFailedError,

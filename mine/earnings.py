@@ -72,7 +72,7 @@ def earnings_report(
 ) -> tuple[list[Row], RpcUnavailableError | None]:
     """The account as the chain has it now; where that does not answer, as the ledger has it, and the reason."""
     place, net = Home(home), Network.load(network)
-    address = Address(place.account().address)
+    address = place.address()
     with place.ledger() as ledger:
         try:
             client = SonarClient.from_network(net)

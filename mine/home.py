@@ -37,6 +37,11 @@ class Home:
         """The owner's settings."""
         return self.path / "policy.toml"
 
+    @property
+    def vitals_file(self) -> Path:
+        """How the daemon stands, as it left it."""
+        return self.path / "vitals.json"
+
     def create(self) -> None:
         """Makes the directory, for this user only."""
         try:
@@ -97,6 +102,14 @@ class Home:
         """Held by the one process that trains and posts; raises LedgerError if another one does."""
         with self._locked("running.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield
+
+    def is_running(self) -> bool:
+        """Whether a process trains and posts with this home now."""
+        try:
+            with self.running():
+                return False
+        except LedgerError:
+            return True
 
     @contextmanager
     def sending(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
+from mine.collecting import withdrawn_by
 from mine.errors import PolicyError
 from mine.follow import deployment_of, follow
 from mine.home import Home
@@ -16,8 +17,7 @@ from mine.records import Aim, KnownCampaign, Purpose, State, Submission, hexed, 
 from mine.worker import Worker
 from sonar.chain.calls import withdraw
 from sonar.chain.client import SonarClient
-from sonar.chain.errors import RpcUnavailableError, TransactionFailedError, UnfundedAccountError
-from sonar.chain.events import Withdrawn
+from sonar.chain.errors import RpcUnavailableError, UnfundedAccountError
 from sonar.chain.records import NATIVE, Status, show_amount
 from sonar.config import Network
 from sonar.protocol.errors import ProtocolError
@@ -84,9 +84,8 @@ def campaign_table(rows: list[dict[str, Any]]) -> str:
 def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
     """The mine's own record: from the chain where it answers, else as the ledger has it."""
     place = Home(home)
-    account = place.account()
+    mine = place.address()
     net = Network.load(network)
-    mine = Address(account.address)
     report: dict[str, Any] = {"home": str(place.path), "address": mine, "balance_wei": None, "credit_wei": None,
                               "problem": None}  # fmt: skip
     with place.ledger() as ledger:
@@ -174,11 +173,7 @@ def withdraw_all(worker: Worker, to: str | None, token: str | None) -> dict[str,
     """Withdraws all that is owed in one token; raises ConfigError for a bad address, ChainError if nothing is owed."""
     receiver, asset = _checked(to, worker.address), _checked(token, NATIVE)
     receipt = worker.sender.deliver(Aim(Purpose.WITHDRAW, token=asset), withdraw(receiver, asset))
-    if not receipt.succeeded:
-        raise TransactionFailedError(
-            f"transaction {hexed(receipt.hash)} reverted: it was withdrawn before, or try again"
-        )
-    (done,) = [event for event in receipt.events if isinstance(event, Withdrawn)]
+    done = withdrawn_by(receipt)
     return {"amount": done.amount, "token": asset, "to": done.to, "transaction": hexed(receipt.hash)}
 
 
@@ -207,6 +202,12 @@ def sentence(what: str, facts: dict[str, Any]) -> str:
     match what:
         case "started":
             return f"mining as {facts['address']} with {', '.join(facts['datasets']) or 'no data set yet'}"
+        case "reading":
+            return f"data set {place}: reading, {facts['done']:.0%} done"
+        case "released":
+            return f"data set {place}: noised a statistic, epsilon {facts['epsilon']} of {facts['budget']} is spent"
+        case "warning":
+            return f"warning: {facts['reason']}"
         case "training":
             return f"{place}: training, {facts['done']:.0%} done"
         case "trained":
@@ -224,4 +225,8 @@ def sentence(what: str, facts: dict[str, Any]) -> str:
             return f"{place}: {what}: {facts['reason']}"
         case "campaign":
             return f"{place}: new"
+        case "withdrawn":
+            return f"withdrawn {round_ether(facts['amount_wei'])} ether to {facts['to']}"
+        case "metrics":
+            return f"metrics and health at {facts['url']}"
     return f"{place}: {what}" if place else what

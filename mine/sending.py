@@ -91,17 +91,16 @@ class Sender:
 
         One that waits at too low a fee holds up all that come after it, so its nonce is used for nothing at all.
         """
-        for transaction in self._ledger.transactions(self._deployment, Fate.SIGNED):
-            if wanted(transaction.aim) or self._look_up([transaction]) is not None:
+        open_aims = dict.fromkeys(one.aim for one in self._ledger.transactions(self._deployment, Fate.SIGNED))
+        for aim in open_aims:
+            if wanted(aim) or self._look_up(self._under_way(aim)) is not None:
                 continue
             with self._sending():
-                alive = self._alive(self._under_way(transaction.aim))
-                if not alive or alive[-1].hash != transaction.hash:
-                    continue
-                if not self._client.knows(transaction.hash):
-                    self._ledger.change_fate(self._deployment, transaction, Fate.REPLACED)
-                elif self._is_outbid(transaction, ""):
-                    self._replace(transaction, EncodedCall(Address(self._client.signer.address), b"", Wei(0)), None)
+                for newest in self._alive(self._under_way(aim))[-1:]:
+                    if not self._client.knows(newest.hash):
+                        self._ledger.change_fate(self._deployment, newest, Fate.REPLACED)
+                    elif self._is_outbid(newest, ""):
+                        self._replace(newest, EncodedCall(Address(self._client.signer.address), b"", Wei(0)), None)
 
     # ---- inside
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from eth_account.signers.local import LocalAccount
-
-from mine.data import Dataset, check_gathered, file_state, gather, match
+from mine.apart.workroom import Limits, Workroom
+from mine.collecting import Collector
+from mine.data import Dataset, Provenance, check_gathered, file_state, match
 from mine.deciding import Decider, Decision
 from mine.follow import deployment_of, follow
 from mine.home import Home
@@ -20,23 +20,25 @@ from mine.offer import Offer
 from mine.policy import Policy
 from mine.policy.data_rules import check_records
 from mine.posting import Poster, aim_of
+from mine.privacy.working import RoomReader, gather_privately
 from mine.reasons import explain, reasons_of
 from mine.records import UNSENT, Aim, Fate, KnownCampaign, Prospect, Purpose, State, Submission, hexed
 from mine.sending import Sender
-from mine.trainer import Gradient, max_model_bytes, train
+from mine.trainer import Gradient, max_model_bytes
 from sonar.chain.calls import expire_round
 from sonar.chain.client import SonarClient, entries_head
 from sonar.chain.cursor import campaign_events
 from sonar.chain.errors import ChainError, ContractRevertError
 from sonar.chain.events import Event, GradientJudged, GradientSubmitted
 from sonar.chain.records import CampaignRecord, Entry
+from sonar.chain.signing import Signer
 from sonar.config import Network
 from sonar.protocol.spec import Spec
 from sonar.storage import Artifact, ContentStore
 from sonar.syft import get_engine
 from sonar.syft.progress import paced
 from sonar.syft.schedule import Gathered
-from sonar.units import Address, Cid, digest_of
+from sonar.units import Address, Cid, digest_of, ether
 
 __all__ = ["Options", "Report", "Trained", "Worker"]
 
@@ -56,6 +58,10 @@ class Options:
 
     patience: float = 30.0
     allow_insecure_small_key: bool = False
+    clock: Callable[[], float] = time.time
+    """Unix time, by which the policy's rules go."""
+    insecurely_in_this_process: bool = False
+    """Whether to read and train beside the key; tests of other things are quicker so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class Trained:
     round: int
     version: int
     dataset: Dataset
+    provenance: Provenance
     gradient: Gradient
     box: bytes
     seconds: float
@@ -83,7 +90,7 @@ class Worker:
         self,
         home: Home,
         ledger: Ledger,
-        account: LocalAccount,
+        account: Signer,
         network: Network,
         store: ContentStore,
         report: Report,
@@ -104,14 +111,21 @@ class Worker:
             self.client, ledger, self.deployment, home.sending, options.patience, lambda: self._fee_limit
         )
         self._fee_limit = _FEE_LIMIT
-        self._decider = Decider(self.client, ledger, self.deployment, self.address, network, store)
+        self._decider = Decider(self.client, ledger, self.deployment, self.address, network, store, options.clock)
+        self._collector = Collector(self.client, self.address, self.sender, report)
         self._poster = Poster(self.client, ledger, self.deployment, self.address, self.sender)
         self._reasons = reasons_of(network, self.client)
-        self._gathered: dict[object, Gathered] = {}
+        self._gathered: dict[object, tuple[Gathered, Provenance]] = {}
+        self.room = Workroom(
+            lambda warning: report("warning", {"reason": warning}),
+            allow_insecure_small_key=options.allow_insecure_small_key,
+            insecurely_in_this_process=options.insecurely_in_this_process,
+        )
 
     def follow(self, policy: Policy) -> list[Event]:
         """Takes note of what is new on chain, and of what the policy lets transactions cost."""
         self._fee_limit = policy.money.highest_gas_price
+        self.ledger.record_change("policy", {"settings": policy.model_dump(mode="json", exclude_defaults=True)})
         return follow(
             self.client, self.ledger, self.deployment, self.address,
             start_block=self._network.start_block, confirmations=policy.work.confirmations,
@@ -123,6 +137,10 @@ class Worker:
             box = self.ledger.box(submission)
             if box is not None:
                 self._store.put(box)
+
+    def collect(self, policy: Policy) -> None:
+        """Withdraws what is owed in native coin once it is as much as the policy says; raises ChainError."""
+        self._collector.step(ether(policy.money.withdraw_above))
 
     def tend(self) -> None:
         """Looks after transactions whose aim was reached without them, or is out of reach."""
@@ -172,20 +190,21 @@ class Worker:
         if decision.dataset is not None:
             self._look(campaign, State.MATCHED, decision.dataset)
         dataset, offer = decision.require(), decision.offer
-        gathered = self.gather(dataset, offer.spec, policy)
+        gathered, provenance = self.gather(dataset, offer.spec, policy)
         self._look(campaign, State.APPROVED, dataset)
         model = self._store.get(campaign.model, max_bytes=max_model_bytes(offer.spec))
         started = time.perf_counter()
-        gradient = train(
-            offer.spec, model, campaign.key, gathered,
-            allow_insecure_small_key=self._options.allow_insecure_small_key,
-            progress=paced(lambda done: self._report("training", {
+        gradient = self.room.train(
+            offer.spec, model, campaign.key, gathered, limits_of(policy),
+            paced(lambda done: self._report("training", {
                 "campaign": hexed(campaign.id), "round": present.number, "done": round(done, 2),
             }), _TOLD_EVERY),
         )  # fmt: skip
         seconds = time.perf_counter() - started
         box = offer.seal(gradient.payload, self._account, present.number)
-        return Trained(offer, decision.facts.record, present.number, campaign.version, dataset, gradient, box, seconds)
+        return Trained(
+            offer, decision.facts.record, present.number, campaign.version, dataset, provenance, gradient, box, seconds
+        )
 
     def refuse(self, campaign: KnownCampaign, reason: str) -> None:
         """Writes down why the campaign's present round is left alone."""
@@ -205,7 +224,7 @@ class Worker:
         )
         self.ledger.train(submission, trained.box, {
             "capsule": trained.offer.campaign.admission.oracle, "spec": trained.offer.campaign.spec.digest,
-            "records": trained.gradient.records,
+            "records": trained.gradient.records, "data": trained.provenance.to_dict(),
         })  # fmt: skip
         self._report("trained", {
             **_place(submission), "version": trained.version, "dataset": trained.dataset.name,
@@ -268,11 +287,13 @@ class Worker:
         """What every rule of the policy says of a campaign; raises as `Decider.decide` does."""
         return self._decider.decide(campaign, policy)
 
-    def gather(self, dataset: Dataset, spec: Spec, policy: Policy) -> Gathered:
-        """What a spec's training needs of a data set, read once for all specs that need the same.
+    def gather(self, dataset: Dataset, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
+        """What a spec's training needs of a data set, read once for all specs that need the same, and what was read.
 
         Raises DataError, and PolicyError where the records have become too few.
         """
+        if policy.privacy.mode == "on":
+            return self._gather_privately(dataset, spec, policy)
         key = (
             dataset, file_state(dataset), spec.features, spec.classes, spec.feature_map,
             spec.training.schedule.pass_key,
@@ -280,15 +301,44 @@ class Worker:
         if key not in self._gathered:
             while len(self._gathered) >= _CACHED:
                 del self._gathered[next(iter(self._gathered))]
-            self._gathered[key] = gather(dataset, match(dataset, spec), spec)[0]
-        gathered = self._gathered[key]
+            self._gathered[key] = self.room.gather(
+                dataset, match(dataset, spec), spec, policy.data.on_bad_records, limits_of(policy),
+                paced(lambda done: self._report("reading", {"what": dataset.name, "done": round(done, 2)}), _TOLD_EVERY)
+            )  # fmt: skip
+        gathered, provenance = self._gathered[key]
         # It may have been gathered for another campaign, which asks for fewer records.
         check_gathered(dataset, spec, gathered)
         check_records(policy, gathered, spec)
-        return gathered
+        return gathered, provenance
+
+    def _gather_privately(self, dataset: Dataset, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
+        """The same from sums with noise, which are in the ledger from then on; raises BudgetError past the budget."""
+        key = dataset, file_state(dataset), spec.to_bytes(), policy.privacy
+        if key not in self._gathered:
+            reader = RoomReader(
+                self.room, dataset, match(dataset, spec), spec, policy.data.on_bad_records, limits_of(policy),
+                paced(lambda done: self._report("reading", {"what": dataset.name, "done": round(done, 2)}), _TOLD_EVERY)
+            )  # fmt: skip
+            released, provenance = gather_privately(self.ledger, self._store, reader, policy.privacy)
+            for reason in released.said:
+                self._report("warning", {"reason": reason})
+            if released.fresh:
+                self._report("released", {
+                    "what": dataset.name, "epsilon": round(released.epsilon, 4), "budget": policy.privacy.budget,
+                })  # fmt: skip
+            while len(self._gathered) >= _CACHED:
+                del self._gathered[next(iter(self._gathered))]
+            self._gathered[key] = released.statistics, provenance
+        return self._gathered[key]
 
     def _look(self, campaign: KnownCampaign, state: State, dataset: Dataset) -> None:
         self.ledger.look(Prospect(campaign.id, campaign.round, state, dataset.name))
+
+
+def limits_of(policy: Policy) -> Limits:
+    """What reading and training may use."""
+    work = policy.work
+    return Limits(seconds=work.longest_training_seconds, threads=work.threads, niceness=work.niceness)
 
 
 def _place(submission: Submission) -> dict[str, Any]:

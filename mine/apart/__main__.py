@@ -4,11 +4,11 @@ Its parent has started it and speaks to it over its pipes alone.
 """
 
 import argparse
-import ctypes
 import sys
 from pathlib import Path
 from typing import Any, Final
 
+from sonar.hardening import harden
 from sonar.sandbox.frames import Frame
 from sonar.sandbox.inside import Pipes, confine, serve
 from sonar.sandbox.kernel import forbid_files, forbid_network
@@ -16,7 +16,6 @@ from sonar.sandbox.kernel import forbid_files, forbid_network
 __all__ = ["main"]
 
 _OPEN_FILES: Final = 1024
-_PR_SET_DUMPABLE: Final = 4
 
 
 def main(arguments: list[str]) -> None:
@@ -27,9 +26,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     pipes = Pipes()
     confine(given.memory, niceness=given.niceness, open_files=_OPEN_FILES)
-    if sys.platform == "linux":
-        # No other process of this user may read the records in this one's memory.
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    harden()  # no other process of this user may read the records in this one's memory
     state: dict[str, Any] = {}
 
     def work(request: Frame) -> Frame:

@@ -23,30 +23,38 @@ __all__ = ["run", "status"]
 @click.option(
     "--allow-single", is_flag=True, help="Take part in rounds that keep a single mine, whatever the policy says."
 )
+@click.option("--metrics-port", type=click.IntRange(0, 65535), metavar="PORT",
+              help="Serve metrics and health there; 0 takes a free port.")  # fmt: skip
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+              help="Where metrics are served.")  # fmt: skip
 @options.home
 @options.network
 @options.patience
 @options.small_key
 @options.as_json
 def run(
-    once: bool, poll: float, campaign: str | None, allow_single: bool, home: Path | None, network: Path | None,
-    patience: float, small_key: bool, as_json: bool,
+    once: bool, poll: float, campaign: str | None, allow_single: bool, metrics_port: int | None, metrics_host: str,
+    home: Path | None, network: Path | None, patience: float, small_key: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Mine until stopped: train every campaign that fits, post, watch the verdicts. --json: a line each happening."""
     from contextlib import ExitStack
 
     from mine.daemon import Daemon
     from mine.home import Home
+    from mine.metrics import serving
     from mine.stopping import Stop
+    from mine.vitals import Watch
     from mine.worker import Options, Worker
     from sonar.config import Network
+    from sonar.hardening import harden
     from sonar.storage import open_store
 
+    harden()  # this process is about to hold the account's key
     place, report, only = Home(home), teller(as_json=as_json), _digits(campaign)
     stop = Stop()
     with stop.on_signals(), ExitStack() as stack:
         net = Network.load(network)
-        account = place.account()
+        account = place.account(net.chain_id)
         ledger = stack.enter_context(place.ledger())
         stack.enter_context(place.running())
         store = stack.enter_context(open_store(net.store, timeout=patience))
@@ -59,6 +67,11 @@ def run(
         daemon = Daemon(
             lambda: Worker(place, ledger, account, net, store, report, options), policy, report, poll=poll, stop=stop
         )
+        watch = Watch(daemon, place.vitals_file)
+        if metrics_port is not None:
+            url = stack.enter_context(serving(metrics_host, metrics_port, lambda: watch.vitals, lambda warning: report(
+                "warning", {"reason": warning})))  # fmt: skip
+            report("metrics", {"url": url})
         report("started", {"address": account.address, "datasets": [one.name for one in ledger.datasets()]})
         if once:
             daemon.step(only)
@@ -69,7 +82,7 @@ def run(
             if (error := daemon.waiting()) is not None:
                 raise error
         else:
-            daemon.run(only)
+            daemon.run(only, watch.look)
     if stop.requested:
         report("stopped", {})
 

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,10 @@ def session(
     place.require()
     net = Network.load(network)
     with place.ledger() as ledger, open_store(net.store, timeout=patience) as store:
-        yield place, Worker(place, ledger, place.account(net.chain_id), net, store, report, Options(patience, small_key))
+        yield (
+            place,
+            Worker(place, ledger, place.account(net.chain_id), net, store, report, Options(patience, small_key)),
+        )
 
 
 def quiet(_what: str, _facts: dict[str, Any]) -> None:
@@ -44,7 +48,8 @@ def teller(*, as_json: bool) -> "Report":
 
     def tell(what: str, facts: dict[str, Any]) -> None:
         if as_json:
-            click.echo(json.dumps({"event": what, **facts}))
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            click.echo(json.dumps({"event": what, "time": now, **facts}))
             sys.stdout.flush()
         else:
             from mine.overview import sentence

@@ -115,6 +115,9 @@ class Money(Table):
     """The largest bond to put at stake with one gradient."""
     bond_budget: Ether = "0.1"
     """The most that may be at stake at once, in all campaigns together."""
+    withdraw_above: Ether = "0"
+    """How much native coin the contract must owe this mine until it is withdrawn to the mine's account by itself;
+    "0": never, `mine withdraw` does it."""
     leave_when_bond_is_lost: bool = True
     """Whether to leave a campaign once a gradient is judged invalid or a copy."""
     max_gas_gwei: Annotated[float, Field(gt=0, le=1_000_000)] = 200.0

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,7 @@ class MineAt:
     network: Network
     network_file: Path
     told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    clock: Callable[[], float] = time.time
 
     def command(self, *arguments: str, crash: str | None = None) -> list[str]:
         """The command line of a `mine` command; `crash` names an instant at which it kills itself."""
@@ -123,7 +125,7 @@ class MineAt:
         """A worker in this process."""
         return Worker(
             self.home, ledger, self.account, self.network, store,
-            lambda what, facts: self.told.append((what, facts)), Options(10.0, True),
+            lambda what, facts: self.told.append((what, facts)), Options(10.0, True, self.clock, insecurely_in_this_process=True),
         )  # fmt: skip
 
     def daemon(self, ledger: Ledger, store: ContentStore, **more: Any) -> Daemon:

@@ -200,7 +200,7 @@ def test_an_engine_whose_helper_was_killed_is_tried_again_later(stage, opened_mi
         raise EngineError("a helper process ended with exit code -9: give it more memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mine.worker.train", killed)
+        patch.setattr("mine.apart.jobs.train", killed)
         daemon.step()
         daemon.step()
     assert mine.words() == ["campaign", "waiting"]
