@@ -48,10 +48,18 @@ class Scene:
                 "clinic.csv has 150 patients": lambda: write_clinic(self.place / "clinic.csv"),
                 "small.csv has 12 patients": lambda: write_clinic(self.place / "small.csv", records=12),
                 "a cell of clinic.csv is emptied": self.empty_cell,
+                "other.csv has a column bpm in place of pulse": lambda: write_clinic(
+                    self.place / "other.csv", names=("age", "dose", "bpm", "weight")
+                ),
+                "the policy asks for approval": lambda: self.rule("[accept]\napproval = true\n"),
+                "the policy turns privacy on": self.privacy,
+                "the policy drops bad records": lambda: self.rule('[data]\non_bad_records = "drop"\n'),
+                "the policy has a mistake in its third line": lambda: self.rule("[money]\n\nmax_bond = 0.01\n"),
                 "the account is funded": self.fund,
                 "a campaign begins": self.begin,
                 "another mine posts a gradient": lambda: self.stage.submit_other(self.campaign) and None,
                 "the round is settled, and both gradients are kept": self.settle,
+                "SONAR_PASSPHRASE is set": lambda: monkeypatch.setenv("SONAR_PASSPHRASE", "correct horse"),
                 "a line of the audit log is edited": self.edit,
                 "the end of the audit log is cut off": self.cut,
             },
@@ -62,7 +70,7 @@ class Scene:
         )  # fmt: skip
 
     def fund(self):
-        self.funder(self.home.account().address, ether(1))
+        self.funder(self.home.address(), ether(1))
 
     @property
     def spec(self):
@@ -80,6 +88,13 @@ class Scene:
         model = self.stage.encrypted(np.zeros(self.spec.shape, dtype=np.int64), self.stage.paillier, self.spec)
         kept = [Verdict.KEPT, Verdict.KEPT]
         self.stage.settle(self.campaign, kept, model=model, key=self.stage.paillier.public.key_id)
+
+    def privacy(self):
+        self.rule('[privacy]\nmode = "on"\nepsilon = 2.0\n')
+        self.player.masks.append((r"\(\d+ records", "(<noised> records"))
+
+    def rule(self, text):
+        self.home.policy_file.write_text(text)
 
     def empty_cell(self):
         path = self.place / "clinic.csv"

@@ -1,13 +1,14 @@
 """Transcripts of a command line: readable files of what was typed and what came back, played again by a test.
 
-A transcript has comments (`# ...`), commands (`$ mine add ...`), what they print (a line of stderr begins with `! `),
-an exit code that is not 0 as `[exit 9]`, and stage directions (`@ the round is settled`), which the test carries out.
+A transcript has comments (`# ...`), commands (`$ mine add ...`), what they print (a line of stderr begins with `! `,
+an empty line is `.`), an exit code that is not 0 as `[exit 9]`, and stage directions (`@ the round is settled`), which
+the test carries out.
 What is another each time stands in angle brackets, such as <address>.
 """
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _MASKS = (
     (r"\b(0x)?[0-9a-f]{64}\b", "<hash>"),
     (r"\b0x[0-9a-fA-F]{40}\b", "<address>"),
     (r"\b0x[0-9a-f]{12}\b", "<short id>"),
+    (r"\b0x[0-9a-f]{16,}\b", "<digest>"),
     (r"\bbaf[a-z2-7]{20,}", "<cid>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", "<time>"),
     (r"\b20\d\d-[01]\d\b", "<month>"),
@@ -28,16 +30,17 @@ _MASKS = (
     (r"(\bseconds\b\"?:? +)[\d.]+", r"\1<seconds>"),
     (r"-?\b\d+\.\d{5,} ether", "<ether>"),  # gas is in it, whose price moves
     (r"\b0\.\d{5,}\b", "<ether>"),
+    (r"\b[\d.]+ gwei now", "<gas price> gwei now"),
     (r"-?\b\d{9,}\b(?<!000000000)", "<wei>"),
 )
 _SPACES = re.compile(r"(?<=\S)  +(?=\S)")
 
 
-def masked(text: str, known: Mapping[str, str]) -> str:
+def masked(text: str, known: Mapping[str, str], more: Sequence[tuple[str, str]] = ()) -> str:
     """The text with everything replaced that is another each time; `known` has names for values of this play."""
     for value in sorted(known, key=len, reverse=True):
         text = text.replace(value, known[value])
-    for pattern, name in _MASKS:
+    for pattern, name in (*_MASKS, *more):
         text = re.sub(pattern, name, text)
     if "<ether>" in text or "<seconds>" in text:  # columns are as wide as what was in them
         text = _SPACES.sub("  ", text)
@@ -54,6 +57,8 @@ class Player:
     known: dict[str, str] = field(default_factory=dict)
     """Values of this play and the names under which they stand in the transcript: `<campaign>` in a command is put in,
     and masked in what is printed."""
+    masks: list[tuple[str, str]] = field(default_factory=list)
+    """Patterns that stage directions add, and what stands in their place."""
 
     def play(self, script: Path) -> str:
         """The transcript as it reads now."""
@@ -80,7 +85,7 @@ class Player:
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         for text, mark in ((done.stdout, ""), (done.stderr, "! ")):
-            for line in masked(text, self.known).splitlines():
+            for line in masked(text, self.known, self.masks).splitlines():
                 yield (mark + line).rstrip() if line else mark + "."
         if done.exit_code:
             yield f"[exit {done.exit_code}]"
