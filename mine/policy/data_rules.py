@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from mine.errors import PolicyError
 from mine.policy.facts import Facts, Offered
 from mine.policy.finding import Finding
+from mine.privacy.accountant import epsilon_of, rho_of
+from mine.privacy.estimate import estimate
+from mine.privacy.release import check_budget, check_schedule
 
 if TYPE_CHECKING:
     from mine.policy.file import Policy
@@ -145,8 +148,29 @@ def _classes(policy: "Policy", _facts: Facts, offered: Offered) -> Finding:
     return Finding.yes("classes", f"the smallest class {name!r} has {count} records, at least {least} are wanted")
 
 
+def _privacy(policy: "Policy", facts: Facts, offered: Offered) -> Finding:
+    rule, spec = policy.privacy, facts.spec
+    if rule.mode == "off":
+        return Finding.yes("privacy", "sums without noise are sealed to the Capsule (`mode` in [privacy])")
+    try:
+        check_schedule(spec)
+        if offered.served:
+            return Finding.yes("privacy", "a statistic that was released before serves it, at no further cost")
+        check_budget([offered.name], offered.spent + rho_of(rule.epsilon, rule.delta), rule)
+    except PolicyError as error:
+        return Finding.no("privacy", str(error))
+    expected = estimate(offered.records, spec.mapping.outputs, rule, targets=len(spec.targets))
+    if expected.loss > rule.max_loss:
+        return Finding.no("privacy", f"{expected.sentence}: more than `max_loss` {rule.max_loss:g} in [privacy]")
+    return Finding.yes(
+        "privacy",
+        f"{expected.sentence}; epsilon {epsilon_of(offered.spent, rule.delta):.3g} of a budget of {rule.budget:g} is "
+        "spent before",
+    )
+
+
 def _times(count: int) -> str:
     return {1: "as many as", 2: "twice"}.get(count, f"{count} times")
 
 
-DATA_RULES: tuple[DataRule, ...] = (_dataset, _records_rule, _features_rule, _batch, _classes)
+DATA_RULES: tuple[DataRule, ...] = (_dataset, _records_rule, _features_rule, _batch, _classes, _privacy)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 
 from mine.policy.approval import Approval
 from mine.strategy import OwnRound
@@ -14,11 +15,16 @@ __all__ = ["Facts", "Offered", "PastCampaign"]
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What a rule may know of a data set: its name, how many records it has, and of each class; none for numbers."""
+    """What a rule may know of a data set: its name, how many records it has, and of each class; none for numbers.
+
+    `spent` is what was told of its records, in zCDP; `served` whether what the campaign needs was released before.
+    """
 
     name: str
     records: int
     classes: tuple[tuple[str, int], ...] = ()
+    spent: Fraction = Fraction(0)
+    served: bool = False
 
 
 @dataclass(frozen=True, slots=True)

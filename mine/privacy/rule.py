@@ -25,6 +25,9 @@ class PrivacyRule(BaseModel):
     """How likely more than epsilon may be told: well below one over the number of records."""
     budget: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 3.0
     """The epsilon of everything that is ever made of a data set, and of others that share records with it."""
+    max_loss: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.1
+    """The most of accuracy (or R2), as a part of 1, that a model of the data set alone may be expected to lose to the
+    noise: where more would go, nothing is spent."""
     renew: bool = False
     """Whether data that have changed are noised, and paid for, anew; otherwise what was released before serves on."""
     clip: Annotated[float, Field(ge=0.01, le=16)] = 1.0

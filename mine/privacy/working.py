@@ -96,7 +96,7 @@ def _unknown(
             # What it was made of cannot be found out now, and may never be: then it was made of this, too.
             yield campaign, number, None
             continue
-        found = consider(data, spec)
+        found = consider(data, spec, ledger.saved_match(campaign, data.name))
         if all(link.how is not How.NONE for link in found.links):
             # Where the owner's answer was lost as well, nobody knows which columns it was.
             yield campaign, number, None if found.unsure else statistic_key(spec, _chosen(found), clip_of(spec, rule))

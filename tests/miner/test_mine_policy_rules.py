@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from fractions import Fraction
 
 import pytest
 
@@ -230,6 +231,16 @@ CASES = [
      {"offered": Offered("clinic", 1000, (("no", 996), ("yes", 4)))},
      "the class 'yes' has 4 record(s), fewer than `min_class_records` 5 in [data]: the gradient holds their sum"),
     ("classes", {}, {"offered": Offered("clinic", 1000)}, "it predicts numbers, so no class is small", None, None),
+    ("privacy", {}, {}, "sums without noise are sealed to the Capsule (`mode` in [privacy])", None, None),
+    ("privacy", {"privacy": {"mode": "on"}}, {}, ("with 1000 records, 3 features and epsilon 1 a model of this data "
+     "set alone is expected to lose less than 0.1 points of accuracy to the noise"),
+     {"spec": spec(40), "offered": Offered("clinic", 100)}, "more than `max_loss` 0.1 in [privacy]"),
+    ("privacy", {"privacy": {"mode": "on"}}, {"offered": Offered("clinic", 1000, (), Fraction(1, 50))},
+     "epsilon 0.9 of a budget of 3 is spent before",
+     {"offered": Offered("clinic", 1000, (), Fraction(1, 6))}, "above the budget of 3 in [privacy] of the policy"),
+    ("privacy", {"privacy": {"mode": "on"}}, {"offered": Offered("clinic", 1000, (), Fraction(1, 6), True)},
+     "a statistic that was released before serves it, at no further cost",
+     BATCHES, "batches of 50 records, each of which would need noise of its own"),
 ]  # fmt: skip
 PASSING = {"stake", "gas", "funds", "hours", "submissions today", "rest"}
 

@@ -14,7 +14,7 @@ from mine.records import State
 from sonar import syft
 from sonar.chain.records import Verdict
 
-ON: dict[str, Any] = {"mode": "on", "epsilon": 1.0, "budget": 1.2}
+ON: dict[str, Any] = {"mode": "on", "epsilon": 1.0, "budget": 1.2, "max_loss": 1.0}
 
 
 def settle_without_gain(stage, campaign) -> None:
