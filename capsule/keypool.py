@@ -55,6 +55,8 @@ class KeyPool:
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self.failing = False
+        """Whether the last attempt to make a key ahead failed."""
 
     def start(self) -> None:
         """Starts filling the pool."""
@@ -157,14 +159,17 @@ class KeyPool:
             except (CapsuleError, CapsuleSecretError, OSError) as error:
                 if self._stopping:
                     return
+                self.failing = True
                 _log.error("no key could be made: %s", error)
                 self._wait(_RETRY_SECONDS)
                 continue
             except Exception:  # noqa: BLE001
                 # Nobody else fills the pool: without keys nothing is admitted and no round advances.
+                self.failing = True
                 _log.exception("no key could be made")
                 self._wait(_RETRY_SECONDS)
                 continue
+            self.failing = False
             _log.info("made a key in %.1f s: %d of %d are ready", time.monotonic() - began, spare + 1, self._size)
             with self._changed:
                 self._changed.notify_all()

@@ -4,8 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,20 +20,19 @@ _log = logging.getLogger("capsule.health")
 _PROBE = b"A Capsule keeps this to see whether its content store answers."
 _MOST_PROBLEMS = 100
 _COUNTS = ("admissions", "running", "unsettled")
-
-Found = TypeVar("Found")
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    time: float
-    health: HealthReply
+_PARTS = ("database", "keys", "chain", "store", "judge processes")
+_OLDEST = 60.0
+"""Seconds for which what a part answered is believed."""
+_FIRST_SECONDS = 10.0
+"""How long callers wait for the first answers of all."""
 
 
 class Readiness:
     """The Capsule's health. Strangers learn which part fails, never how: that is told in the log, once.
 
-    With `wait_for_key` the keys are well only once there was a first one; a pool that is empty later is refilled.
+    A part is well as long as its last answer is no older than a minute: one that hangs tells nothing itself, and keeps
+    those that are asked after it from telling anything. Keys are well while there is a spare one, or one is being made;
+    with `wait_for_key` only once there was a first one.
     """
 
     def __init__(
@@ -49,63 +47,77 @@ class Readiness:
         self._capsule, self._worker_health = capsule, worker_health
         self._keep, self._clock = keep_seconds, clock
         self._asking = threading.Lock()
-        self._seen: _Seen | None = None
+        self._asked: float | None = None
+        self._answers: dict[str, tuple[float, Any]] = {}
         self._told: dict[str, str] = {}
         self._probe: Artifact | None = None
         self._wait_for_key = wait_for_key
 
     def health(self) -> HealthReply:
-        """How all parts are; one caller asks them, the others get what was seen last. Never raises."""
-        seen = self._seen
-        if seen is not None and self._clock() - seen.time < self._keep:
-            return seen.health
+        """How all parts are; one caller asks them, the others get what is known. Never raises."""
+        asked = self._asked
+        if asked is not None and self._clock() - asked < self._keep:
+            return self.known()
         # While one asks, perhaps a chain that hangs, the others take what is known; only the first have to wait.
-        if not self._asking.acquire(blocking=seen is None) and seen is not None:
-            return seen.health
-        try:
-            latest = self._seen
-            if latest is None or latest is seen:
-                latest = self._seen = _Seen(self._clock(), self._ask())
-            return latest.health
-        finally:
-            self._asking.release()
+        if self._asking.acquire(timeout=_FIRST_SECONDS if asked is None else 0):
+            try:
+                if self._asked is asked:
+                    self._ask()
+            finally:
+                self._asking.release()
+        return self.known()
 
-    def look(self) -> HealthReply:
-        """How all parts are now, for the log's sake; what callers are told stays as it was. Never raises."""
+    def look(self) -> None:
+        """Asks all parts how they are, however recently that was. Never raises."""
         with self._asking:
-            return self._ask()
+            self._ask()
+
+    def known(self) -> HealthReply:
+        """How all parts were at their last answer; one that is older than a minute is not well. Asks nobody."""
+        since, found = self._clock() - _OLDEST, dict(self._answers)
+        silent = [part for part, (told, _) in found.items() if told < since and part not in self._told]
+        if silent:
+            self._told |= dict.fromkeys(silent, "silent")
+            _log.warning("one of these has not answered for a minute: %s", ", ".join(silent))
+        return self._reply({part: answer for part, (told, answer) in found.items() if told >= since})
 
     def ready(self) -> bool:
         """Whether requests of every kind can be served; the worker may be behind."""
         health = self.health()
         return health.database.ok and health.chain.ok and health.store.ok and health.keys.ok and health.judges.ok
 
-    def _ask(self) -> HealthReply:
-        capsule = self._capsule
-        counts = self._try("database", capsule.state.counts)
-        keys = self._try("keys", self._ask_keys)
-        block = self._try("chain", capsule.chain.block_number)
-        store = self._try("store", self._ask_store)
-        judges = self._try("judge processes", self._ask_judges)
-        worker = self._worker_health()
+    def _ask(self) -> None:
+        begun = self._clock()
+        self._try("database", self._capsule.state.counts)
+        self._try("keys", self._ask_keys)
+        self._try("chain", self._capsule.chain.block_number)
+        self._try("store", self._ask_store)
+        self._try("judge processes", self._ask_judges)
+        self._asked = begun  # after all answers: who asks meanwhile waits, or takes those that are known
+
+    def _reply(self, answers: dict[str, Any]) -> HealthReply:
+        """`answers` are those that count, None for a part that failed."""
+        well = {part: answers.get(part) is not None for part in _PARTS}
+        worker, counts = self._worker_health(), answers.get("database")
         problems = tuple(sorted(worker.get("problems", {})))[:_MOST_PROBLEMS]
-        answers = (counts, keys, block, store, judges)
-        well = all(answer is not None for answer in answers) and bool(keys) and worker.get("ok", True)
         return HealthReply(
-            status="ok" if well else "degraded",
-            database=PartHealth(ok=counts is not None),
-            chain=ChainHealth(ok=block is not None, block=block),
-            store=PartHealth(ok=store is not None),
-            keys=PartHealth(ok=bool(keys)),
-            judges=PartHealth(ok=judges is not None),
+            status="ok" if all(well.values()) and worker.get("ok", True) else "degraded",
+            database=PartHealth(ok=well["database"]),
+            chain=ChainHealth(ok=well["chain"], block=answers.get("chain")),
+            store=PartHealth(ok=well["store"]),
+            keys=PartHealth(ok=well["keys"]),
+            judges=PartHealth(ok=well["judge processes"]),
             worker=WorkerHealth(ok=worker.get("ok", True), problems=problems),
             campaigns=None if counts is None else CampaignCounts(**{name: counts[name] for name in _COUNTS}),
         )
 
-    def _ask_keys(self) -> bool:
-        if self._wait_for_key and self._capsule.state.keys_by_use():
-            self._wait_for_key = False
-        return not self._wait_for_key
+    def _ask_keys(self) -> bool | None:
+        """None, without a word, where there is none: the pool itself tells why none can be made."""
+        spare = self._capsule.state.spare_keys()
+        if self._wait_for_key and not spare and not self._capsule.state.keys_by_use():
+            return None
+        self._wait_for_key = False
+        return None if not spare and self._capsule.keys.failing else True
 
     def _ask_store(self) -> bool:
         if self._probe is None:
@@ -118,15 +130,21 @@ class Readiness:
             raise SandboxError(problem)
         return True
 
-    def _try(self, part: str, ask: Callable[[], Found]) -> Found | None:
+    def _try(self, part: str, ask: Callable[[], object]) -> None:
+        """Asks a part, and keeps what it answers: None where it fails, which is told once."""
+        found, problem = None, ""
         try:
             found = ask()
         except (SonarError, SQLAlchemyError) as error:
             problem = f"{type(error).__name__}: {error}"
             if self._told.get(part) != problem:
                 _log.warning("the %s does not answer: %s", part, error)
+        except Exception as error:  # noqa: BLE001  (a mistake of ours in one part must not hide the others)
+            problem = type(error).__name__
+            if self._told.get(part) != problem:
+                _log.exception("the %s cannot be asked", part)
+        self._answers[part] = (self._clock(), found)
+        if problem:
             self._told[part] = problem
-            return None
-        if self._told.pop(part, None) is not None:
+        elif self._told.pop(part, None) is not None:
             _log.info("the %s answers again", part)
-        return found

@@ -39,7 +39,7 @@ class CampaignCounts(Strict):
 
 
 class HealthReply(Strict):
-    """How the Capsule is; at most some seconds old."""
+    """How the Capsule is: some seconds ago, or up to a minute ago where a part hangs."""
 
     status: Literal["ok", "degraded"]
     database: PartHealth
