@@ -6,9 +6,9 @@ from mine.commands.account import encrypt, init, withdraw
 from mine.commands.audit import audit
 from mine.commands.data import add
 from mine.commands.earnings import earnings
-from mine.commands.privacy import privacy
 from mine.commands.matching import match
 from mine.commands.policy import approve, deny, policy
+from mine.commands.privacy import privacy
 from mine.commands.running import run, status
 from mine.commands.training import campaigns, train
 from sonar import __version__

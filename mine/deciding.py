@@ -1,5 +1,6 @@
 """Whether to work for a campaign, and with which data set: its offer, the facts, and every rule's word on them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mine.data import Dataset, Match, match
@@ -55,12 +56,13 @@ class Decider:
         mine: Address,
         network: Network,
         store: ContentStore,
+        clock: Callable[[], float],
     ) -> None:
         self._client = client
         self._ledger = ledger
         self._network = network
         self._store = store
-        self._reader = FactReader(client, ledger, deployment, mine, network.capsule)
+        self._reader = FactReader(client, ledger, deployment, mine, network.capsule, clock)
         self._offers: dict[tuple[CampaignId, str | None], Offer] = {}
 
     def offer(self, campaign: KnownCampaign, policy: Policy) -> Offer:

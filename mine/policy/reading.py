@@ -1,6 +1,5 @@
 """What is asked of the chain and the ledger so that rules can judge."""
 
-import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -33,7 +32,7 @@ class FactReader:
         deployment: str,
         mine: Address,
         network_capsule: str | None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
     ) -> None:
         self._client = client
         self._ledger = ledger
