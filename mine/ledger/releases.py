@@ -5,12 +5,15 @@ statistic is written here with its cost in one transaction, before anything made
 neither forgets a cost nor pays one twice.
 """
 
+import json
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
+
+import numpy as np
 
 from mine.ledger.audit import Audited
 from mine.privacy.accountant import epsilon_of
@@ -176,7 +179,8 @@ class Releases(Audited):
                 return False
             self._charge(contents, statistic, rho, None, campaign, round)
             self.record("charged", {
-                "datasets": self.members(self._pool(contents)), "statistic": statistic, "campaign": campaign,
+                "datasets": self.members(self._pool(contents)), "statistic": statistic, "contents": contents,
+                "campaign": campaign, "round": round,
                 "reason": "a gradient on chain that this ledger does not know",
                 **self._cost(self._pool(contents), rho, delta),
             })  # fmt: skip
@@ -194,6 +198,31 @@ class Releases(Audited):
         return [(CampaignId(row["campaign"]), int(row["round"])) for row in self._database.rows(
             "SELECT campaign, round FROM submissions WHERE dataset = '' ORDER BY rowid")]  # fmt: skip
 
+    def check_audit(self) -> None:
+        """As without privacy; and charges what the log tells of beyond a ledger that was put back."""
+        with self._database.write():
+            known = self._head()
+            super().check_audit()
+            if self._head() == known:
+                return
+            for entry in self.audit_entries():
+                if entry.sequence > known.length and entry.kind in {"released", "charged"}:
+                    self._charge_again(json.loads(entry.facts), entry.time / 1_000_000)
+
+    def _charge_again(self, facts: dict[str, Any], at: float) -> None:
+        """A charge that the log tells of; the statistic itself is lost, and so are the records' sketches."""
+        contents, statistic = (bytes.fromhex(facts[name].removeprefix("0x")) for name in ("contents", "statistic"))
+        if self._database.one("SELECT 1 FROM privacy_contents WHERE digest = ?", contents) is None:
+            nothing = Contents(contents, 0, np.empty(0, np.uint64), ())
+            for dataset in facts["datasets"]:
+                self.recognise(nothing, dataset, f"the audit log, {dataset}")
+        campaign = facts.get("campaign")
+        self._charge(
+            contents, statistic, Fraction(facts["rho"]), None,
+            None if campaign is None else CampaignId(bytes.fromhex(campaign.removeprefix("0x"))), facts.get("round"),
+            at=at,
+        )  # fmt: skip
+
     def _sharing(self, contents: Contents) -> set[int]:
         """The pools with records that these contents have too."""
         return {
@@ -209,9 +238,10 @@ class Releases(Audited):
 
     def _charge(
         self, contents: bytes, statistic: bytes, rho: Fraction, noised: bytes | None,
-        campaign: CampaignId | None = None, round: int | None = None,  # noqa: A002
+        campaign: CampaignId | None = None, round: int | None = None, *, at: float | None = None,  # noqa: A002
     ) -> None:  # fmt: skip
         self._database.execute(
             "INSERT INTO privacy_charges (contents, statistic, rho, time, noised, campaign, round) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)", contents, statistic, str(rho), time.time(), noised, campaign, round,
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            contents, statistic, str(rho), time.time() if at is None else at, noised, campaign, round,
         )  # fmt: skip

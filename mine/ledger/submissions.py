@@ -133,14 +133,15 @@ class Submissions(Audited, Transactions):
     # ---- what the chain says; within a transaction
 
     def _submitted(self, event: GradientSubmitted) -> None:
-        """Our gradient is on chain, also one that another copy of this ledger sent."""
+        """Our gradient is on chain, also one that another copy of this ledger sent, whose data set nobody knows."""
         with self._told(event.id, event.round):
             self._database.execute(
                 "INSERT INTO submissions "
                 "(campaign, round, state, version, dataset, cid, artifact, gradient, bond, position) "
                 "SELECT id, ?, ?, version, '', ?, ?, ?, '0', ? FROM campaigns WHERE id = ? "
                 "ON CONFLICT DO UPDATE SET state = excluded.state, position = excluded.position, cid = excluded.cid, "
-                "artifact = excluded.artifact, gradient = excluded.gradient",
+                "artifact = excluded.artifact, gradient = excluded.gradient, "
+                "dataset = CASE gradient WHEN excluded.gradient THEN dataset ELSE '' END",
                 event.round, State.SENT, event.cid, event.artifact, event.gradient, event.index, event.id,
             )  # fmt: skip
 

@@ -326,6 +326,34 @@ def test_a_statistic_that_the_ledger_knows_accounts_for_gradients_that_it_does_n
     assert found.rho <= one()
 
 
+def test_an_older_ledger_beside_the_newer_audit_log_takes_over_what_the_log_tells(tmp_path: Path) -> None:
+    path = tmp_path / "mine.db"
+    with Ledger(path) as ledger:
+        ledger.record("policy changed", {})
+    older = path.read_bytes()
+    rule = RULE.model_copy(update={"budget": 10.0})
+    with Ledger(path) as ledger:
+        lost = private_statistics(ledger, table(), spec_of(), rule, unknown=unknown_in(3, campaign=OTHER))
+        private_statistics(ledger, table(seed=2, dataset="other", origin="/b"), spec_of(), rule)
+        assert len(ledger.pools()) == 2
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    path.write_bytes(older)
+    with Ledger(path) as ledger:
+        for _ in range(2):
+            ledger.check_audit()
+            assert [spent(ledger, name) for name in ("clinic", "other")] == [lost.rho, one_charge(ledger)]
+        again = private_statistics(ledger, table(), spec_of(), rule, unknown=unknown_in(3, campaign=OTHER))
+        assert again.fresh
+        assert again.rho == lost.rho + one_charge(ledger)
+        ledger.verify_audit()
+
+
+def one_charge(ledger: Ledger) -> Fraction:
+    """What the last statistic cost."""
+    return ledger.charges(ledger.pools()[0])[-1].rho
+
+
 def test_an_owner_who_renews_is_charged_for_every_unknown_gradient(ledger: Ledger) -> None:
     rule = RULE.model_copy(update={"renew": True, "budget": 10.0})
     private_statistics(ledger, table(), spec_of(), rule)
