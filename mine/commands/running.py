@@ -1,5 +1,7 @@
 """`mine run` and `mine status`: the daemon, and how it stands."""
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from mine.policy import Policy
 
 __all__ = ["run", "status"]
+
+_STATUS_SECONDS = 2.0
 
 
 @click.command()
@@ -88,13 +92,20 @@ def run(
 
 
 @click.command()
+@click.option("--once", is_flag=True, help="Print it once, also on a terminal.")
 @options.home
 @options.network
 @options.as_json
-def status(home: Path | None, network: Path | None, as_json: bool) -> None:
-    """Show the account, the data sets, and every gradient with its verdict and pay."""
-    from mine.overview import status_report, status_table
+def status(once: bool, home: Path | None, network: Path | None, as_json: bool) -> None:
+    """Show the account, the data sets, and every round with its state, verdict and pay; on a terminal until Ctrl-C."""
+    from mine.status import show_live, status_report, status_table
 
+    if not once and not as_json and sys.stdout.isatty():
+        from rich.console import Console
+
+        with suppress(KeyboardInterrupt):
+            show_live(lambda: status_report(home, network), Console(), seconds=_STATUS_SECONDS)
+        return
     rows = status_report(home, network)
     if as_json:
         echo_json(rows)

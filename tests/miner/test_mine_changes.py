@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mine.ledger import Ledger
-from mine.overview import campaign_rows, campaign_table, sentence, status_report, status_table
+from mine.overview import campaign_rows, campaign_table, sentence
 from mine.records import State
+from mine.status import status_report, status_table
 from sonar.chain import calls
 from sonar.chain.events import BountyRaised, CampaignCreated, CampaignTransferred, CampaignTransferStarted
 from sonar.chain.records import NATIVE, Verdict

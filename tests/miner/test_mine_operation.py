@@ -1,5 +1,6 @@
 """Running a mine: its numbers and health, withdrawing by itself, a policy that breaks while it runs, a stuck fee."""
 
+import io
 import json
 import urllib.error
 import urllib.request
@@ -7,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 
 from mine.metrics import serving
 from mine.records import Aim, Fate, Purpose, State
 from mine.sending import REPLACE_SECONDS
+from mine.status import show_live, status_report, status_table
 from mine.vitals import Vitals, Watch, load_vitals
 from sonar.chain.calls import withdraw
 from sonar.chain.errors import FeeLimitError, TransactionTimeoutError
@@ -223,3 +226,46 @@ def test_a_mine_at_work_tells_where_its_numbers_are(stage):
     assert first["event"] == "metrics"
     assert first["url"].startswith("http://127.0.0.1:")
     assert first["time"].endswith("+00:00")
+
+
+def test_status_on_a_terminal_is_a_live_table_in_which_nothing_steers_the_terminal(stage, settled):
+    mine, ledger, _, campaign = settled
+    ledger.note(ledger.submission(campaign, 0), "left out \x1b[31m[bold]by an owner[/bold]")
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=200, height=30, no_color=True)
+
+    def read() -> dict:
+        if "by an owner" in shown.getvalue():
+            raise KeyboardInterrupt
+        return status_report(mine.home.path, mine.network_file)
+
+    with pytest.raises(KeyboardInterrupt):
+        show_live(read, console, seconds=0.01)
+    text = shown.getvalue()
+    assert campaign.hex()[:10] in text
+    assert "[31m[bold]by an owner[/bold]" in text
+    assert "\x1b[31m" not in text
+
+
+def test_status_beside_a_running_daemon_leaves_it_the_events(stage, opened_mine):
+    mine, ledger = opened_mine
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    with mine.home.running():
+        stage.campaign()
+        report = status_report(mine.home.path, mine.network_file)
+        assert report["daemon"]["state"] == "running"
+        assert report["submissions"] == []
+        daemon.step()
+    assert "campaign" in mine.words()
+
+
+def test_status_says_why_a_round_is_left_alone(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.home.policy_file.write_text('[money]\nmax_bond = "0"\n')
+    campaign = stage.campaign()
+    mine.daemon(ledger, stage.store).step()
+    report = status_report(mine.home.path, mine.network_file)
+    (row,) = report["rounds"]
+    assert (row["campaign"], row["state"]) == ("0x" + campaign.hex(), "refused")
+    assert "max_bond" in status_table(report)

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from capsule.wire import RoundReply
-from mine.overview import sentence, status_report, status_table
+from mine.overview import sentence
+from mine.status import status_report, status_table
 from sonar.chain.records import Outcome, Settlement, Verdict
 from sonar.units import Cid, Digest, KeyId, Ppm
 
