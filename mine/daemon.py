@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from mine.data import file_state
 from mine.errors import ApartError, LedgerError, NotNowError, PolicyError
 from mine.policy import Policy
 from mine.records import KnownCampaign, token_or_none
@@ -180,7 +179,7 @@ class Daemon:
     def _consider(self, worker: Worker, campaign: KnownCampaign, policy: Policy) -> None:
         if self._pausing(campaign.id):
             return
-        basis = (campaign.round, policy.model_dump_json(), tuple((d, file_state(d)) for d in worker.ledger.datasets()))
+        basis = worker.basis(campaign, policy)
         if self._declined.get(campaign.id, (None, ""))[0] == basis:
             return
         try:

@@ -1,9 +1,9 @@
 """Whether to work for a campaign, and with which data set: its offer, the facts, and every rule's word on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
-from mine.data import Dataset, Match, match
+from mine.data import Dataset, Match, file_state, match
 from mine.errors import DataError
 from mine.ledger import Ledger
 from mine.offer import Offer, read_offer
@@ -12,6 +12,7 @@ from mine.policy.data_rules import best_offer
 from mine.policy.facts import Facts, Offered
 from mine.policy.reading import FactReader
 from mine.policy.rules import judge, require
+from mine.privacy.release import clip_of, statistic_key
 from mine.records import KnownCampaign
 from sonar.chain.client import SonarClient
 from sonar.chain.errors import UnfundedAccountError
@@ -84,10 +85,20 @@ class Decider:
         facts = self._reader.facts(campaign, offer.spec)
         fitting, unfit = self.fitting(campaign.id, offer.spec)
         facts = best_offer(
-            policy, replace(facts, unfit=unfit), [_offered(dataset, offer.spec) for dataset, _ in fitting.values()]
+            policy,
+            replace(facts, unfit=unfit),
+            [self._offered(found, offer.spec, policy) for found in fitting.values()],
         )
         dataset, found = (None, None) if facts.offered is None else fitting[facts.offered.name]
         return Decision(offer, facts, tuple(judge(policy, facts)), dataset, found)
+
+    def basis(self, campaign: KnownCampaign, policy: Policy) -> Hashable:
+        """All that a lasting refusal may go by and that can change: round, policy, data, the owner's word."""
+        datasets = [
+            (dataset, file_state(dataset), tuple(self._ledger.saved_match(campaign.id, dataset.name).items()))
+            for dataset in self._ledger.datasets()
+        ]
+        return campaign.round, policy.model_dump_json(), tuple(datasets), self._ledger.approval(campaign.id)
 
     def fitting(self, campaign: CampaignId, spec: Spec) -> tuple[dict[str, tuple[Dataset, Match]], str]:
         """The data sets that fit a campaign's spec, by name, with how, and why the others do not.
@@ -106,6 +117,13 @@ class Decider:
             reasons.append("there is no data set: add one with `mine add`")
         return fitting, "; ".join(reasons)
 
-
-def _offered(dataset: Dataset, spec: Spec) -> Offered:
-    return Offered(dataset.name, dataset.records, tuple(dataset.labels) if spec.classes else ())
+    def _offered(self, fitting: tuple[Dataset, Match], spec: Spec, policy: Policy) -> Offered:
+        dataset, found = fitting
+        offered = Offered(dataset.name, dataset.records, tuple(dataset.labels) if spec.classes else ())
+        pool = self._ledger.pool_of(dataset.name)
+        if pool is None:
+            return offered
+        key = statistic_key(spec, (*found.columns, *found.target_columns), clip_of(spec, policy.privacy))
+        return replace(
+            offered, spent=self._ledger.spent(pool), served=self._ledger.statistic(pool, None, key) is not None
+        )

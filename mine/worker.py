@@ -5,7 +5,7 @@ asked for nothing but the reasons of its verdicts: while it is down a round simp
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -286,6 +286,10 @@ class Worker:
     def decide(self, campaign: KnownCampaign, policy: Policy) -> Decision:
         """What every rule of the policy says of a campaign; raises as `Decider.decide` does."""
         return self._decider.decide(campaign, policy)
+
+    def basis(self, campaign: KnownCampaign, policy: Policy) -> Hashable:
+        """What a refusal goes by: while it is the same, the same is refused again."""
+        return self._decider.basis(campaign, policy)
 
     def gather(self, dataset: Dataset, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
         """What a spec's training needs of a data set, read once for all specs that need the same, and what was read.

@@ -136,6 +136,19 @@ def test_a_campaign_waits_for_its_approval_and_is_left_once_it_is_denied(stage, 
     assert words == [("approved", "agreed by the board"), ("denied", "the study is over")]
 
 
+def test_a_denial_that_is_taken_back_is_noticed_in_the_same_round(stage, shell, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign()
+    shell(mine, "deny", campaign.hex(), "--reason", "by mistake")
+    daemon = mine.daemon(ledger, stage.store)
+    for _ in range(2):
+        daemon.step()
+    assert mine.words().count("declined") == 1
+    shell(mine, "approve", campaign.hex())
+    daemon.step()
+    assert len(stage.submitted(campaign)) == 1
+
+
 def test_an_approval_holds_for_the_owner_of_then(stage, shell, opened_mine):
     mine, ledger = opened_mine
     mine.agree(accept={"approval": True})

@@ -274,7 +274,13 @@ def test_every_rule_is_tried_in_both_ways_and_agrees_to_the_facts_that_all_start
 
 def test_every_setting_of_the_rules_tables_is_tried():
     tried = {(table, name) for case in CASES for table, settings in case[1].items() for name in settings}
-    elsewhere = {("data", "on_bad_records"), ("work", "threads"), ("work", "niceness"), ("work", "confirmations")}
+    elsewhere = {
+        ("money", "withdraw_above"),
+        ("data", "on_bad_records"),
+        ("work", "threads"),
+        ("work", "niceness"),
+        ("work", "confirmations"),
+    }
     defaults = {("accept", "min_mines"), ("money", "max_bond"), ("data", "min_class_records")}
     for table in ("accept", "data", "money", "work"):
         names = {(table, name) for name in type(getattr(Policy(), table)).model_fields}
