@@ -11,7 +11,7 @@ from typing import Any
 
 from mine.apart.workroom import Limits, Workroom
 from mine.collecting import Collector
-from mine.data import Dataset, Provenance, check_gathered, file_state, match
+from mine.data import Dataset, Match, Provenance, check_gathered, file_state, match
 from mine.deciding import Decider, Decision
 from mine.follow import deployment_of, follow
 from mine.home import Home
@@ -190,7 +190,7 @@ class Worker:
         if decision.dataset is not None:
             self._look(campaign, State.MATCHED, decision.dataset)
         dataset, offer = decision.require(), decision.offer
-        gathered, provenance = self.gather(dataset, offer.spec, policy)
+        gathered, provenance = self.gather(dataset, offer.spec, policy, decision.match)
         self._look(campaign, State.APPROVED, dataset)
         model = self._store.get(campaign.model, max_bytes=max_model_bytes(offer.spec))
         started = time.perf_counter()
@@ -291,22 +291,26 @@ class Worker:
         """What a refusal goes by: while it is the same, the same is refused again."""
         return self._decider.basis(campaign, policy)
 
-    def gather(self, dataset: Dataset, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
+    def gather(
+        self, dataset: Dataset, spec: Spec, policy: Policy, found: Match | None = None
+    ) -> tuple[Gathered, Provenance]:
         """What a spec's training needs of a data set, read once for all specs that need the same, and what was read.
 
-        Raises DataError, and PolicyError where the records have become too few.
+        `found` is how the data set fits the spec; by name alone where it is not given. Raises DataError, and
+        PolicyError where the records have become too few.
         """
+        found = found or match(dataset, spec)
         if policy.privacy.mode == "on":
-            return self._gather_privately(dataset, spec, policy)
+            return self._gather_privately(dataset, spec, policy, found)
         key = (
-            dataset, file_state(dataset), spec.features, spec.classes, spec.feature_map,
-            spec.training.schedule.pass_key,
+            dataset, file_state(dataset), found.columns, found.target_columns, spec.features, spec.classes,
+            spec.targets, spec.image, spec.feature_map, spec.training.schedule.pass_key, policy.data.on_bad_records,
         )  # fmt: skip
         if key not in self._gathered:
             while len(self._gathered) >= _CACHED:
                 del self._gathered[next(iter(self._gathered))]
             self._gathered[key] = self.room.gather(
-                dataset, match(dataset, spec), spec, policy.data.on_bad_records, limits_of(policy),
+                dataset, found, spec, policy.data.on_bad_records, limits_of(policy),
                 paced(lambda done: self._report("reading", {"what": dataset.name, "done": round(done, 2)}), _TOLD_EVERY)
             )  # fmt: skip
         gathered, provenance = self._gathered[key]
@@ -315,12 +319,14 @@ class Worker:
         check_records(policy, gathered, spec)
         return gathered, provenance
 
-    def _gather_privately(self, dataset: Dataset, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
+    def _gather_privately(
+        self, dataset: Dataset, spec: Spec, policy: Policy, found: Match
+    ) -> tuple[Gathered, Provenance]:
         """The same from sums with noise, which are in the ledger from then on; raises BudgetError past the budget."""
-        key = dataset, file_state(dataset), spec.to_bytes(), policy.privacy
+        key = dataset, file_state(dataset), found.columns, found.target_columns, spec.to_bytes(), policy.privacy
         if key not in self._gathered:
             reader = RoomReader(
-                self.room, dataset, match(dataset, spec), spec, policy.data.on_bad_records, limits_of(policy),
+                self.room, dataset, found, spec, policy.data.on_bad_records, limits_of(policy),
                 paced(lambda done: self._report("reading", {"what": dataset.name, "done": round(done, 2)}), _TOLD_EVERY)
             )  # fmt: skip
             released, provenance = gather_privately(self.ledger, self._store, reader, policy.privacy)
