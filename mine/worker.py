@@ -9,18 +9,17 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from mine.apart.workroom import Limits, Workroom
+from mine.apart.workroom import Workroom
 from mine.collecting import Collector
-from mine.data import Dataset, Match, Provenance, check_gathered, file_state, match
+from mine.data import Dataset, Match, Provenance, match
 from mine.deciding import Decider, Decision
 from mine.follow import deployment_of, follow
+from mine.gathering import Gatherer, limits_of
 from mine.home import Home
 from mine.ledger import Ledger
 from mine.offer import Offer
 from mine.policy import Policy
-from mine.policy.data_rules import check_records
 from mine.posting import Poster, aim_of
-from mine.privacy.working import RoomReader, gather_privately
 from mine.reasons import explain, reasons_of
 from mine.records import UNSENT, Aim, Fate, KnownCampaign, Prospect, Purpose, State, Submission, hexed
 from mine.sending import Sender
@@ -47,7 +46,6 @@ Report = Callable[[str, dict[str, Any]], None]
 
 _FEE_LIMIT = Policy().money.highest_gas_price
 """The most wei per gas to pay until the owner's policy is known."""
-_CACHED = 8
 _TOLD_EVERY = 5.0
 """Seconds between two reports of how far a long training is."""
 
@@ -115,12 +113,12 @@ class Worker:
         self._collector = Collector(self.client, self.address, self.sender, report)
         self._poster = Poster(self.client, ledger, self.deployment, self.address, self.sender)
         self._reasons = reasons_of(network, self.client)
-        self._gathered: dict[object, tuple[Gathered, Provenance]] = {}
         self.room = Workroom(
             lambda warning: report("warning", {"reason": warning}),
             allow_insecure_small_key=options.allow_insecure_small_key,
             insecurely_in_this_process=options.insecurely_in_this_process,
         )
+        self._gatherer = Gatherer(ledger, store, self.room, report)
 
     def follow(self, policy: Policy) -> list[Event]:
         """Takes note of what is new on chain, and of what the policy lets transactions cost."""
@@ -299,56 +297,10 @@ class Worker:
         `found` is how the data set fits the spec; by name alone where it is not given. Raises DataError, and
         PolicyError where the records have become too few.
         """
-        found = found or match(dataset, spec)
-        if policy.privacy.mode == "on":
-            return self._gather_privately(dataset, spec, policy, found)
-        key = (
-            dataset, file_state(dataset), found.columns, found.target_columns, spec.features, spec.classes,
-            spec.targets, spec.image, spec.feature_map, spec.training.schedule.pass_key, policy.data.on_bad_records,
-        )  # fmt: skip
-        if key not in self._gathered:
-            while len(self._gathered) >= _CACHED:
-                del self._gathered[next(iter(self._gathered))]
-            self._gathered[key] = self.room.gather(
-                dataset, found, spec, policy.data.on_bad_records, limits_of(policy),
-                paced(lambda done: self._report("reading", {"what": dataset.name, "done": round(done, 2)}), _TOLD_EVERY)
-            )  # fmt: skip
-        gathered, provenance = self._gathered[key]
-        # It may have been gathered for another campaign, which asks for fewer records.
-        check_gathered(dataset, spec, gathered)
-        check_records(policy, gathered, spec)
-        return gathered, provenance
-
-    def _gather_privately(
-        self, dataset: Dataset, spec: Spec, policy: Policy, found: Match
-    ) -> tuple[Gathered, Provenance]:
-        """The same from sums with noise, which are in the ledger from then on; raises BudgetError past the budget."""
-        key = dataset, file_state(dataset), found.columns, found.target_columns, spec.to_bytes(), policy.privacy
-        if key not in self._gathered:
-            reader = RoomReader(
-                self.room, dataset, found, spec, policy.data.on_bad_records, limits_of(policy),
-                paced(lambda done: self._report("reading", {"what": dataset.name, "done": round(done, 2)}), _TOLD_EVERY)
-            )  # fmt: skip
-            released, provenance = gather_privately(self.ledger, self._store, reader, policy.privacy)
-            for reason in released.said:
-                self._report("warning", {"reason": reason})
-            if released.fresh:
-                self._report("released", {
-                    "what": dataset.name, "epsilon": round(released.epsilon, 4), "budget": policy.privacy.budget,
-                })  # fmt: skip
-            while len(self._gathered) >= _CACHED:
-                del self._gathered[next(iter(self._gathered))]
-            self._gathered[key] = released.statistics, provenance
-        return self._gathered[key]
+        return self._gatherer.gather(dataset, found or match(dataset, spec), spec, policy)
 
     def _look(self, campaign: KnownCampaign, state: State, dataset: Dataset) -> None:
         self.ledger.look(Prospect(campaign.id, campaign.round, state, dataset.name))
-
-
-def limits_of(policy: Policy) -> Limits:
-    """What reading and training may use."""
-    work = policy.work
-    return Limits(seconds=work.longest_training_seconds, threads=work.threads, niceness=work.niceness)
 
 
 def _place(submission: Submission) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""What training needs of a data set: read apart, once for all campaigns that need the same, noised where it must be."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mine.apart.workroom import Limits, Workroom
+from mine.data import Dataset, Match, Provenance, check_gathered, file_state
+from mine.ledger import Ledger
+from mine.policy import Policy
+from mine.policy.data_rules import check_records
+from mine.privacy.working import RoomReader, gather_privately
+from sonar.protocol.spec import Spec
+from sonar.storage import ContentStore
+from sonar.syft import Progress
+from sonar.syft.progress import paced
+from sonar.syft.schedule import Gathered
+
+__all__ = ["Gatherer", "limits_of"]
+
+_CACHED = 8
+_TOLD_EVERY = 5.0
+"""Seconds between two reports of how far a reading is."""
+
+
+class Gatherer:
+    """Keeps what was gathered last. `report` takes what happened, as a word, and its facts."""
+
+    def __init__(
+        self, ledger: Ledger, store: ContentStore, room: Workroom, report: Callable[[str, dict[str, Any]], None]
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._room = room
+        self._report = report
+        self._kept: dict[object, tuple[Gathered, Provenance]] = {}
+
+    def gather(self, dataset: Dataset, found: Match, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
+        """What a spec's training needs of a data set that fits it as `found` says, and what was read for that.
+
+        Raises DataError, PolicyError where the records have become too few, and with privacy on BudgetError past the
+        budget.
+        """
+        if policy.privacy.mode == "on":
+            return self._privately(dataset, found, spec, policy)
+        key = (
+            dataset, file_state(dataset), found.columns, found.target_columns, spec.features, spec.classes,
+            spec.targets, spec.image, spec.feature_map, spec.training.schedule.pass_key, policy.data.on_bad_records,
+        )  # fmt: skip
+        if key not in self._kept:
+            self._keep(key, self._room.gather(
+                dataset, found, spec, policy.data.on_bad_records, limits_of(policy), self._progress(dataset)
+            ))  # fmt: skip
+        gathered, provenance = self._kept[key]
+        # It may have been gathered for another campaign, which asks for fewer records.
+        check_gathered(dataset, spec, gathered)
+        check_records(policy, gathered, spec)
+        return gathered, provenance
+
+    def _privately(self, dataset: Dataset, found: Match, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
+        """The same from sums with noise, which are in the ledger from then on."""
+        key = dataset, file_state(dataset), found.columns, found.target_columns, spec.to_bytes(), policy.privacy
+        if key not in self._kept:
+            reader = RoomReader(
+                self._room, dataset, found, spec, policy.data.on_bad_records, limits_of(policy),
+                self._progress(dataset),
+            )  # fmt: skip
+            released, provenance = gather_privately(self._ledger, self._store, reader, policy.privacy)
+            for reason in released.said:
+                self._report("warning", {"reason": reason})
+            if released.fresh:
+                self._report("released", {
+                    "what": dataset.name, "epsilon": round(released.epsilon, 4), "budget": policy.privacy.budget,
+                })  # fmt: skip
+            self._keep(key, (released.statistics, provenance))
+        return self._kept[key]
+
+    def _keep(self, key: object, gathered: tuple[Gathered, Provenance]) -> None:
+        while len(self._kept) >= _CACHED:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = gathered
+
+    def _progress(self, dataset: Dataset) -> Progress:
+        return paced(lambda done: self._report("reading", {"what": dataset.name, "done": round(done, 2)}), _TOLD_EVERY)
+
+
+def limits_of(policy: Policy) -> Limits:
+    """What reading and training may use."""
+    work = policy.work
+    return Limits(seconds=work.longest_training_seconds, threads=work.threads, niceness=work.niceness)
