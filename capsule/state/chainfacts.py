@@ -157,12 +157,16 @@ class ChainFacts(Topic):
 
     def newest(self) -> dict[CampaignId, tuple[int, int, int]]:
         """Round, place and block of the last gradient that was told of each running campaign which has any."""
-        campaign, its = t.campaigns.c.campaign, t.submissions.alias().c
-        one, other = t.submissions.alias().c, t.submissions.alias().c
-        last = select(func.max(one.round)).where(one.campaign == campaign).scalar_subquery()
-        place = select(func.max(other.place)).where(other.campaign == campaign, other.round == last).scalar_subquery()
-        this = and_(its.campaign == campaign, its.round == last, its.place == place)
-        found = select(campaign, its.round, its.place, its.block).where(this, t.campaigns.c.state == "running")
+        campaigns, (its, one, other) = t.campaigns, (t.submissions.alias() for _ in range(3))
+        # Looked up in the primary key; each is told what it correlates to, or the one in the other would not.
+        rounds = select(func.max(one.c.round)).where(one.c.campaign == campaigns.c.campaign)
+        last = rounds.correlate(campaigns).scalar_subquery()
+        places = select(func.max(other.c.place)).where(other.c.campaign == campaigns.c.campaign, other.c.round == last)
+        place = places.correlate(campaigns).scalar_subquery()
+        this = and_(its.c.campaign == campaigns.c.campaign, its.c.round == last, its.c.place == place)
+        found = select(its.c.campaign, its.c.round, its.c.place, its.c.block).where(
+            this, campaigns.c.state == "running"
+        )
         with self._reading() as db:
             return {CampaignId(row.campaign): (row.round, row.place, row.block) for row in db.execute(found)}
 

@@ -208,8 +208,11 @@ def posted(number: int, index: int, gradient: str, mine: Address = MINE) -> tupl
 
 
 def test_the_newest_gradient_of_each_running_campaign_is_told(state: State) -> None:
-    quiet, over = CampaignId(b"q" * 32), CampaignId(b"o" * 32)
-    created = (CAMPAIGN, 1), (quiet, 1), (over, 1)
-    submitted = posted(0, 0, "a"), posted(0, 1, "b"), posted(1, 0, "c"), (over, submission(0, 0, 5))
-    state.follow(Told(10, created=created, submitted=submitted, over=((over, 9),)), since=None)
-    assert state.newest() == {CAMPAIGN: (1, 0, 6)}
+    quiet, over, behind, ahead = (CampaignId(name * 32) for name in (b"q", b"o", b"b", b"a"))
+    created = ((campaign, 1) for campaign in (CAMPAIGN, quiet, over, behind, ahead))
+    submitted = (
+        posted(0, 0, "a"), posted(0, 1, "b"), posted(1, 0, "c"), (over, submission(0, 0, 5)),
+        (behind, submission(0, 0, 6)), (behind, submission(0, 1, 8)), (ahead, submission(9, 7, 9)),
+    )  # fmt: skip
+    state.follow(Told(10, created=tuple(created), submitted=submitted, over=((over, 9),)), since=None)
+    assert state.newest() == {CAMPAIGN: (1, 0, 6), behind: (0, 1, 8), ahead: (9, 7, 9)}
