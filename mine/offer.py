@@ -3,6 +3,12 @@
 The node that answers could invent a campaign to get at the mine's data. So the admission must hash to the campaign's
 id, carry the signature of a Capsule, or of enough members of a committee, that the owner trusts, and the spec must have
 the digest that was signed; only the sealing key in that admission is sealed to.
+
+Later versions are taken from the chain's events alone, though their settlements are signed, too. A node that invents a
+version, with weights that would show records or under a key of its own, gets nothing readable for it: the gradient is
+sealed to the Capsule all the same, which publishes kept ones only. What the node can bring about is a lost bond, and it
+can do that anyhow. Signatures are in the relaying transaction, which may be any contract's: to insist on reading them
+would let whoever relays a round by a contract of her own keep all mines from the next one.
 """
 
 from dataclasses import dataclass
