@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from capsule.parts import Capsule
+from capsule.probe import PROBE
 from capsule.sandbox import SandboxError
 from capsule.standing import CampaignCounts, ChainHealth, HealthReply, PartHealth, WorkerHealth
 from sonar.errors import SonarError
@@ -17,7 +18,6 @@ from sonar.storage import Artifact
 __all__ = ["Readiness"]
 
 _log = logging.getLogger("capsule.health")
-_PROBE = b"A Capsule keeps this to see whether its content store answers."
 _MOST_PROBLEMS = 100
 _COUNTS = ("admissions", "running", "unsettled")
 _PARTS = ("database", "keys", "chain", "store", "judge processes")
@@ -121,8 +121,8 @@ class Readiness:
 
     def _ask_store(self) -> bool:
         if self._probe is None:
-            self._probe = self._capsule.store.put(_PROBE)
-        self._capsule.store.get(self._probe, max_bytes=len(_PROBE))
+            self._probe = self._capsule.store.put(PROBE)
+        self._capsule.store.get(self._probe, max_bytes=len(PROBE))
         return True
 
     def _ask_judges(self) -> bool:

@@ -6,14 +6,14 @@ is computed from artifacts is computed in judge processes; this one decides and 
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 
 from capsule.errors import CapsuleError
-from capsule.judge import Judged
+from capsule.judge import Judged, Judgement
 from capsule.parts import Capsule
 from capsule.sandbox import JobLostError
 from capsule.secret import Record
@@ -104,6 +104,7 @@ class Settler:
         self._key: _RoundKey | None = None
         self._pause, self._not_before = _PAUSE_SECONDS[0], 0.0
         self._problem: SonarError | None = None
+        self._judged: tuple[object, Judgement] | None = None
 
     def open_round(self, version: Version, submissions: list[Submission], *, closed: bool) -> OpenedRound | None:
         """The round's gradients, opened as far as they can be fetched.
@@ -179,7 +180,7 @@ class Settler:
         except JobLostError as error:
             self._put_off(error)
             raise
-        self._pause, self._problem = _PAUSE_SECONDS[0], None
+        self._pause, self._problem, self._judged = _PAUSE_SECONDS[0], None, None
         self._opened = {place: result for place, result in self._opened.items() if place[0] > round_.number}
         self._missing_since.clear()
         self._again.clear()
@@ -193,13 +194,7 @@ class Settler:
         capsule, campaign = self._capsule, self._campaign
         block = opened.submissions[-1].block
         valid = {index: result for index, result in enumerate(opened.results) if isinstance(result, Opened)}
-        judgement = self._desk.judge(
-            capsule.vault.open(self._stored.validation, Record.VALIDATION, campaign),
-            open_weights(capsule.vault, campaign, version),
-            version.score,
-            [result.values for result in valid.values()],
-            opened.seed(round_.head, block_hash(capsule.chain, block)),
-        )
+        judgement = self._judge(version, opened.seed(round_.head, block_hash(capsule.chain, block)), valid)
         judged = dict(zip(valid, judgement.results, strict=True))
         following = None
         if judgement.weights is not None:
@@ -229,6 +224,24 @@ class Settler:
             raise
         _log.info("judged round %d of 0x%s: score %d, kept %d of %d", round_.number, campaign.hex()[:16],
                   judgement.score, len(kept), len(outcomes), extra={"round": round_.number})  # fmt: skip
+
+    def _judge(self, version: Version, seed: bytes, valid: Mapping[int, Opened]) -> Judgement:
+        """The judgement of the round whose head and block the seed commits to.
+
+        It is kept until the settlement is stored: what follows it may have to wait for a store that has lost the model,
+        or for a fresh key, and judging is what costs most.
+        """
+        task = (version.number, version.key, version.score, seed, tuple(valid))
+        if self._judged is None or self._judged[0] != task:
+            judgement = self._desk.judge(
+                self._capsule.vault.open(self._stored.validation, Record.VALIDATION, self._campaign),
+                open_weights(self._capsule.vault, self._campaign, version),
+                version.score,
+                [result.values for result in valid.values()],
+                seed,
+            )
+            self._judged = (task, judgement)
+        return self._judged[1]
 
     def _round_key(self, version: Version) -> _RoundKey:
         """The version's key, opened once a round, and not before its weights have shown that it is that of the version.

@@ -24,6 +24,7 @@ from capsule.worker.crew import Crew
 from capsule.worker.durations import Durations
 from capsule.worker.following import Follower
 from capsule.worker.looking import Newest
+from capsule.worker.outages import StoreOutage
 from capsule.worker.patience import Patience
 from capsule.worker.relaying import Relayer
 from capsule.worker.serving import Server
@@ -31,7 +32,6 @@ from capsule.worker.tally import Tally
 from capsule.worker.troubles import Troubles, shown
 from sonar.chain.lookups import Block
 from sonar.errors import SonarError
-from sonar.storage import StoreTimeoutError, StoreUnavailableError
 from sonar.units import CampaignId
 
 __all__ = ["Worker"]
@@ -46,6 +46,10 @@ _GATHER_SECONDS = 0.25
 """How long after a settlement was signed others are waited for, which one pass relays together."""
 _PASS_SECONDS = 120.0
 """How long a pass may take: each request has a deadline of seconds, and campaigns are served beside it."""
+_PAUSE_SECONDS = 5.0
+"""How long nothing is done after a pass that failed as a whole."""
+_SILENT_SECONDS = 300.0
+"""How old the last pass may be until the worker counts as gone."""
 _STOP_SECONDS = 10.0
 """How long what is being done may take when the worker stops."""
 _FOLLOWING, _CAMPAIGNS, _RELAYING, _PUBLISHING = "chain", "campaigns", "relaying", "publishing"
@@ -53,7 +57,9 @@ _NOTING = "noting"
 _LEAVING = "claims"
 _DELETING = "deleting"
 _AUDIT = "audit log"
+_PUBLISHER = "publisher"
 _PRESENT = "pass"
+_WORKER = "worker"
 
 
 class Worker:
@@ -69,8 +75,7 @@ class Worker:
         self._crew = Crew(capsule.policy.campaigns_at_once)
         self._publisher = Crew(1)
         self._chain = Patience(_FIRST_WAIT, _LONGEST_WAIT)
-        self._store = Patience(_FIRST_WAIT, _LONGEST_WAIT)
-        self._without_store: set[str] = set()
+        self._store = StoreOutage(capsule, self.tally, Patience(_FIRST_WAIT, _LONGEST_WAIT))
         self._served: dict[CampaignId, float] = {}
         self._missed: dict[CampaignId, int] = {}
         self._relay: Claim | None = None
@@ -80,26 +85,28 @@ class Worker:
         self._durations = Durations()
         # Gradients are opened, a round is judged and the next model made, each in a new process once more.
         self._job_seconds = _PASS_SECONDS + 6 * capsule.policy.judge_seconds
-        self._lock = threading.Lock()
+        self._heartbeat: float | None = None
+        self._ended = False
         self._stopping = threading.Event()
         self._wake = threading.Event()
 
     def run(self, poll: float = 1.0) -> None:
         """Makes a pass every `poll` seconds until `stop`, or soon when a settlement was signed.
 
-        What does not answer is asked less and less often. Campaigns that are being served when it stops get a little
-        time to finish; what they have not stored by then is done again.
+        What does not answer is asked less and less often, and whatever stops a pass ends with it: nobody else makes the
+        next one. Campaigns that are being served when it stops get a little time to finish; what they have not stored
+        by then is done again.
         """
         try:
             while not self._stopping.is_set():
-                if self._chain.is_over:
-                    with self._durations.timing(_PRESENT, _PASS_SECONDS):
-                        self._pass(wait=False)
-                        self._note()
+                self._heartbeat = time.monotonic()
+                if self._chain.is_over and not self._guarded(_PRESENT, self._present_pass):
+                    self._stopping.wait(_PAUSE_SECONDS)
                 if self._wake.wait(poll):
                     self._stopping.wait(min(poll, _GATHER_SECONDS))
                 self._wake.clear()
         finally:
+            self._ended = True
             self._crew.wait(timeout=_STOP_SECONDS)
             self._publisher.wait(timeout=_STOP_SECONDS)
             self.close()
@@ -120,6 +127,9 @@ class Worker:
         for what, seconds in self._durations.overdue().items():
             problem = f"it does not come to an end, after {seconds:.0f} s: a node, store or database that hangs?"
             found.setdefault(what, (problem, self._capsule.clock() - seconds))
+        if (silent := self._silent_seconds()) is not None:
+            problem = f"it makes no more passes, for {silent:.0f} s: restart the Capsule, and see its log"
+            found[_WORKER] = (problem, self._capsule.clock() - silent)
         self.tally.pass_seconds.value = self._durations.seconds(_PRESENT)
         problems = {what: problem for what, (problem, _) in found.items()}
         return {
@@ -128,10 +138,22 @@ class Worker:
             "since": {what: int(since) for what, (_, since) in found.items()},
         }
 
+    def _silent_seconds(self) -> float | None:
+        """For how long `run` has made no pass although it was not stopped; None where it does, or never began."""
+        if self._heartbeat is None or self._stopping.is_set():
+            return None
+        seconds = time.monotonic() - self._heartbeat
+        return seconds if self._ended or seconds > _SILENT_SECONDS else None
+
     def step(self) -> None:
         """One pass that waits for everything it began, and asks also what did not answer before."""
         self._pass(wait=True)
         self._note()
+
+    def _present_pass(self) -> None:
+        with self._durations.timing(_PRESENT, _PASS_SECONDS):
+            self._pass(wait=False)
+            self._note()
 
     def _pass(self, *, wait: bool) -> None:
         found: list[Block | None] = []
@@ -154,7 +176,7 @@ class Worker:
             self._guarded(_LEAVING, self._leave_relaying)
         self._guarded(_DELETING, partial(self._retention.step, tip))
         if store_answers:
-            self._publisher.start(_PUBLISHING, self._publish_guarded)
+            self._guarded(_PUBLISHER, partial(self._publisher.start, _PUBLISHING, self._publish_guarded))
         if wait:
             self._publisher.wait()
 
@@ -229,6 +251,8 @@ class Worker:
         kept = {
             _FOLLOWING,
             _PUBLISHING,
+            _PUBLISHER,
+            _PRESENT,
             _NOTING,
             _DELETING,
             _AUDIT,
@@ -282,34 +306,17 @@ class Worker:
         try:
             action()
         except SonarError as error:
-            self._notice_outage(what, error)
             self._troubles.tell(what, str(error))
+            self._store.notice(what, error)
             return False
         except Exception as error:  # noqa: BLE001
             # A mistake of ours in one campaign must not silence the Capsule for all others.
             _log.exception("%s failed", shown(what))
             self._troubles.tell(what, f"{type(error).__name__}: see the log")
             return False
-        self._notice_end_of_outage(what)
+        self._store.notice_success(what)
         self._troubles.end(what)
         return True
-
-    def _notice_outage(self, what: str, error: SonarError) -> None:
-        """A store that is away is left alone for a while; a chain that is away ends the pass by itself."""
-        if not isinstance(error, StoreUnavailableError | StoreTimeoutError):
-            return
-        with self._lock:
-            self._without_store.add(what)
-            if self._store.is_over:  # one failure for all that asked at the same time
-                if not self._store.failures:
-                    self.tally.outages.add()
-                self._store.fail()
-
-    def _notice_end_of_outage(self, what: str) -> None:
-        with self._lock:
-            if what in self._without_store:
-                self._without_store.clear()
-                self._store.succeed()
 
     def _note(self) -> None:
         """Stores what is not well, for who asks the database instead of this process."""

@@ -1,0 +1,200 @@
+"""What keeps the worker from its passes, or from the store, and that one campaign's trouble is none of the others'."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nodes import until
+from worker_checks import check_settled_once, full, steps
+
+from capsule.readiness import Readiness
+from capsule.sandbox import Desk
+from capsule.worker import Worker
+from capsule.worker.outages import StoreOutage
+from capsule.worker.patience import Patience
+from sonar.storage import ArtifactNotFoundError, StorageError, StoreTimeoutError, StoreUnavailableError
+
+
+@contextmanager
+def running(worker: Worker) -> Iterator[threading.Thread]:
+    thread = threading.Thread(target=worker.run, args=(0.02,), name="worker", daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        worker.stop()
+        thread.join(60)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("capsule.worker.steps._PAUSE_SECONDS", 0.01)
+
+
+def test_a_thread_that_the_system_refuses_once_ends_neither_the_worker_nor_the_round(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refused = threading.Thread.start, []
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("worker ") and thread.name not in refused:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    campaign = full(scientist)
+    with running(world.worker) as thread:
+        until(lambda: world.chain.round(campaign.id).number == 1, "the round is settled")
+        assert thread.is_alive()
+        until(lambda: world.worker.health()["ok"], "it is well again")
+    assert "worker publishing" in refused
+    assert len(refused) > 1
+
+
+def test_a_pass_that_fails_as_a_whole_is_told_and_followed_by_the_next(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign, real, told = full(scientist), Worker._pass, []
+
+    def fail(worker: Worker, *, wait: bool) -> None:
+        if len(told) < 3:
+            told.append(worker.health()["ok"])
+            raise MemoryError
+        told.append(worker.health()["problems"].get("pass"))
+        real(worker, wait=wait)
+
+    monkeypatch.setattr(Worker, "_pass", fail)
+    with running(world.worker):
+        until(lambda: world.chain.round(campaign.id).number == 1, "the round is settled")
+        until(lambda: world.worker.health()["ok"], "it is well again")
+    assert told[:4] == [True, False, False, "MemoryError: see the log"]
+
+
+@pytest.mark.filterwarnings("ignore:Exception in thread worker:pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_makes_no_more_passes_is_not_well(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(worker: Worker, *, wait: bool) -> None:
+        raise SystemExit  # what no guard may catch
+
+    readiness = Readiness(world.capsule, world.worker.health, keep_seconds=0)
+    assert readiness.health().status == "ok"
+    monkeypatch.setattr(Worker, "_pass", end)
+    with running(world.worker) as thread:
+        thread.join(60)
+        health = readiness.health()
+        assert (health.status, health.worker.ok, health.worker.problems) == ("degraded", False, ("worker",))
+        assert "it makes no more passes" in world.worker.health()["problems"]["worker"]
+    assert world.worker.health()["ok"], "whoever stops it knows"
+
+
+def test_a_worker_whose_last_pass_is_long_ago_is_not_well(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("capsule.worker.steps._SILENT_SECONDS", 0.05)
+    end = threading.Event()
+    monkeypatch.setattr(Worker, "_pass", lambda *_, **__: end.wait(60))
+    with running(world.worker):
+        until(lambda: "worker" in world.worker.health()["problems"], "it is found out")
+        end.set()
+        until(lambda: world.worker.health()["ok"], "it goes on")
+
+
+# ---- the store
+
+
+@pytest.fixture
+def clock(world: Any) -> list[float]:
+    """A clock of its own for how long the store is left alone."""
+    now = [0.0]
+    world.worker._store = StoreOutage(world.capsule, world.worker.tally, Patience(1, 60, lambda: now[0]))
+    return now
+
+
+def lose(world: Any, monkeypatch: pytest.MonkeyPatch, error: StorageError, *campaigns: Any) -> Callable[[], None]:
+    """The campaigns' models cannot be had, until what is returned is called."""
+    lost = {world.capsule.state.version(campaign.id, 0).model.digest for campaign in campaigns}
+    real = type(world.store).get
+
+    def get(store: Any, artifact: Any, *, max_bytes: int) -> bytes:
+        if artifact.digest in lost:
+            raise error
+        return bytes(real(store, artifact, max_bytes=max_bytes))
+
+    monkeypatch.setattr(type(world.store), "get", get)
+    return lost.clear
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("error", [StoreTimeoutError("30 s"), StoreUnavailableError("answers, but refuses")], ids=repr)
+def test_lost_models_of_some_campaigns_keep_no_other_waiting(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch, clock: list[float], error: StorageError, count: int
+) -> None:
+    stuck = [scientist.campaign() for _ in range(count)]
+    good = scientist.campaign()
+    world.worker.step()
+    for campaign in [*stuck, good]:
+        for _ in range(3):
+            campaign.submit()
+    found = lose(world, monkeypatch, error, *stuck)
+    served: list[float] = []
+    begin = Worker._begin_campaigns
+    monkeypatch.setattr(
+        Worker, "_begin_campaigns", lambda worker, *a, **k: (served.append(clock[0]), begin(worker, *a, **k))
+    )
+    for _ in range(6):  # a pass a second
+        world.worker._pass(wait=False)
+        world.worker._crew.wait()
+        clock[0] += 1
+    assert served == [0, 1, 2, 3, 4, 5]
+    assert world.worker.tally.outages.value == 0
+    assert set(world.worker.health()["problems"]) == {campaign.id.hex() for campaign in stuck}
+    until(lambda: world.worker.step() or world.chain.round(good.id).number == 1, "the other one is settled")
+    found()
+    steps(world)
+    for campaign in [*stuck, good]:
+        check_settled_once(world, campaign, 1)
+
+
+def test_a_store_that_is_away_is_left_alone_longer_and_longer_until_it_answers(
+    world: Any, scientist: Any, clock: list[float]
+) -> None:
+    campaign = full(scientist)
+    store, away = world.home / "store", world.home / "away"
+    shutil.move(store, away)
+    outage = world.worker._store
+    for failures in (1, 2, 3):
+        world.worker.step()
+        assert (outage.failures, outage.is_over) == (failures, False)
+        clock[0] += 60
+    assert world.worker.tally.outages.value == 1
+    assert not Path(store).exists(), "a store that is not mounted is not made anew"
+    shutil.move(away, store)
+    steps(world)
+    assert (outage.failures, outage.is_over) == (0, True)
+    check_settled_once(world, campaign, 1)
+
+
+@pytest.mark.parametrize("error", [ArtifactNotFoundError("gone"), StoreTimeoutError("deadline")], ids=repr)
+def test_a_round_is_judged_once_however_often_its_next_model_cannot_be_made(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch, error: StorageError
+) -> None:
+    campaign, judged = full(scientist), []
+    found = lose(world, monkeypatch, error, campaign)
+    judge = Desk.judge
+
+    def count(desk: Any, *given: Any) -> Any:
+        judged.append(1)
+        return judge(desk, *given)
+
+    monkeypatch.setattr(Desk, "judge", count)
+    until(lambda: world.worker.step() or judged, "it is judged")
+    for _ in range(5):
+        world.worker.step()
+    assert judged == [1]
+    assert str(error) in world.worker.health()["problems"][campaign.id.hex()]
+    found()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+    assert judged == [1]
