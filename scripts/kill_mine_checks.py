@@ -1,14 +1,15 @@
 """What must hold of a mine after any number of kills: chain, ledger, audit log and account of earnings agree."""
 
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kill_mine_market import Mine
 
-from mine.audit import AuditFile
 from mine.errors import AuditError
 from mine.home import Home
 from mine.records import JUDGED, State
@@ -54,6 +55,8 @@ def check_mine(mine: Mine, network: Network, ids: list[CampaignId], found: Findi
     found.expect(sent == len(posted), f"{name} sent {sent} transactions for {len(posted)} gradients")
     _check_ledger(mine.home, chain, posted, judged, found)
     _check_audit(mine.home, posted, judged, found)
+    if mine.private:
+        _check_budget(mine.home, found)
 
     receipts = [chain.receipt(one.transaction) for one in posted.values()]
     gas = sum(receipt.gas_used * receipt.gas_price for receipt in receipts if receipt is not None)
@@ -113,11 +116,10 @@ def _check_audit(
             found.problems.append(f"{home.name}: {error}")
             return
         told: Counter[tuple[str, str, int]] = Counter()
-        for entry in AuditFile(ledger.audit_log).entries():
+        for entry in ledger.audit_entries():
             facts = json.loads(entry.facts)
             if "round" in facts:
                 told[entry.kind, facts["campaign"], facts["round"]] += 1
-            found.released += entry.kind == "released"
     for kind, places in (("trained", posted), ("posted", posted), ("judged", judged)):
         for campaign, number in places:
             times = told.pop((kind, "0x" + campaign.hex(), number), 0)
@@ -125,3 +127,30 @@ def _check_audit(
             found.expect(times == 1, f"{home.name}: the audit log tells {times} times that {where} was {kind}")
     rest = [place for place in told if place[0] != "trained"]
     found.expect(not rest, f"{home.name}: the audit log tells of {rest}, and the chain does not")
+
+
+def _check_budget(home: Path, found: Findings) -> None:
+    """Every version of the data that was trained on was paid for once, as the audit log tells.
+
+    Each version has a record more than the last, so their numbers tell them apart.
+    """
+    with closing(sqlite3.connect(f"file:{home / 'mine.db'}?mode=ro", uri=True)) as db:
+        charged = db.execute(
+            "SELECT records, contents, statistic, rho FROM privacy_charges JOIN privacy_contents ON contents = digest "
+            "ORDER BY id"
+        ).fetchall()
+    with Home(home).ledger() as ledger:
+        entries = [(entry.kind, json.loads(entry.facts)) for entry in ledger.audit_entries()]
+    told = [facts for kind, facts in entries if kind == "released"]
+    found.released += len(told)
+    paid = [("0x" + contents.hex(), "0x" + statistic.hex(), rho) for _, contents, statistic, rho in charged]
+    found.expect(
+        [(one["contents"], one["statistic"], one["rho"]) for one in told] == paid,
+        f"{home.name}: the audit log tells of {len(told)} charges, the ledger of {len(paid)}",
+    )
+    times = Counter(records for records, *_ in charged)
+    found.expect(set(times.values()) <= {1}, f"{home.name}: versions of the data were paid for twice: {times}")
+    trained = {facts["data"]["rows"] for kind, facts in entries if kind == "trained"}
+    found.expect(
+        trained <= set(times), f"{home.name}: trained on {trained - set(times)} records, and never paid for it"
+    )

@@ -6,6 +6,7 @@ to train for. The rounds are full when every mine has posted: one lost gradient 
 
 import json
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -62,6 +63,17 @@ def _draw(rng: np.random.Generator, records: int) -> tuple[Floats, npt.NDArray[n
     return features, (features @ _SLOPES + rng.normal(scale=0.5, size=records) > 0).astype(np.int64)
 
 
+_PRIVATE = """\
+[privacy]
+mode = "on"
+epsilon = 1.0
+budget = 1000.0
+max_loss = 1.0
+renew = true
+"""
+"""Data that grew are noised and paid for again, so that kills fall on that too."""
+
+
 @dataclass
 class Mine:
     """A mine's home and account, and its process while it runs."""
@@ -69,6 +81,8 @@ class Mine:
     home: Path
     account: LocalAccount
     network_file: Path
+    csv: Path
+    private: bool
     process: subprocess.Popen[bytes] | None = None
 
     def command(self, *words: str) -> list[str]:
@@ -97,6 +111,13 @@ class Mine:
                 env=self.environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
+    def grow(self, rng: random.Random) -> None:
+        """Adds a record to its data, while it does not run."""
+        row = [*(repr(rng.gauss(0.0, float(size))) for size in _SIZES), str(rng.randrange(2))]
+        grown = self.csv.with_suffix(".grown")
+        grown.write_text(self.csv.read_text() + ",".join(row) + "\n")
+        grown.replace(self.csv)
+
     def trained(self) -> int:
         """How many gradients its ledger knows."""
         with closing(sqlite3.connect(f"file:{self.home / 'mine.db'}?mode=ro", uri=True)) as ledger:
@@ -104,16 +125,16 @@ class Mine:
 
 
 def make_mine(stage: Stage, network_file: Path, directory: Path, number: int) -> Mine:
-    """A funded mine with its own share of the data."""
-    mine = Mine(directory / f"mine{number}", Account.create(), network_file)
+    """A funded mine with its own share of the data; the first one trains with noise."""
+    csv = directory / f"mine{number}.csv"
+    mine = Mine(directory / f"mine{number}", Account.create(), network_file, csv, private=number == 0)
     fund(stage.web3, mine.account.address)
     mine.home.mkdir(mode=0o700)
     key_file = directory / f"mine{number}.key"
     key_file.touch(0o600)
     key_file.write_text(bytes(mine.account.key).hex())
     mine.call("init", "--key-file", str(key_file))
-    (mine.home / "policy.toml").write_text(_POLICY)
-    csv = directory / f"mine{number}.csv"
+    (mine.home / "policy.toml").write_text(_POLICY + (_PRIVATE if mine.private else ""))
     features, labels = _draw(np.random.default_rng(100 + number), _RECORDS)
     rows = (",".join([*map(repr, row), str(label)]) for row, label in zip(features.tolist(), labels, strict=True))
     csv.write_text("\n".join(["f0,f1,f2,f3,label", *rows]) + "\n")
