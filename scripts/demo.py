@@ -40,6 +40,9 @@ _POLICY = """\
 min_records = 10
 records_per_feature = 0
 min_class_records = 0
+# A round that is not full is waited for.
+[work]
+back_off = false
 """
 
 
