@@ -124,7 +124,7 @@ def _run(chosen: argparse.Namespace, directory: Path, stack: ExitStack) -> dict[
     _wait(lambda: watch.rounds() >= rounds + len(ids), "another round of every campaign", found)
     for mine in mines:
         code = _end(mine, signal.SIGTERM)
-        # A step that is longer than the grace is broken off, and SIGTERM then does what it does by itself.
+        # One that is only just starting ends as any process does that has not said yet what SIGTERM is to do.
         found.expect(code in {0, -signal.SIGTERM}, f"{mine.home.name} ended with {code} on SIGTERM: {_log(mine)}")
     _wait(
         lambda: not any(_full(watch, campaign, chosen.mines) for campaign in ids),
