@@ -94,3 +94,17 @@ def test_a_campaign_is_given_up_only_when_the_contract_still_has_no_gradient(
     steps(world, 1)
     assert world.capsule.state.running() == []
     assert len(asked) == 1
+
+
+def test_campaigns_are_judged_whatever_round_the_others_are_in(world: Any, scientist: Any) -> None:
+    behind, ahead = scientist.campaign(), scientist.campaign()
+    steps(world, 1)
+    mines = [ahead.submit() for _ in range(3)]
+    steps(world)
+    for mine in mines:
+        ahead.submit(mine)
+    for _ in range(3):
+        behind.submit()
+    steps(world)
+    check_settled_once(world, ahead, 2)
+    check_settled_once(world, behind, 1)
