@@ -65,11 +65,12 @@ def _panel(curve: Curve, left: float) -> str:
     ]
     middle = left + (_LEFT + _WIDTH - 18) / 2
     parts.append(f'<text x="{middle}" y="{bottom + 30}" text-anchor="middle">epsilon (accuracy in %)</text>')
-    for value, colour, said in ((curve.five_mines, _GREY, "five mines, no noise"),
-                                (curve.one_mine, _ORANGE, "one mine, no noise")):  # fmt: skip
+    lines = [(curve.five_mines, _GREY, "five mines, no noise"), (curve.one_mine, _ORANGE, "one mine, no noise")]
+    for value, colour, said in lines:
+        under = 11 if value == min(curve.five_mines, curve.one_mine) else -4
         parts.append(
             f'<path d="M{left + _LEFT} {y(value):.1f}H{right}" stroke="{colour}" stroke-dasharray="5 3"/>'
-            f'<text x="{right}" y="{y(value) - 3:.1f}" text-anchor="end" fill="{colour}" font-size="9">{said}</text>'
+            f'<text x="{left + _LEFT + 4}" y="{y(value) + under:.1f}" fill="{colour}" font-size="9">{said}</text>'
         )
     line = " ".join(f"{x(p.epsilon):.1f},{y(p.accuracy):.1f}" for p in curve.points)
     parts.append(f'<polyline points="{line}" fill="none" stroke="{_BLUE}" stroke-width="2"/>')
