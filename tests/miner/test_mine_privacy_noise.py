@@ -270,3 +270,14 @@ def test_the_ridge_is_none_where_the_data_speak_louder_than_the_noise() -> None:
     loud = statistics_of(NoisedSums.release(sums, rho_of(3.0, 1e-6)), one_hot=True)
     unit = sums.clip.rows**2 / 2**32
     assert np.abs(loud.gram - sums.gram * unit).max() < 1e-3 * len(design)
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_the_last_bits_of_a_release_tell_nothing_of_what_was_noised(odd: int) -> None:
+    sums = IntegerSums.empty(40, 30, Clip.of(39, 1.0, 1.0))
+    sums.gram += 2 * 12345 + odd
+    sums.moment += 2 * 54321 + odd
+    noised = NoisedSums.release(sums, rho_of(100.0, 1e-6))
+    for matrix in (noised.gram[np.triu_indices(40)], noised.moment.ravel()):
+        counts = np.bincount(matrix % 8, minlength=8)
+        assert stats.chisquare(counts).pvalue > CHANCE
