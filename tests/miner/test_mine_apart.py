@@ -3,6 +3,8 @@
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nodes import until
 
 from mine.apart.places import ports_of, program_places, source_places
 from mine.apart.values import dump_gathered, load_gathered, load_provenance
@@ -188,3 +191,37 @@ def test_sums_with_a_value_that_is_no_number_are_a_lie(folder):
     assert load_gathered(body, (gram, moment), spec).records == 60
     with pytest.raises(FrameError, match="not finite"):
         load_gathered(body, (gram[:-8] + np.array([np.nan]).tobytes(), moment), spec)
+
+
+def test_a_job_that_wants_more_memory_than_it_may_have_is_told_so(folder):
+    dataset = inspect("d", source(folder, "file"), "target")
+    spec = Spec.build(**SPEC, feature_map={"kind": "fourier", "count": 2047, "gamma": 0.2})
+    limits = Limits(memory=420 << 20, threads=1)
+    with pytest.raises(ApartError, match="memory") as lost:
+        Workroom(nothing).gather(dataset, match(dataset, spec), spec, "refuse", limits, nothing)
+    assert lost.value.lasting
+
+
+def test_what_reads_and_trains_never_loads_what_signs_or_connects():
+    code = "import mine.apart.__main__, mine.apart.jobs, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"eth_account", "web3", "httpx", "requests", "capsule", "nacl", "torch"}
+    assert not {"mine.wallet", "mine.ledger", "sonar.wallet"} & set(done.stdout.split())
+
+
+@pytest.mark.timeout(120)
+def test_sigterm_ends_a_mine_in_the_middle_of_a_training_and_its_process_with_it(stage, write_csv):
+    rows = write_csv(stage.folder / "long.csv", records=30_000)
+    mine = stage.mine(rows)
+    stage.campaign(stage.spec(feature_map={"kind": "fourier", "count": 1200, "gamma": 0.2}))
+    with subprocess.Popen(
+        mine.command("run", "--poll", "0.05", "--allow-insecure-small-key", "--json"), env=mine.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        daemon = psutil.Process(process.pid)
+        children = until(daemon.children, "a process that reads")
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        until(lambda: not any(child.is_running() and child.status() != "zombie" for child in children), "its end")
