@@ -2,6 +2,7 @@
 
 import click
 
+from capsule.commands.anchoring import forget_chain
 from capsule.commands.asking import info
 from capsule.commands.audit import audit
 from capsule.commands.backups import backup, held, restore
@@ -29,4 +30,5 @@ main.add_command(audit)
 main.add_command(backup)
 main.add_command(restore)
 main.add_command(held)
+main.add_command(forget_chain)
 main.add_command(info)

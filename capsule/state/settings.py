@@ -33,6 +33,14 @@ class Settings(Topic):
             for name, value in sorted(values.items()):  # in one order, so that nobody waits in a circle
                 put(db, t.settings, {"name": name, "value": value})
 
+    def unset(self, name: str) -> bytes | None:
+        """Drops a setting; what it was, None where there was none."""
+        with self._writing() as db:
+            its = t.settings.c.name == name
+            before: bytes | None = db.execute(select(t.settings.c.value).where(its)).scalar()
+            db.execute(delete(t.settings).where(its))
+            return before
+
     def found(self, audit_key: bytes, **values: bytes) -> None:
         """Makes the database a new Capsule's, with its settings and an empty log: all of it, or nothing if killed."""
         with self._writing() as db:

@@ -7,18 +7,26 @@ the place of the campaigns'. Who copies a chain up to some block and goes on alo
 
 import json
 import logging
+from hashlib import sha256
+from typing import Any
 
 from capsule.parts import Capsule
+from capsule.state import State
 from sonar.chain.errors import TransactionFailedError, WrongChainError
 from sonar.chain.lookups import code_digest, find_block
 
-__all__ = ["DEVELOPMENT_CHAINS", "check_anchor"]
+__all__ = ["DEVELOPMENT_CHAINS", "check_anchor", "forget_anchor"]
 
 _log = logging.getLogger("capsule.worker.anchor")
 
 DEVELOPMENT_CHAINS = frozenset({1337, 31337, 131277322940537})
 """Ganache, Anvil and Hardhat, and the embedded chain: thrown away and begun anew, and no anchor holds there."""
 _ANCHOR = "chain"
+_NO_CODE = sha256(b"").digest()
+"""What a node shows that has not all of its state yet. It is no contract, so it is never held fast."""
+_ADVICE = (
+    "check the RPC address; if you know that the node is right, and that it was wrong before, run capsule forget-chain"
+)
 _DEEP = 64
 """How many believed blocks must follow one that is held fast for good: two epochs of Ethereum, and no setting of this
 Capsule makes it less. What is held fast cannot be taken back."""
@@ -33,25 +41,42 @@ def check_anchor(capsule: Capsule, number: int, believed: int) -> bool:
     """
     if capsule.chain.chain_id in DEVELOPMENT_CHAINS:
         return True
-    stored = capsule.state.setting(_ANCHOR)
-    if stored is None:
+    before = _stored(capsule.state)
+    if before is None:
         if believed - number < _DEEP or (block := _hash(capsule, number)) is None:
             return False
-        anchor = {"number": number, "block": block, "code": code_digest(capsule.chain).hex()}
+        if (code := code_digest(capsule.chain)) == _NO_CODE:
+            return False
+        anchor = {"number": number, "block": block, "code": code.hex()}
         capsule.state.set(**{_ANCHOR: json.dumps(anchor, sort_keys=True).encode()})
         return True
-    before = json.loads(stored)
     block = _hash(capsule, before["number"])
     if block is not None and block != before["block"]:
         raise WrongChainError(
             f"the node serves another chain than before, with the same id: its block {before['number']} is "
-            f"{block}, and was {before['block']}: check the RPC address"
+            f"{block}, and was {before['block']}: {_ADVICE}"
         )
     if code_digest(capsule.chain).hex() != before["code"]:
         raise WrongChainError(
-            f"the code at {capsule.chain.address} is not what this Capsule has worked with: check the RPC address"
+            f"the code at {capsule.chain.address} is not what this Capsule has worked with: {_ADVICE}"
         )
     return True
+
+
+def forget_anchor(state: State) -> dict[str, Any] | None:
+    """Takes back what is held fast, and returns it: number and hash of the block, digest of the code; None if nothing.
+
+    The next worker to look holds fast what its node shows then.
+    """
+    forgotten = state.unset(_ANCHOR)
+    return None if forgotten is None else dict(json.loads(forgotten))
+
+
+def _stored(state: State) -> dict[str, Any] | None:
+    """What is held fast; None where that is an address without code, as an earlier version could hold fast."""
+    stored = state.setting(_ANCHOR)
+    anchor = None if stored is None else dict(json.loads(stored))
+    return None if anchor is None or anchor["code"] == _NO_CODE.hex() else anchor
 
 
 def _hash(capsule: Capsule, number: int) -> str | None:

@@ -1,14 +1,17 @@
 """A worker on a chain that is not the one that its database is about, though it has its id."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from nodes import Line, Refusal, line_to, running_node
 from worker_checks import check_settled_once, signatures, steps
 
+from capsule.cli import main
 from capsule.worker import Worker
 from sonar.chain.client import SonarClient
 from sonar.chain.lookups import find_block
@@ -135,3 +138,61 @@ def test_a_first_block_that_the_chain_takes_back_is_held_fast_only_when_it_lies_
     steps(world)
     anchor = json.loads(world.capsule.state.setting("chain"))
     assert (anchor["number"], anchor["block"]) == (start, find_block(world.chain, start).hash.hex())
+
+
+def no_code(request: dict[str, Any], result: Any) -> Any:
+    """As a node that is still fetching its state."""
+    return "0x" if request["method"] == "eth_getCode" else result
+
+
+def test_an_empty_answer_about_the_code_is_not_held_fast(world: Any, scientist: Any, line: Line) -> None:
+    campaign = scientist.campaign()
+    line.answer = no_code
+    steps(world)
+    assert world.capsule.state.setting("chain") is None
+    line.answer = None
+    for _ in range(3):
+        campaign.submit()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+    assert world.capsule.state.setting("chain") is not None
+
+
+def test_an_empty_answer_that_was_held_fast_before_is_not_believed(world: Any, line: Line) -> None:
+    steps(world)
+    right = json.loads(world.capsule.state.setting("chain"))
+    empty = {**right, "code": hashlib.sha256(b"").hexdigest()}
+    world.capsule.state.set(chain=json.dumps(empty).encode())
+    world.restart()
+    steps(world)
+    assert json.loads(world.capsule.state.setting("chain")) == right
+
+
+def test_what_is_held_fast_wrongly_can_be_forgotten_by_the_command_that_the_error_names(
+    world: Any, scientist: Any, line: Line
+) -> None:
+    campaign = scientist.campaign()
+    line.answer = other_code
+    steps(world)
+    for _ in range(3):
+        campaign.submit()
+    line.answer = None
+    world.restart()
+    world.worker.step()
+    problem = world.worker.health()["problems"]["chain"]
+    assert "run capsule forget-chain" in problem
+    arguments = ["forget-chain", "--home", str(world.home), "--json"]
+    ran = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert set(json.loads(ran.stdout)) == {"block", "code", "number"}
+    steps(world)
+    check_settled_once(world, campaign, 1)
+    line.answer = other_code
+    world.restart()
+    world.worker.step()
+    assert "chain" in world.worker.health()["problems"], "what the node showed then is held fast"
+
+
+def test_where_nothing_is_held_fast_there_is_nothing_to_forget(world: Any) -> None:
+    ran = CliRunner().invoke(main, ["forget-chain", "--home", str(world.home)], catch_exceptions=False)
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert "nothing of the chain is held fast" in ran.stderr
