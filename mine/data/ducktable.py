@@ -175,12 +175,9 @@ class DuckTable:
         if kind in _NUMBERS or kind.startswith("DECIMAL"):
             return f"CAST({column} AS DOUBLE)"
         text = self._text(name)
-        value = f"try_cast({text} AS DOUBLE)"
-        infinite = "'infinity'::DOUBLE"
-        return (
-            f"CASE WHEN {column} IS NULL OR {text} = '' THEN NULL WHEN isnan({value}) THEN {infinite} ELSE "
-            f"coalesce({value}, CASE lower({text}) WHEN 'true' THEN 1 WHEN 'false' THEN 0 ELSE {infinite} END) END"
-        )
+        number, truth = f"try_cast({text} AS DOUBLE)", f"try_cast({text} AS BOOLEAN)::DOUBLE"
+        # Kept simple: of wide tables, DuckDB's planning would else take longer than the reading.
+        return f"CASE WHEN coalesce({text}, '') = '' THEN NULL ELSE coalesce({number}, {truth}, 'infinity'::DOUBLE) END"
 
     def _text(self, name: str) -> str:
         """SQL for what stands in the column, as text."""

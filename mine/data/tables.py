@@ -18,12 +18,14 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
-MAX_COLUMNS = 10_000
+MAX_COLUMNS = 4096
+"""Twice what a campaign can ask for; DuckDB takes some 50 kB of memory for each."""
 NO_LABEL = -1
 OTHER_LABEL = -2
 _CHUNK_BYTES = 8 << 20
 _MAX_ROWS = 8192
-_TRUTH = {"true": 1.0, "false": 0.0}
+_TRUTH = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "false": 0.0, "f": 0.0, "no": 0.0, "n": 0.0}
+"""As DuckDB reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +129,14 @@ def _number(value: Any) -> float:
     if value is None:
         return np.nan
     if isinstance(value, str):
-        text = value.strip()
-        if not text:
+        value = value.strip()
+        if not value:
             return np.nan
-        if (truth := _TRUTH.get(text.lower())) is not None:
+        if (truth := _TRUTH.get(value.lower())) is not None:
             return truth
-        value = text
     elif isinstance(value, bytes | bytearray | memoryview):
         return np.inf
     try:
-        number = float(value)
+        return float(value)
     except (ArithmeticError, TypeError, ValueError):
         return np.inf
-    return np.inf if isinstance(value, str) and np.isnan(number) else number
