@@ -21,6 +21,7 @@ from capsule.state import Final, Position, Submission, Told, Version
 from capsule.state.posted import posted_head
 from capsule.wire import RoundReply
 from capsule.worker.anchor import DEVELOPMENT_CHAINS, check_anchor
+from capsule.worker.posted import submission_of
 from capsule.worker.tally import Tally
 from sonar.chain.cursor import EventCursor, Page
 from sonar.chain.errors import RpcUnavailableError
@@ -33,7 +34,6 @@ from sonar.chain.events import (
     RoundSettled,
 )
 from sonar.chain.lookups import Block, find_block
-from sonar.chain.records import Entry
 from sonar.storage import Artifact
 from sonar.units import CampaignId
 
@@ -177,7 +177,7 @@ class Follower:
                 admitted[campaign] = self._capsule.state.knows(campaign)
             if campaign is not None and admitted[campaign]:
                 ours.append(event)
-        submissions = [(event.id, _submission(event)) for event in ours if isinstance(event, GradientSubmitted)]
+        submissions = [(event.id, submission_of(event)) for event in ours if isinstance(event, GradientSubmitted)]
         reader = _FinalReader(self._capsule, submissions)
         settled = [(event, reader.read(event)) for event in ours if isinstance(event, RoundSettled)]
         return Told(
@@ -256,8 +256,3 @@ class _FinalReader:
         places = {one.index: one.entry for one in self.capsule.state.submissions(campaign, number)}
         places |= {one.index: one.entry for whose, one in self.page if whose == campaign and one.round == number}
         return posted_head(campaign, number, [places[index] for index in sorted(places)])
-
-
-def _submission(event: GradientSubmitted) -> Submission:
-    entry = Entry(event.mine, event.artifact, event.gradient)
-    return Submission(event.round, event.index, entry, event.cid, event.block)

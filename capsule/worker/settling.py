@@ -24,6 +24,7 @@ from capsule.worker.admitted import check_admitted
 from capsule.worker.advancing import Advance, Advancer
 from capsule.worker.opening import Background, Missing, Opened, Opener, Rejected
 from capsule.worker.patience import Patience
+from capsule.worker.posted import check_on_chain
 from capsule.worker.tally import Tally
 from sonar.chain.lookups import block_hash
 from sonar.chain.records import Entry, Outcome, RoundRecord, Settlement, Verdict
@@ -175,6 +176,7 @@ class Settler:
         """
         if self._problem is not None and time.monotonic() < self._not_before:
             raise self._problem
+        self._check_on_chain(opened)
         try:
             self._settle(version, round_, opened)
         except JobLostError as error:
@@ -184,6 +186,17 @@ class Settler:
         self._opened = {place: result for place, result in self._opened.items() if place[0] > round_.number}
         self._missing_since.clear()
         self._again.clear()
+
+    def _check_on_chain(self, opened: OpenedRound) -> None:
+        """Raises CapsuleError unless what is fined, and what gives the seed, is on chain as it is in the database."""
+        given = zip(opened.submissions, opened.results, strict=True)
+        fined = [submission for submission, result in given if isinstance(result, Rejected)]
+        try:
+            check_on_chain(self._capsule.chain, self._campaign, [*fined, opened.submissions[-1]])
+        except CapsuleError:
+            for submission in fined:  # to be opened again, by what is in the database then
+                self._opened.pop((submission.round, submission.entry), None)
+            raise
 
     def _put_off(self, error: SonarError) -> None:
         """Each time that a round is judged costs a key and two artifacts, whatever becomes of it."""

@@ -140,3 +140,39 @@ def test_no_mine_becomes_a_copier_by_what_is_put_into_an_earlier_round(
     assert signatures(world, campaign) == before
     with pytest.raises(AuditLogError, match="settled with other gradients"):
         world.capsule.state.verify_audit()
+
+
+@pytest.mark.parametrize("cid", ["bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku", "nothing"])
+def test_no_gradient_is_missed_where_nobody_put_it(
+    world: Any, scientist: Any, writer: Callable[..., None], cid: str
+) -> None:
+    """It would be Unavailable, or Invalid because its CID is not that of its digest."""
+    campaign = scientist.campaign()
+    campaign.submit()
+    world.worker.step()
+    (before,) = world.capsule.state.submissions(campaign.id, 0)
+    writer(update(t.submissions).values(cid=cid))
+    world.restart()
+    for _ in range(2):
+        campaign.submit()
+    assert "is not on chain as it is in the database" in problem(world, campaign)
+    assert signatures(world, campaign) == []
+    writer(update(t.submissions).where(t.submissions.c.place == 0).values(cid=before.cid))
+    steps(world)
+    (stored,) = world.capsule.state.rounds(campaign.id)
+    assert {outcome["verdict"] for outcome in json.loads(stored.settlement)["outcomes"]} <= {"kept", "left_out"}
+
+
+def test_nobody_chooses_the_block_that_a_rounds_seed_comes_from(
+    world: Any, scientist: Any, writer: Callable[..., None]
+) -> None:
+    campaign = scientist.campaign()
+    for _ in range(2):
+        campaign.submit()
+    world.worker.step()
+    writer(update(t.submissions).where(t.submissions.c.place == 1).values(block=1))
+    world.restart()
+    world.advance_time(61)
+    scientist.campaign()  # a block, after which the round is closed
+    assert "is not on chain as it is in the database" in problem(world, campaign)
+    assert signatures(world, campaign) == []
