@@ -8,6 +8,7 @@ from mine.data import Dataset, Match, Provenance, check_gathered, file_state
 from mine.ledger import Ledger
 from mine.policy import Policy
 from mine.policy.data_rules import check_records
+from mine.privacy.sketch import Contents
 from mine.privacy.working import RoomReader, gather_privately
 from sonar.protocol.spec import Spec
 from sonar.storage import ContentStore
@@ -33,6 +34,7 @@ class Gatherer:
         self._room = room
         self._report = report
         self._kept: dict[object, tuple[Gathered, Provenance]] = {}
+        self._recognised: dict[object, Contents] = {}
 
     def gather(self, dataset: Dataset, found: Match, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
         """What a spec's training needs of a data set that fits it as `found` says, and what was read for that.
@@ -62,7 +64,7 @@ class Gatherer:
         if key not in self._kept:
             reader = RoomReader(
                 self._room, dataset, found, spec, policy.data.on_bad_records, limits_of(policy),
-                self._progress(dataset),
+                self._progress(dataset), self._recognised,
             )  # fmt: skip
             released, provenance = gather_privately(self._ledger, self._store, reader, policy.privacy)
             for reason in released.said:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mine.apart.workroom import Limits, Workroom
 from mine.data import Dataset, How, Match, OnBad, Provenance, consider, source_state
@@ -19,10 +19,15 @@ from sonar.units import CampaignId
 
 __all__ = ["RoomReader", "gather_privately"]
 
+_KNOWN = 8
+
 
 @dataclass(frozen=True, slots=True)
 class RoomReader:
-    """A data set with a campaign's features found in it, read by a process apart."""
+    """A data set with a campaign's features found in it, read by a process apart.
+
+    `known` keeps what data sets hold by their state, so that they are read again only when they have changed.
+    """
 
     room: Workroom
     data: Dataset
@@ -31,6 +36,7 @@ class RoomReader:
     on_bad: OnBad
     limits: Limits
     progress: Progress
+    known: dict[object, Contents] = field(default_factory=dict, repr=False)
 
     @property
     def dataset(self) -> str:
@@ -54,7 +60,15 @@ class RoomReader:
 
     def contents(self, key: bytes) -> Contents:
         """What it holds now."""
-        return self.room.recognise(key, self.data, self.limits, self.progress)
+        state = self.state()
+        if state is None:
+            return self.room.recognise(key, self.data, self.limits, self.progress)
+        if (self.data, state) not in self.known:
+            found = self.room.recognise(key, self.data, self.limits, self.progress)
+            while len(self.known) >= _KNOWN:
+                del self.known[next(iter(self.known))]
+            self.known[self.data, state] = found
+        return self.known[self.data, state]
 
     def sums(self, clip: Clip) -> tuple[IntegerSums, Provenance]:
         """The sums over its clipped records."""

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mine.apart.jobs import Desk
 from mine.ledger import Ledger
 from mine.privacy.adassp import statistics_of
 from mine.privacy.mechanism import NoisedSums
@@ -63,6 +65,26 @@ def test_every_campaign_and_round_on_the_same_features_is_served_at_no_further_c
     assert len(stage.submitted(second)) == 1
     assert len(ledger.charges(1)) == 1
     assert mine.words().count("released") == 1
+
+
+def test_a_data_set_is_read_once_for_all_campaigns_and_again_when_it_has_changed(stage, opened_mine, monkeypatch):
+    mine, ledger = opened_mine
+    mine.agree(privacy={**ON, "budget": 5.0})
+    jobs: list[str] = []
+    do = Desk.do
+    monkeypatch.setattr(Desk, "do", lambda desk, request: (jobs.append(request.body["job"]), do(desk, request))[1])
+    for epochs in (3, 4, 5):
+        stage.campaign(stage.spec(training={"epochs": epochs}))
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    assert jobs.count("recognise") == jobs.count("sum") == 1
+    path = Path(ledger.datasets()[0].location)
+    path.write_text(path.read_text() + "0.5,0.5,0.5,0.5,1\n")
+    stage.campaign(stage.spec(training={"epochs": 6}))
+    daemon.step()
+    assert jobs.count("recognise") == 2
+    assert jobs.count("sum") == 1
+    assert len(ledger.charges(1)) == 1
 
 
 def test_past_the_budget_a_campaign_is_declined_with_the_numbers(stage, opened_mine):
