@@ -91,8 +91,18 @@ class ChainFacts(Topic):
 
         Neither can they be judged on, nor can their last models be delivered: the keys are in another database.
         """
+        return {campaign: number for campaign, (number, _) in self.missed_blocks().items()}
+
+    def missed_blocks(self) -> dict[CampaignId, tuple[int, int]]:
+        """The campaigns of `missed`, each with its round and the block in which that was settled."""
         with self._reading() as db:
-            return {campaign: number for campaign, (number, _) in _missed_in(db).items()}
+            return _missed_in(db)
+
+    def forget_missed(self, campaign: CampaignId, number: int, block: int) -> None:
+        """The chain has no version that this database does not hold: what was told of this round never was."""
+        with self._writing() as db:
+            if _missed_in(db).get(campaign) == (number, block):
+                forget_missed(db, campaign)
 
     def checkpoints(self, limit: int = 1000) -> list[tuple[int, bytes]]:
         """Numbers and hashes of blocks as they were read, the newest first."""

@@ -24,6 +24,7 @@ from capsule.worker.crew import Crew
 from capsule.worker.durations import Durations
 from capsule.worker.following import Follower
 from capsule.worker.looking import Newest
+from capsule.worker.missing import MissedCampaigns
 from capsule.worker.outages import StoreOutage
 from capsule.worker.patience import Patience
 from capsule.worker.relaying import Relayer
@@ -77,6 +78,7 @@ class Worker:
         self._chain = Patience(_FIRST_WAIT, _LONGEST_WAIT)
         self._store = StoreOutage(capsule, self.tally, Patience(_FIRST_WAIT, _LONGEST_WAIT))
         self._served: dict[CampaignId, float] = {}
+        self._missing = MissedCampaigns(capsule)
         self._missed: dict[CampaignId, int] = {}
         self._relay: Claim | None = None
         self._relay_failures = 0
@@ -207,7 +209,7 @@ class Worker:
         """Serves every running campaign, those first that waited longest."""
         self._server.stay()
         running, newest = dict(self._capsule.state.running()), self._capsule.state.newest()
-        self._missed = self._capsule.state.missed()
+        self._missed = self._missing.present(tip)
         self.tally.undeliverable.value = len(self._missed)
         self._forget_all_but(set(running))
         for campaign in self._missed.keys() - running.keys():

@@ -229,3 +229,52 @@ def test_a_node_that_goes_away_is_waited_for_with_ever_more_patience(world: Any,
         world.worker.stop()
         thread.join(30)
     check_settled_once(world, campaign, 1)
+
+
+def test_an_invented_settlement_is_a_problem_only_until_the_contract_contradicts_it(
+    world: Any, scientist: Any, line: Line
+) -> None:
+    through(world, line)
+    real, second = scientist.campaign(), scientist.campaign()
+    for _ in range(3):
+        real.submit()
+    steps(world)
+    logs = {"address": world.chain.address, "fromBlock": hex(0), "toBlock": "latest"}
+    topic = "0x" + next(event_topic(e) for e in artifact()["abi"] if e.get("name") == "RoundSettled").hex()
+    (true,) = (log for log in rpc_ask(world, "eth_getLogs", logs) if log["topics"][0] == topic)
+    told: list[int] = []
+
+    def invent(request: dict[str, Any], result: Any) -> Any:
+        last = [log for log in result if log["topics"][1] == "0x" + second.id.hex()] if is_logs(request) else []
+        if not last or told:
+            return result
+        told.append(1)
+        lie = {**true, **{name: last[-1][name] for name in ("blockNumber", "blockHash", "transactionHash")}}
+        topics = [topic, "0x" + second.id.hex(), *true["topics"][2:]]
+        return [*result, {**lie, "topics": topics, "logIndex": hex(99)}]
+
+    line.answer = invent
+    second.submit()
+    world.worker.step()
+    assert told
+    assert world.capsule.state.missed() == {second.id: 0}
+    line.answer = None
+    for _ in range(2):
+        second.submit()
+    steps_until_settled(world, second)
+    assert world.capsule.state.missed() == {}
+    assert world.worker.tally.undeliverable.value == 0
+    check_settled_once(world, second, 1)
+
+
+def is_logs(request: dict[str, Any]) -> bool:
+    return bool(request["method"] == "eth_getLogs")
+
+
+def rpc_ask(world: Any, method: str, *parameters: Any) -> Any:
+    return world.chain.web3.provider.make_request(method, list(parameters))["result"]
+
+
+def steps_until_settled(world: Any, campaign: Any) -> None:
+    until(lambda: world.worker.step() or world.chain.round(campaign.id).number == 1, "it is settled")
+    steps(world)
