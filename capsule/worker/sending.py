@@ -28,6 +28,8 @@ _log = logging.getLogger("capsule.worker.relaying")
 
 _OVERDUE = 10
 """After how many times `replace_seconds` a transaction is raised whatever the node says that the chain asks for."""
+_LEAST_GAS = 21_000
+"""What any transaction takes: no settlement is cheaper."""
 _TOO_LOW = ("underpriced", "fee too low", "feetoolow", "price too low", "price below")
 """What nodes say in small letters of fees that they do not take, whatever they say that the chain asks for."""
 
@@ -67,7 +69,7 @@ class Sender:
             return False
         except UnfundedAccountError as error:
             self._lack(error)
-            return False
+            return self._can_pay_any(fees)
         relay = self._store(place, signed, fees)
         if relay is None:
             return False
@@ -174,6 +176,10 @@ class Sender:
             own = [relay.nonce + 1 for relay in self._capsule.state.open_relays()]
             self._nonce = max([self._capsule.chain.next_nonce(), *own])
         return self._nonce
+
+    def _can_pay_any(self, fees: Fees) -> bool:
+        """Whether the account has coin for any transaction: a dear settlement must not keep a cheap one waiting."""
+        return self._capsule.chain.balance(self._capsule.address) >= _LEAST_GAS * fees.highest
 
     def _lack(self, error: UnfundedAccountError) -> None:
         self._tally.relay_failures.add()

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from nodes import Remote
+from nodes import Remote, until
 from sqlalchemy import create_engine, text
 from worker_checks import check_settled_once, full, relays, signatures, steps
 
 from capsule.worker.apart import Apart
-from sonar.chain.errors import RpcUnavailableError, TransactionFailedError
+from sonar.chain.errors import RpcUnavailableError, TransactionFailedError, UnfundedAccountError
 from sonar.chain.fees import FeeMarket
 from sonar.units import Wei
 
@@ -112,6 +112,51 @@ def test_a_settlement_in_trouble_keeps_no_other_from_the_chain(world: Any, scien
         assert "ValidationError" in world.worker.health()["problems"]["relaying"]
     assert [relay.state for relay in relays(world, well)] == ["sent"]
     assert len(relays(world, broken)) == len(signatures(world, well)) == 1
+
+
+def test_a_settlement_that_the_account_cannot_pay_keeps_no_cheaper_one_from_the_chain(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dear, sign, tried = full(scientist), type(world.chain).sign, []
+
+    def lacking(chain: Any, call: Any, **terms: Any) -> Any:
+        if dear.id in chain.encode(call).data:
+            tried.append(chain.balance(world.capsule.address))
+            raise UnfundedAccountError("needs more ether than there is")
+        return sign(chain, call, **terms)
+
+    with monkeypatch.context() as poor:
+        poor.setattr(type(world.chain), "sign", lacking)
+        until(lambda: world.worker.step() or tried, "the dear one is signed")
+        cheap = full(scientist)
+        until(lambda: world.worker.step() or world.chain.round(cheap.id).number == 1, "the cheap one is settled")
+        assert world.chain.round(dear.id).number == 0
+        assert "more ether" in world.worker.health()["problems"]["relaying funds"]
+    steps(world)
+    for one in (dear, cheap):
+        check_settled_once(world, one, 1)
+
+
+def test_an_account_without_coin_is_asked_to_pay_one_settlement_a_pass(
+    world: Any, scientist: Any, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaigns, sign, tried = [full(scientist), full(scientist)], type(world.chain).sign, []
+
+    def count(*given: Any, **terms: Any) -> Any:
+        tried.append(1)
+        return sign(*given, **terms)
+
+    before = world.chain.balance(world.capsule.address)
+    remote.ask("anvil_setBalance", world.capsule.address, "0x0")
+    until(lambda: world.worker.step() or len(world.capsule.state.unsettled()) == 2, "both are signed")
+    monkeypatch.setattr(type(world.chain), "sign", count)
+    world.worker.step()
+    assert tried == [1]
+    assert "fund it" in world.worker.health()["problems"]["relaying funds"]
+    remote.ask("anvil_setBalance", world.capsule.address, hex(before))
+    steps(world)
+    for one in campaigns:
+        check_settled_once(world, one, 1)
 
 
 @pytest.mark.parametrize(
