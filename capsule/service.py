@@ -148,6 +148,12 @@ class CapsuleService:
         self._await_confirmations(record)
         version = capsule.state.version(campaign, record.version)
         if version is None:
+            if campaign in capsule.state.missed():
+                raise CapsuleRefusedError(
+                    "undeliverable",
+                    f"campaign 0x{campaign.hex()} was brought to version {record.version} by another database than "
+                    "this Capsule's, which cannot deliver its model: ask the Capsule's operator",
+                )
             raise CapsuleUnavailableError(
                 f"the Capsule has not yet seen version {record.version} of campaign 0x{campaign.hex()}: try again "
                 "shortly"

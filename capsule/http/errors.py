@@ -41,6 +41,7 @@ CODES = {
     "key_used": Code(409, "The model's key was used before: a key admits once, whatever came out."),
     "not_over": Code(409, "The campaign is not over."),
     "replayed": Code(409, "The signed request was answered before."),
+    "undeliverable": Code(409, "The campaign's last version is in another database than this Capsule's."),
     "deleted": Code(410, "The campaign was delivered, and its keys and weights are deleted since."),
     "too_large": Code(413, "The body is too large."),
     "bad_artifact": Code(422, "An artifact cannot be fetched, or is another than its digest says."),

@@ -129,7 +129,7 @@ def add_signed_routes(
     @app.post(
         "/v1/deliveries",
         response_model=DeliveryReply,
-        responses=_responses("not_owner", "unknown_campaign", "not_over", "deleted", "bad_key"),
+        responses=_responses("not_owner", "unknown_campaign", "not_over", "undeliverable", "deleted", "bad_key"),
         openapi_extra=_extra("deliveries", DeliveryRequest),
     )
     async def deliveries(request: Request) -> Response:

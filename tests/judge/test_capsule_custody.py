@@ -324,6 +324,9 @@ def test_a_campaign_that_another_database_settled_stays_a_problem_also_once_it_i
     assert row["state"] == "over"
     assert told in row["problem"]
     assert told in world.worker.health()["problems"][campaign.id.hex()]
+    with pytest.raises(CapsuleRefusedError, match="another database") as caught:
+        scientist.client.deliver(campaign.id, SealingKeyPair.generate().public)
+    assert caught.value.code == "undeliverable", "nobody is told to ask again for what never comes"
 
 
 def test_a_settlement_that_was_missed_is_forgotten_with_the_chain_that_told_of_it(world: Any, scientist: Any) -> None:
