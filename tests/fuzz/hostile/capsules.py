@@ -29,7 +29,7 @@ from sonar.sandbox.frames import Frame, encode, read
 from sonar.syft import PublicKeyError
 from sonar.units import Ppm
 
-__all__ = ["targets"]
+__all__ = ["frame_of", "json_head", "targets"]
 
 _CHEAP = (1, 8192)
 """The least stretching that libsodium does."""
@@ -130,20 +130,20 @@ def _frames() -> Iterator[Target]:
     invalid = b"".join(encode(Frame({"invalid": "no"})))
 
     def judgement(data: bytes) -> Judgement:
-        return read_judgement(_frame(data), small, Ppm(500_000), 3)
+        return read_judgement(frame_of(data), small, Ppm(500_000), 3)
 
-    yield Target("frame", _frame, (FrameError,), (judged, admitted, refused, opened, invalid), (_json_head,))
-    yield Target("judge-judgement", judgement, (FrameError,), (judged,), (_json_head,))
+    yield Target("frame", frame_of, (FrameError,), (judged, admitted, refused, opened, invalid), (json_head,))
+    yield Target("judge-judgement", judgement, (FrameError,), (judged,), (json_head,))
     yield Target(
-        "judge-admission", lambda data: read_admitted(_frame(data), small), (FrameError,), (admitted, refused),
-        (_json_head,),
+        "judge-admission", lambda data: read_admitted(frame_of(data), small), (FrameError,), (admitted, refused),
+        (json_head,),
     )  # fmt: skip
     yield Target(
-        "judge-opening", lambda data: read_opened(_frame(data), 8), (FrameError,), (opened, invalid), (_json_head,)
+        "judge-opening", lambda data: read_opened(frame_of(data), 8), (FrameError,), (opened, invalid), (json_head,)
     )  # fmt: skip
 
 
-def _frame(data: bytes) -> Frame:
+def frame_of(data: bytes) -> Frame:
     stream = io.BytesIO(data)
 
     def take(size: int) -> bytes:
@@ -155,7 +155,7 @@ def _frame(data: bytes) -> Frame:
     return read(take, 1 << 16)
 
 
-def _json_head(random: Random, data: bytes, seeds: Any) -> bytes:
+def json_head(random: Random, data: bytes, seeds: Any) -> bytes:
     size = int.from_bytes(data[:4], "little")
     head = json_text(random, data[4 : 4 + size], seeds)
     return len(head).to_bytes(4, "little") + head + data[4 + size :]

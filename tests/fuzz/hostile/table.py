@@ -24,6 +24,8 @@ NAMES = (
     # a Capsule's own secrets, settings and judge processes
     "vault-record", "vault-header", "secret-key", "backup-stream", "frame", "judge-judgement", "judge-admission",
     "judge-opening", "settings-file",
+    # a mine's process that reads records
+    "apart-gathered", "apart-sketch", "apart-sums",
     # files on the user's machine
     "network-file", "deployments-file", "account-file", "policy-file", "ledger-file", "table", "draft",
 )  # fmt: skip
@@ -40,6 +42,7 @@ def every_target() -> Iterator[dict[str, Target]]:
         encrypted,
         files,
         messages,
+        mines,
         stores,
     )
 
@@ -52,6 +55,7 @@ def every_target() -> Iterator[dict[str, Target]]:
             *clients.targets(),
             *doors.targets(stack),
             *capsules.targets(stack),
+            *mines.targets(),
             *files.targets(stack),
         ]
         if tuple(target.name for target in found) != NAMES:
