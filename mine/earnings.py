@@ -21,7 +21,7 @@ from sonar.chain.errors import RpcUnavailableError
 from sonar.chain.lookups import find_block
 from sonar.chain.records import NATIVE, Verdict, show_amount
 from sonar.config import Network
-from sonar.units import Address
+from sonar.units import Address, Wei
 
 __all__ = ["By", "Row", "earnings", "earnings_report", "earnings_table"]
 
@@ -81,16 +81,20 @@ def earnings_report(
                 client, ledger, deployment, address,
                 start_block=net.start_block, confirmations=place.policy().work.confirmations,
             )  # fmt: skip
-            _date_blocks(ledger, deployment, client)
+            _complete(ledger, deployment, client)
         except RpcUnavailableError as error:
             known = ledger.last_deployment(f"{net.chain_id}:{to_checksum_address(net.contract)}:")
             return earnings(ledger, known or "", by), error
         return earnings(ledger, deployment, by), None
 
 
-def _date_blocks(ledger: Ledger, deployment: str, client: SonarClient) -> None:
+def _complete(ledger: Ledger, deployment: str, client: SonarClient) -> None:
+    """Asks the chain for the times of blocks, and for the gas of transactions, that the ledger does not know."""
     found = ((number, find_block(client, number)) for number in ledger.undated_blocks(deployment))
     ledger.date_blocks(deployment, {number: block.time for number, block in found if block is not None})
+    for other in ledger.other_transactions(deployment):
+        if other.gas is None and (receipt := client.receipt(other.hash)) is not None:
+            ledger.price_transaction(deployment, other.hash, Wei(receipt.gas_used * receipt.gas_price))
 
 
 def earnings(ledger: Ledger, deployment: str, by: By | None = None) -> list[Row]:
@@ -115,10 +119,13 @@ def _movements(ledger: Ledger, deployment: str) -> Iterator[tuple[str, Row]]:
         yield month, Row(group, token, gradients=1, paid=int(kept and bool(one.payout)), payout=one.payout or 0)
         if one.bond_lost:  # bonds are native coin, whatever the campaign pays in
             yield month, Row(group, None, bonds_lost=one.bond_lost)
-    for sent in ledger.transactions(deployment, Fate.MINED, Fate.REVERTED):
-        assert sent.block is not None
-        group = hexed(sent.aim.campaign) if sent.aim.campaign else WITHDRAWALS
-        yield _month(times.get(sent.block)), Row(group, None, gas=(sent.gas_used or 0) * (sent.gas_price or 0))
+    spent = [
+        (sent.aim.campaign, sent.block, (sent.gas_used or 0) * (sent.gas_price or 0))
+        for sent in ledger.transactions(deployment, Fate.MINED, Fate.REVERTED)
+    ] + [(other.campaign, other.block, other.gas or 0) for other in ledger.other_transactions(deployment)]
+    for campaign, block, gas in spent:
+        month = _month(None if block is None else times.get(block))
+        yield month, Row(hexed(campaign) if campaign else WITHDRAWALS, None, gas=gas)
 
 
 def _month(time: int | None) -> str:

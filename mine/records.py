@@ -151,7 +151,7 @@ class Submission:
 
     @property
     def bond_lost(self) -> Wei | None:
-        """What the verdict cost of the bond; None before there is one, and where another copy of the ledger posted."""
+        """What the verdict cost of the bond; None before there is one."""
         if self.bond_returned is None or self.bond < self.bond_returned:
             return None
         return Wei(self.bond - self.bond_returned)

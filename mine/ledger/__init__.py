@@ -36,7 +36,7 @@ from sonar.chain.events import (
     Withdrawn,
 )
 from sonar.chain.records import Status
-from sonar.units import Address
+from sonar.units import Address, CampaignId
 
 __all__ = ["Ledger"]
 
@@ -77,6 +77,7 @@ class Ledger(Datasets, Matches, Campaigns, Prospects, Submissions, Moments, Rele
                 self._found(event.id, 0)
             case GradientSubmitted() if event.mine == mine:
                 self._submitted(event)
+                self._told_of(deployment, event.transaction, event.id, event.block)
             case GradientJudged() if event.mine == mine:
                 self._judged(event)
                 self._judged_in(event.id, event.round, event.block)
@@ -93,6 +94,7 @@ class Ledger(Datasets, Matches, Campaigns, Prospects, Submissions, Moments, Rele
                 self._found(event.id, event.round + 1)
             case Withdrawn() if event.account == mine:
                 self._paid(deployment, event.token)
+                self._told_of(deployment, event.transaction, CampaignId(b""), event.block)
                 self.record("withdrawn", {
                     "token": token_or_none(event.token), "amount": event.amount, "to": event.to,
                     "transaction": event.transaction,

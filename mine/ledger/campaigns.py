@@ -16,7 +16,7 @@ CREATE TABLE campaigns (
     id BLOB PRIMARY KEY, deployment TEXT NOT NULL, owner TEXT NOT NULL, token TEXT NOT NULL, admission TEXT NOT NULL,
     created BLOB NOT NULL, block INTEGER NOT NULL, spec_cid TEXT NOT NULL, model_cid TEXT NOT NULL,
     model BLOB NOT NULL, key BLOB NOT NULL, version INTEGER NOT NULL, round INTEGER NOT NULL, score INTEGER NOT NULL,
-    status INTEGER NOT NULL
+    status INTEGER NOT NULL, bond TEXT NOT NULL
 );
 CREATE INDEX campaigns_by_deployment ON campaigns (deployment, status)
 """
@@ -54,10 +54,10 @@ class Campaigns(Part):
     def _created(self, deployment: str, event: CampaignCreated) -> None:
         # Seen again where the chain took its block back and put it elsewhere; what followed comes again as well.
         self._database.execute(
-            "INSERT OR REPLACE INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
+            "INSERT OR REPLACE INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)",
             event.id, deployment, event.owner, event.terms.token, dump_admission(event.admission), event.transaction,
             event.block, event.spec_cid, event.model_cid, event.admission.model, event.admission.key,
-            event.admission.start_score, Status.RUNNING,
+            event.admission.start_score, Status.RUNNING, str(event.terms.bond),
         )  # fmt: skip
 
     def _advanced(self, event: RoundSettled) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from mine.audit.telling import KINDS, facts_of
+from mine.audit.telling import facts_of, kind_of
 from mine.errors import LedgerError
 from mine.ledger._rows import submission_of
 from mine.ledger.audit import Audited
@@ -138,7 +138,7 @@ class Submissions(Audited, Transactions):
             self._database.execute(
                 "INSERT INTO submissions "
                 "(campaign, round, state, version, dataset, cid, artifact, gradient, bond, position) "
-                "SELECT id, ?, ?, version, '', ?, ?, ?, '0', ? FROM campaigns WHERE id = ? "
+                "SELECT id, ?, ?, version, '', ?, ?, ?, bond, ? FROM campaigns WHERE id = ? "
                 "ON CONFLICT DO UPDATE SET state = excluded.state, position = excluded.position, cid = excluded.cid, "
                 "artifact = excluded.artifact, gradient = excluded.gradient, "
                 "dataset = CASE gradient WHEN excluded.gradient THEN dataset ELSE '' END",
@@ -188,8 +188,11 @@ class Submissions(Audited, Transactions):
             before = self.submission(campaign, round)
             yield
             after = self.submission(campaign, round)
-            if after is None or after.state not in KINDS or (before is not None and before.state is after.state):
+            if after is None:
+                return
+            kind = kind_of(None if before is None else before.state, after.state)
+            if kind is None:
                 return
             row = self._database.one("SELECT owner, token FROM campaigns WHERE id = ?", campaign)
             owner, token = ("", "") if row is None else (row["owner"], row["token"])
-            self.record(KINDS[after.state], {**facts_of(after, Address(owner), Address(token)), **facts})
+            self.record(kind, {**facts_of(after, Address(owner), Address(token)), **facts})

@@ -64,6 +64,14 @@ def test_a_round_that_closed_without_the_gradient_is_told_with_the_reason(stage,
     )  # fmt: skip
 
 
+def test_a_gradient_that_the_chain_took_back_is_told_each_time(stage, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign()
+    mine.daemon(ledger, stage.store).step()
+    ledger.send(ledger.take_back(ledger.submission(campaign, 0)), 0)
+    assert [kind for kind, _ in entries(ledger)][-3:] == ["posted", "taken back", "posted"]
+
+
 def test_what_is_undone_leaves_no_entry(ledger):
     ledger.record("kept", {})
     with suppress(KeyboardInterrupt), ledger._database.write():

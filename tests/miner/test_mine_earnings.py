@@ -114,6 +114,17 @@ def test_what_a_campaign_pays_in_a_token_is_told_apart_from_bonds_and_gas(stage,
     assert f"200000 of token {token}" in table
 
 
+def test_a_ledger_that_was_lost_counts_what_it_did_before(stage, two_mines):
+    mine, _ = two_mines()
+    run(mine, "withdraw")
+    known = report(mine, "--by", "campaign", "--json")
+    for left in mine.home.path.glob("*.db*"):
+        left.unlink()
+    mine.home.path.joinpath("audit.jsonl").unlink()
+    again = run(mine, "earnings", "--by", "campaign", "--json")
+    assert sorted(json.loads(again.stdout), key=str) == sorted(json.loads(known), key=str)
+
+
 def test_without_the_chain_the_ledgers_account_is_told(stage, two_mines):
     mine, _ = two_mines()
     online = report(mine, "--json")

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from mine.audit import RESTARTED
-from mine.audit.telling import KINDS
+from mine.audit.telling import KINDS, TAKEN_BACK
 from mine.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def test_a_command_of_the_document_is_one(line):
 
 def recorded() -> Iterator[str]:
     """Every kind of entry that the mine's source can write."""
-    yield from (*KINDS.values(), RESTARTED)
+    yield from (*KINDS.values(), TAKEN_BACK, RESTARTED)
     for path in (ROOT / "mine").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
