@@ -1,9 +1,11 @@
 """Zero-concentrated differential privacy: what statistics cost together, and what that is in epsilon and delta.
 
 A mechanism is rho-zCDP if for all neighbouring data and all alpha > 1 the Renyi divergence of order alpha between its
-outputs is at most rho alpha. Costs add up, also where later mechanisms depend on what earlier ones said.
+outputs is at most rho alpha. Costs add up, also where later mechanisms depend on what earlier ones said, and where it
+depends on that how much they cost: a sum that is checked before it is spent from is a filter.
 
     M. Bun, T. Steinke, Concentrated differential privacy: simplifications, extensions, and lower bounds, TCC 2016
+    V. Feldman, T. Zrnic, Individual privacy accounting via a Renyi filter, NeurIPS 2021
     C. L. Canonne, G. Kamath, T. Steinke, The discrete Gaussian for differential privacy, NeurIPS 2020
 """
 
