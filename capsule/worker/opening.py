@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from capsule.probe import ask_store
 from capsule.sandbox import Desk, Invalid, JobLostError
 from capsule.state import Submission
 from sonar.chain.records import Verdict
@@ -79,7 +80,7 @@ class Opener:
         """The gradient, or what is wrong with it.
 
         Whatever only the store says of it is no proof against its mine, whom a store that lies must not cost the bond.
-        Raises StoreUnavailableError where the Capsule's store is down, SandboxError where no process can open it.
+        Raises StorageError where the Capsule's store is down, SandboxError where no process can open it.
         """
         artifact = Artifact(submission.cid, submission.entry.artifact)
         try:
@@ -88,8 +89,10 @@ class Opener:
             return Rejected(Verdict.INVALID, f"invalid: {error}")
         try:
             box = self._store.get(artifact, max_bytes=self._limit)
-        except StoreUnavailableError:
-            raise
+        except StoreUnavailableError as error:
+            # Its mine may have named what every store refuses to give, a directory say; it must not stop the round.
+            ask_store(self._store)
+            return Missing(str(error))
         except (DigestMismatchError, ArtifactTooLargeError) as error:
             _log.error("the gradient of %s in round %d: %s", submission.entry.mine, submission.round, error)
             return Missing(str(error), wrong=True)

@@ -16,6 +16,9 @@ from capsule.sandbox import Desk
 from capsule.worker import Worker
 from capsule.worker.outages import StoreOutage
 from capsule.worker.patience import Patience
+from sonar.chain.cursor import EventCursor
+from sonar.chain.events import GradientSubmitted
+from sonar.chain.records import Verdict
 from sonar.storage import ArtifactNotFoundError, StorageError, StoreTimeoutError, StoreUnavailableError
 
 
@@ -174,6 +177,27 @@ def test_a_store_that_is_away_is_left_alone_longer_and_longer_until_it_answers(
     steps(world)
     assert (outage.failures, outage.is_over) == (0, True)
     check_settled_once(world, campaign, 1)
+
+
+def test_a_gradient_that_only_the_store_refuses_to_give_stops_neither_its_round_nor_the_store(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign, real = full(scientist), type(world.store).get
+    events = EventCursor(world.chain, 0).read()
+    refused = next(e.cid for e in events if isinstance(e, GradientSubmitted) and e.id == campaign.id)
+
+    def get(store: Any, artifact: Any, *, max_bytes: int) -> bytes:
+        if artifact.cid == refused:
+            raise StoreUnavailableError("the IPFS node answers, but refuses it: this dag node is a directory")
+        return bytes(real(store, artifact, max_bytes=max_bytes))
+
+    monkeypatch.setattr(type(world.store), "get", get)
+    steps(world)
+    report = world.client().round(campaign.id, 0)
+    verdicts = [outcome.verdict for outcome in report.settlement.outcomes]
+    assert verdicts == [Verdict.UNAVAILABLE, Verdict.KEPT, Verdict.KEPT]
+    assert "is a directory" in report.reasons[0]
+    assert world.worker.tally.outages.value == 0
 
 
 @pytest.mark.parametrize("error", [ArtifactNotFoundError("gone"), StoreTimeoutError("deadline")], ids=repr)
