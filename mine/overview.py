@@ -104,7 +104,10 @@ def sentence(what: str, facts: dict[str, Any]) -> str:
         place += f" round {facts['round']}"
     match what:
         case "started":
-            return f"mining as {facts['address']} with {', '.join(facts['datasets']) or 'no data set yet'}"
+            return (
+                f"mining as {facts['address']} with {', '.join(facts['datasets']) or 'no data set yet'}; audit log of "
+                f"{facts['audit_entries']} entries, head {facts['audit_head']}"
+            )
         case "reading":
             return f"data set {place}: reading, {facts['done']:.0%} done"
         case "released":

@@ -37,11 +37,9 @@ class AuditFile:
                 os.ftruncate(descriptor, end)
             head = AuditHead() if last is None else last.head
             new = [entry for entry in entries if entry.sequence > head.length]
-            for known in entries[: len(entries) - len(new)]:
-                if known.sequence == head.length and known.hash != head.hash:
-                    raise AuditError(
-                        f"{self.path} ends with another entry {head.length} than the mine wrote: {_VERIFY}"
-                    )
+            known = entries[: len(entries) - len(new)]
+            if known and not self._holds(known[-1], head):
+                raise AuditError(f"{self.path} holds another entry {known[-1].sequence} than the mine wrote: {_VERIFY}")
             if last is None and new:
                 head = new[0].before
             for entry in new:
@@ -55,6 +53,12 @@ class AuditFile:
                 head = entry.head
             _write(descriptor, end, b"".join(entry.line + b"\n" for entry in new))
             return end < size
+
+    def _holds(self, entry: AuditEntry, head: AuditHead) -> bool:
+        """Whether the file, which ends with `head`, has this entry; nearly always it is the last one."""
+        if entry.sequence == head.length:
+            return entry.hash == head.hash
+        return any(found.head == entry.head for found in self.entries())
 
     def move_away(self) -> Path | None:
         """Renames the file, so that the next entry begins another one; its new name, None where there is no file."""

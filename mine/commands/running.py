@@ -76,7 +76,11 @@ def run(
             url = stack.enter_context(serving(metrics_host, metrics_port, lambda: watch.vitals, lambda warning: report(
                 "warning", {"reason": warning})))  # fmt: skip
             report("metrics", {"url": url})
-        report("started", {"address": account.address, "datasets": [one.name for one in ledger.datasets()]})
+        head = ledger.audit_head()
+        report("started", {
+            "address": account.address, "datasets": [one.name for one in ledger.datasets()],
+            "audit_entries": head.length, "audit_head": "0x" + head.hash.hex(),
+        })  # fmt: skip
         if once:
             daemon.step(only)
             if not daemon.knows(only) and campaign is not None:

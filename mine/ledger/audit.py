@@ -47,7 +47,7 @@ class Audited(Part):
         with self._database.write():
             if not self._audit_checked:  # later on the file itself takes nothing that does not follow
                 self.check_audit()
-            entry = AuditEntry.after(self._head(), time.time(), kind, facts)
+            entry = AuditEntry.after(self.audit_head(), time.time(), kind, facts)
             self._database.execute("INSERT INTO audit_pending VALUES (?, ?)", entry.sequence, entry.line)
             self._set_head(entry.head)
             self._database.after_commit(self.flush_audit)
@@ -73,6 +73,11 @@ class Audited(Part):
         """The entries in the log, each checked against the one before; raises AuditError at the first that differs."""
         return self._audit_file.entries()
 
+    def audit_head(self) -> AuditHead:
+        """How the ledger knows the log to end."""
+        row = self._database.one("SELECT length, hash FROM audit_head")
+        return AuditHead() if row is None else AuditHead(row["length"], row["hash"])
+
     def verify_audit(self, *, noted: bytes | None = None) -> AuditHead:
         """The head of a log in which everything holds; raises AuditError otherwise.
 
@@ -80,7 +85,7 @@ class Audited(Part):
         """
         with self._database.write():  # nobody appends meanwhile
             self.flush_audit()
-            return self._audit_file.verify(self._head(), noted=noted)
+            return self._audit_file.verify(self.audit_head(), noted=noted)
 
     def check_audit(self) -> None:
         """Looks at the log's end only: raises AuditError unless it is the one that the ledger knows.
@@ -89,7 +94,7 @@ class Audited(Part):
         """
         with self._database.write():
             self.flush_audit()
-            known, found = self._head(), self._audit_file.head()
+            known, found = self.audit_head(), self._audit_file.head()
             if found != known and (found.length <= known.length or not self._continues(known)):
                 raise AuditError(
                     f"the audit log {self.audit_log} does not end with entry {known.length}, as it was left, but with "
@@ -107,7 +112,7 @@ class Audited(Part):
         never came into the old one.
         """
         with self._database.write():
-            aside, known = self._audit_file.move_away(), self._head()
+            aside, known = self._audit_file.move_away(), self.audit_head()
             unwritten = self._database.rows("SELECT line FROM audit_pending ORDER BY sequence")
             self._database.execute("DELETE FROM audit_pending")
             self._audit_checked = True
@@ -121,10 +126,6 @@ class Audited(Part):
         """Whether the whole file holds, and goes on from the entry that the ledger knows as the last."""
         heads = {entry.head for entry in self._audit_file.entries() if entry.sequence == known.length}
         return known == AuditHead() or known in heads
-
-    def _head(self) -> AuditHead:
-        row = self._database.one("SELECT length, hash FROM audit_head")
-        return AuditHead() if row is None else AuditHead(row["length"], row["hash"])
 
     def _set_head(self, head: AuditHead) -> None:
         self._database.execute("INSERT OR REPLACE INTO audit_head VALUES (1, ?, ?)", head.length, head.hash)

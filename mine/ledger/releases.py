@@ -201,9 +201,9 @@ class Releases(Audited):
     def check_audit(self) -> None:
         """As without privacy; and charges what the log tells of beyond a ledger that was put back."""
         with self._database.write():
-            known = self._head()
+            known = self.audit_head()
             super().check_audit()
-            if self._head() == known:
+            if self.audit_head() == known:
                 return
             for entry in self.audit_entries():
                 if entry.sequence > known.length and entry.kind in {"released", "charged"}:
