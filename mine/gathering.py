@@ -44,11 +44,12 @@ class Gatherer:
         """
         if policy.privacy.mode == "on":
             return self._privately(dataset, found, spec, policy)
+        state = file_state(dataset)
         key = (
-            dataset, file_state(dataset), found.columns, found.target_columns, spec.features, spec.classes,
+            dataset, state, found.columns, found.target_columns, spec.features, spec.classes,
             spec.targets, spec.image, spec.feature_map, spec.training.schedule.pass_key, policy.data.on_bad_records,
         )  # fmt: skip
-        if key not in self._kept:
+        if key not in self._kept or state is None:  # of a server nobody can tell whether it has other records now
             self._keep(key, self._room.gather(
                 dataset, found, spec, policy.data.on_bad_records, limits_of(policy), self._progress(dataset)
             ))  # fmt: skip
@@ -77,6 +78,7 @@ class Gatherer:
         return self._kept[key]
 
     def _keep(self, key: object, gathered: tuple[Gathered, Provenance]) -> None:
+        self._kept.pop(key, None)
         while len(self._kept) >= _CACHED:
             del self._kept[next(iter(self._kept))]
         self._kept[key] = gathered

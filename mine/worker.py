@@ -13,6 +13,7 @@ from mine.apart.workroom import Workroom
 from mine.collecting import Collector
 from mine.data import Dataset, Match, Provenance, match
 from mine.deciding import Decider, Decision
+from mine.expiring import expire
 from mine.follow import deployment_of, follow
 from mine.gathering import Gatherer, limits_of
 from mine.home import Home
@@ -24,12 +25,9 @@ from mine.reasons import explain, reasons_of
 from mine.records import UNSENT, Aim, Fate, KnownCampaign, Prospect, Purpose, State, Submission, hexed
 from mine.sending import Sender
 from mine.trainer import Gradient, max_model_bytes
-from sonar.chain.calls import expire_round
-from sonar.chain.client import SonarClient, entries_head
-from sonar.chain.cursor import campaign_events
-from sonar.chain.errors import ChainError, ContractRevertError
-from sonar.chain.events import Event, GradientJudged, GradientSubmitted
-from sonar.chain.records import CampaignRecord, Entry
+from sonar.chain.client import SonarClient
+from sonar.chain.events import Event, GradientJudged
+from sonar.chain.records import CampaignRecord
 from sonar.chain.signing import Signer
 from sonar.config import Network
 from sonar.protocol.spec import Spec
@@ -251,26 +249,7 @@ class Worker:
 
     def expire(self, campaign: KnownCampaign) -> bool:
         """Gives up a round that nobody settled in time, so that the bonds in it come back; whether it did."""
-        present = self.client.round(campaign.id)
-        if present.number != campaign.round or not 0 < present.expires_at <= self.client.now():
-            return False
-        found = campaign_events(self.client, campaign.id, campaign.block)
-        entries = [
-            Entry(event.mine, event.artifact, event.gradient)
-            for event in found
-            if isinstance(event, GradientSubmitted) and event.round == present.number
-        ]
-        if entries_head(campaign.id, present.number, entries) != present.head:
-            raise ChainError(f"the events of round {present.number} do not make its head: is the node in sync?")
-        try:
-            self.sender.deliver(
-                Aim(Purpose.EXPIRE, campaign.id, present.number), expire_round(campaign.id, present.number, entries)
-            )
-        except ContractRevertError as error:
-            if error.name in {"Sonar_WrongRound", "Sonar_RoundEmpty", "Sonar_WrongStatus"}:
-                return False  # somebody settled or expired it meanwhile
-            raise
-        return True
+        return expire(self.client, self.sender, campaign)
 
     def explain(self, event: GradientJudged) -> Submission | None:
         """This mine's judged gradient, with the Capsule's reason as its note where that can be had."""
