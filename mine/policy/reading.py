@@ -60,7 +60,7 @@ class FactReader:
             settled=present.settled,
             past=self._earlier(record.owner, campaign),
             own=own,
-            submitted=sum(one.state is not State.MISSED for one in self._ledger.history(campaign.id)),
+            submitted=self._submitted(campaign.id, present.number),
             submitted_today=self._ledger.posted_since(midnight.timestamp()),
             at_stake=self._at_stake(),
             balance=self._client.balance(self._mine),
@@ -78,6 +78,11 @@ class FactReader:
             return ()
         ended = self._ledger.ended(campaign, over[0].round, now)
         return tuple(OwnRound(one.round, one.verdict, one.payout or Wei(0), ended) for one in over)
+
+    def _submitted(self, campaign: CampaignId, present: int) -> int:
+        over = sum(one.state is not State.MISSED for one in self._ledger.history(campaign))
+        now = self._ledger.submission(campaign, present)
+        return over + (now is not None and now.state in {*UNSENT, State.SENT})
 
     def _at_stake(self) -> Wei:
         posted = self._ledger.submissions(self._deployment, *UNSENT, State.SENT)

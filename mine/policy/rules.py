@@ -228,7 +228,10 @@ def _unpaid(policy: "Policy", facts: Facts) -> Finding:
         return Finding.no(
             "unpaid rounds", f"its last {unpaid} rounds paid this mine nothing (`max_unpaid_rounds` {most} in [work])"
         )
-    return Finding.yes("unpaid rounds", f"its last {unpaid} rounds paid this mine nothing, {most} are too many")
+    said = (
+        f"its last {unpaid} rounds paid this mine nothing" if unpaid else "it left no work of this mine's unpaid lately"
+    )
+    return Finding.yes("unpaid rounds", f"{said}, {most} rounds in a row are too many")
 
 
 def _rest(policy: "Policy", facts: Facts) -> Finding:

@@ -53,7 +53,7 @@ def check_report(worker: "Worker", campaign: KnownCampaign, policy: Policy) -> d
     except ProtocolError as error:
         findings = (Finding.no("offer", f"it does not hold: {error}"),)
     else:
-        findings = decision.findings
+        findings = (_round(worker, campaign), *decision.findings)
         report |= {"name": decision.offer.spec.name, "dataset": decision.dataset and decision.dataset.name}
     if campaign.status is not Status.RUNNING:
         findings = (
@@ -66,6 +66,16 @@ def check_report(worker: "Worker", campaign: KnownCampaign, policy: Policy) -> d
         for finding in findings
     ]
     return report
+
+
+def _round(worker: "Worker", campaign: KnownCampaign) -> Finding:
+    """Whether the present round takes a gradient of this mine's, which is no matter of the policy."""
+    present = worker.client.round(campaign.id)
+    if worker.ledger.submission(campaign.id, present.number) is not None:
+        return Finding.later("round", f"this mine has made its gradient of round {present.number}")
+    if not present.open:
+        return Finding.later("round", f"round {present.number} is full or over: waiting for the next one")
+    return Finding.yes("round", f"round {present.number} takes a gradient of this mine's")
 
 
 def check_text(report: dict[str, Any]) -> str:

@@ -100,6 +100,17 @@ def test_check_of_what_cannot_be_believed_or_is_over_says_so(stage, shell):
     assert shell(mine, "policy", "check", "0x1234").exit_code == 3
 
 
+def test_check_of_a_round_that_is_full_says_that_the_next_one_is_waited_for(stage, shell):
+    mine = stage.mine()
+    campaign = stage.campaign(stage.spec(rounds={"round_size": 2}))
+    for _ in range(2):
+        stage.submit_other(campaign)
+    done = shell(mine, "policy", "check", campaign.hex())
+    assert done.exit_code == 9
+    assert "round 0 is full or over: waiting for the next one" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("this mine would wait: 1 of ")
+
+
 def test_a_mistake_in_the_file_ends_every_command_with_its_line(stage, shell):
     mine = stage.mine()
     mine.home.policy_file.write_text("[accept]\nmin_mines = 0\n")
@@ -124,6 +135,10 @@ def test_a_campaign_waits_for_its_approval_and_is_left_once_it_is_denied(stage, 
     now[0] += 60
     daemon.step()
     assert len(stage.submitted(campaign)) == 1
+    assert (
+        "wait round              this mine has made its gradient of round 0"
+        in shell(mine, "policy", "check", campaign.hex()).stdout
+    )
     stage.submit_other(campaign)
     denied = json.loads(shell(mine, "deny", campaign.hex(), "--reason", "the study is over", "--json").stdout)
     assert (denied["approved"], denied["reason"]) == (False, "the study is over")

@@ -170,7 +170,7 @@ CASES = [
      {"submitted_today": 1}, ("1 gradient(s) were posted today, as many as `max_submissions_per_day` 1 in [work] "
      "allows: waiting for midnight")),
     ("unpaid rounds", {"work": {"max_unpaid_rounds": 2}}, {"own": own(None, Verdict.KEPT, payout=1)},
-     "its last 0 rounds paid this mine nothing, 2 are too many",
+     "it left no work of this mine's unpaid lately, 2 rounds in a row are too many",
      {"own": own(None, LEFT)},
      "its last 2 rounds paid this mine nothing (`max_unpaid_rounds` 2 in [work])"),
     ("rest", {}, {"own": own(LEFT), "round": 1}, "it need not rest",
