@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable
 
 from capsule.notes import Problems
+from sonar.errors import printable
 
 __all__ = ["Troubles", "shown"]
 
 _log = logging.getLogger("capsule.worker")
 _ID_DIGITS = 64
+_LONGEST = 2000
 
 
 class Troubles:
@@ -29,7 +31,8 @@ class Troubles:
             return dict(self._problems)
 
     def tell(self, what: str, problem: str) -> None:
-        """Something is not well, or still."""
+        """Something is not well, or still. The words may be a stranger's in part, and are stored and shown."""
+        problem = printable(problem, _LONGEST)
         with self._lock:
             before = self._problems.get(what)
             self._problems[what] = (problem, self._clock() if before is None else before[1])

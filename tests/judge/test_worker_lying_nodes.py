@@ -5,9 +5,10 @@ import threading
 from typing import Any
 
 import pytest
-from nodes import Line, Remote, until
+from nodes import Line, Refusal, Remote, until
 from worker_checks import check_settled_once, signatures, steps
 
+from capsule.notes import noted_problems
 from capsule.worker import serving
 from capsule.worker.following import Follower
 from capsule.worker.looking import LOOK_SECONDS
@@ -265,6 +266,24 @@ def test_an_invented_settlement_is_a_problem_only_until_the_contract_contradicts
     assert world.capsule.state.missed() == {}
     assert world.worker.tally.undeliverable.value == 0
     check_settled_once(world, second, 1)
+
+
+@pytest.mark.parametrize(
+    "words", ["\x1b]0;owned\x07\x1b[2J\nok", "half \ud800", "x" * 100_000], ids=["escapes", "half a character", "long"]
+)
+def test_what_a_node_says_is_noted_and_steers_no_terminal(world: Any, scientist: Any, line: Line, words: str) -> None:
+    through(world, line)
+    scientist.campaign()
+    world.worker.step()
+    line.answer = lambda request, result: Refusal(words) if is_logs(request) else result
+    scientist.campaign()  # a block
+    world.worker.step()
+    problems = world.worker.health()["problems"]
+    assert set(problems) == {"chain"}, "and none of noting it"
+    noted, _ = noted_problems(world.capsule.state)["chain"]
+    assert noted == problems["chain"]
+    assert noted.isprintable()
+    assert len(noted) < 1000
 
 
 def is_logs(request: dict[str, Any]) -> bool:
