@@ -23,6 +23,7 @@ INSTANTS = {
     "after the audit log, before its end in the ledger": (AuditFile, "append", "after"),
     "after the ledger, before signing": (Ledger, "store", "after"),
     "after signing, before the ledger": (Ledger, "sign", "before"),
+    "after an intent, before sending": (Ledger, "intend", "after"),
     "after the ledger, before sending": (Ledger, "sign", "after"),
     "after sending, before an answer": (SonarClient, "send", "after"),
     "after the receipt, before the ledger": (Ledger, "send", "before"),

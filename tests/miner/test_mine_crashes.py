@@ -21,6 +21,7 @@ crashing_mine = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(crashing_mine)
 
 SIGNED = "after the ledger, before sending"
+INTENT = "after an intent, before sending"
 SENT = "after sending, before an answer"
 
 
@@ -75,6 +76,24 @@ def test_a_signed_transaction_whose_nonce_was_used_elsewhere_is_signed_again(sta
     assert done.returncode == 0, done.stderr
     assert len(stage.submitted(campaign)) == 1
     assert transactions(stage, mine) == 2
+
+
+@pytest.mark.parametrize("instant", [INTENT, SENT])
+def test_a_kill_in_a_withdrawal_neither_loses_nor_doubles_it(stage, instant):
+    mine = stage.mine()
+    campaign = stage.campaign(stage.spec(rounds={"round_size": 2}))
+    assert mine.once().returncode == 0
+    stage.submit_other(campaign)
+    stage.settle(campaign, [Verdict.LEFT_OUT, Verdict.LEFT_OUT])
+    before, owed = stage.client.balance(mine.account.address), stage.client.credit(mine.account.address)
+    assert mine.call("withdraw", crash=instant).returncode == -signal.SIGKILL
+
+    done = mine.call("withdraw", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["amount"] == owed
+    assert stage.client.credit(mine.account.address) == 0
+    assert transactions(stage, mine) == 2
+    assert before < stage.client.balance(mine.account.address) < before + owed
 
 
 def test_a_gradient_whose_round_closed_during_the_outage_costs_nothing(stage):
