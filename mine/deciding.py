@@ -124,6 +124,5 @@ class Decider:
         if pool is None:
             return offered
         key = statistic_key(spec, (*found.columns, *found.target_columns), clip_of(spec, policy.privacy))
-        return replace(
-            offered, spent=self._ledger.spent(pool), served=self._ledger.statistic(pool, None, key) is not None
-        )
+        served = self._ledger.serving(pool, key, dataset.name, dataset.records) is not None
+        return replace(offered, spent=self._ledger.spent(pool), served=served)

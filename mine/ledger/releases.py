@@ -36,6 +36,8 @@ CREATE TABLE privacy_charges (
 );
 CREATE UNIQUE INDEX privacy_statistics ON privacy_charges (contents, statistic) WHERE noised IS NOT NULL
 """
+_ALIKE = 1.25
+"""How many times as many records data may have that one statistic serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +121,25 @@ class Releases(Audited):
         """The zCDP of everything that was ever made of a pool's records."""
         return sum((charge.rho for charge in self.charges(pool)), Fraction(0))
 
-    def statistic(self, pool: int, contents: bytes | None, statistic: bytes) -> bytes | None:
-        """The last noised statistic of a kind that was made in a pool; only one of exactly these contents if given."""
+    def statistic(self, contents: bytes, statistic: bytes) -> bytes | None:
+        """The noised statistic of a kind that was made of exactly these contents."""
         row = self._database.one(
-            "SELECT noised FROM privacy_charges JOIN privacy_contents ON contents = digest WHERE pool = ? "
-            "AND statistic = ? AND noised IS NOT NULL AND (? IS NULL OR contents = ?) ORDER BY id DESC",
-            pool, statistic, contents, contents,
+            "SELECT noised FROM privacy_charges WHERE contents = ? AND statistic = ? AND noised IS NOT NULL",
+            contents, statistic,
+        )  # fmt: skip
+        return None if row is None else bytes(row["noised"])
+
+    def serving(self, pool: int, statistic: bytes, dataset: str, records: int) -> bytes | None:
+        """The last noised statistic of a kind that may serve a data set of a pool, though not made of it as it is now.
+
+        It was made of the data set of that name before it changed, or of another with about as many of its records: a
+        small part of a data set does not stand for all of it.
+        """
+        row = self._database.one(
+            "SELECT noised FROM privacy_charges c JOIN privacy_contents k ON c.contents = k.digest "
+            "WHERE pool = ? AND statistic = ? AND noised IS NOT NULL AND (k.records BETWEEN ? AND ? OR EXISTS "
+            "(SELECT 1 FROM privacy_places p WHERE p.contents = c.contents AND p.dataset = ?)) ORDER BY id DESC",
+            pool, statistic, records / _ALIKE, records * _ALIKE, dataset,
         )  # fmt: skip
         return None if row is None else bytes(row["noised"])
 
@@ -145,7 +160,7 @@ class Releases(Audited):
         """
         with self._database.write():
             pool = self._pool(contents)
-            earlier = self.statistic(pool, contents, statistic)
+            earlier = self.statistic(contents, statistic)
             if earlier is not None:
                 return earlier
             check(self.spent(pool) + rho)

@@ -132,7 +132,9 @@ def private_statistics(
     said = _charge_unknown(ledger, reader.dataset, contents.digest, rule, unknown())
     clip, provenance = clip_of(spec, rule), None
     key = statistic_key(spec, reader.chosen, clip)
-    noised = ledger.statistic(pool, contents.digest if rule.renew else None, key)
+    noised = ledger.statistic(contents.digest, key)
+    if noised is None and not rule.renew:
+        noised = ledger.serving(pool, key, reader.dataset, contents.records)
     if noised is None:
         rho = rho_of(rule.epsilon, rule.delta)
 

@@ -275,6 +275,18 @@ def test_data_that_join_two_others_join_their_costs(ledger: Ledger) -> None:
     assert ledger.spent(pool) == pytest.approx(2 * one(), rel=1e-6)
 
 
+def test_a_part_of_the_data_does_not_stand_for_all_of_them(ledger: Ledger) -> None:
+    rule = RULE.model_copy(update={"budget": 3.0})
+    private_statistics(ledger, table(count=200), spec_of(), rule)
+    whole = table(count=500, dataset="whole", origin="/b")
+    made = private_statistics(ledger, whole, spec_of(), rule)
+    assert made.fresh
+    assert made.rho == 2 * ledger.charges(1)[0].rho
+    assert private_statistics(ledger, whole, spec_of(), rule).statistics.weight == made.statistics.weight
+    assert not private_statistics(ledger, table(count=450, dataset="most", origin="/c"), spec_of(), rule).fresh
+    assert private_statistics(ledger, table(count=200), spec_of(), rule).statistics.weight != made.statistics.weight
+
+
 def test_changed_data_are_served_as_before_unless_the_owner_pays_for_new_noise(ledger: Ledger) -> None:
     first = private_statistics(ledger, table(), spec_of(), RULE)
     grown = table(count=520)
