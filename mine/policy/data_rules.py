@@ -134,18 +134,29 @@ def _batch(policy: "Policy", facts: Facts, _offered: Offered) -> Finding:
     return Finding.yes("batch", f"it trains on batches of {size} records, at least {least} are wanted")
 
 
-def _classes(policy: "Policy", _facts: Facts, offered: Offered) -> Finding:
-    least = policy.data.min_class_records
+def _classes(policy: "Policy", facts: Facts, offered: Offered) -> Finding:
+    """Of a map's sums over one class, too, there must be fewer than half of the values in the records of that class."""
     if not offered.classes:
         return Finding.yes("classes", "it predicts numbers, so no class is small")
     name, count = min(offered.classes, key=lambda item: item[1])
+    spec, least = facts.spec, policy.data.min_class_records
+    inputs, outputs = len(spec.features), spec.mapping.outputs
+    mapped = -(-_LEAST_FOR_MAPS * outputs // inputs) if spec.feature_map.kind != "identity" else 0
+    if count < mapped and mapped > least:
+        return Finding.no(
+            "classes",
+            f"the class {name!r} has {count} record(s), fewer than {mapped}: the gradient holds {outputs} sums of a "
+            f"{spec.feature_map.kind} map over them, which would tell {inputs} inputs of each",
+        )
     if count < least:
         return Finding.no(
             "classes",
             f"the class {name!r} has {count} record(s), fewer than `min_class_records` {least} in [data]: the gradient "
             "holds their sum",
         )
-    return Finding.yes("classes", f"the smallest class {name!r} has {count} records, at least {least} are wanted")
+    return Finding.yes(
+        "classes", f"the smallest class {name!r} has {count} records, at least {max(least, mapped)} are wanted"
+    )
 
 
 def _privacy(policy: "Policy", facts: Facts, offered: Offered) -> Finding:

@@ -230,6 +230,14 @@ CASES = [
     ("classes", {}, {}, "the smallest class 'yes' has 400 records, at least 5 are wanted",
      {"offered": Offered("clinic", 1000, (("no", 996), ("yes", 4)))},
      "the class 'yes' has 4 record(s), fewer than `min_class_records` 5 in [data]: the gradient holds their sum"),
+    ("classes", {},
+     {"spec": spec(5, feature_map={"kind": "polynomial", "degree": 3}),
+      "offered": Offered("clinic", 1000, (("no", 978), ("yes", 22)))},
+     "the smallest class 'yes' has 22 records, at least 22 are wanted",
+     {"spec": spec(5, feature_map={"kind": "polynomial", "degree": 3}),
+      "offered": Offered("clinic", 1000, (("no", 979), ("yes", 21)))},
+     ("the class 'yes' has 21 record(s), fewer than 22: the gradient holds 55 sums of a polynomial map over them, "
+      "which would tell 5 inputs of each")),
     ("classes", {}, {"offered": Offered("clinic", 1000)}, "it predicts numbers, so no class is small", None, None),
     ("privacy", {}, {}, "sums without noise are sealed to the Capsule (`mode` in [privacy])", None, None),
     ("privacy", {"privacy": {"mode": "on"}}, {}, ("with 1000 records, 3 features and epsilon 1 a model of this data "
@@ -278,6 +286,7 @@ def test_every_setting_of_the_rules_tables_is_tried():
         ("money", "withdraw_above"),
         ("data", "on_bad_records"),
         ("work", "threads"),
+        ("work", "memory_gib"),
         ("work", "niceness"),
         ("work", "confirmations"),
     }
