@@ -90,4 +90,9 @@ class Gatherer:
 def limits_of(policy: Policy) -> Limits:
     """What reading and training may use."""
     work = policy.work
-    return Limits(seconds=work.longest_training_seconds, threads=work.threads, niceness=work.niceness)
+    return Limits(
+        seconds=work.longest_training_seconds,
+        threads=work.threads,
+        niceness=work.niceness,
+        memory=work.memory_gib << 30,
+    )

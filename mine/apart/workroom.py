@@ -154,7 +154,10 @@ class Workroom:
         except ProcessError as error:
             raise ApartError(str(error), lasting=False) from error
         except JobLostError as error:
-            hint = {Loss.TIME: ": raise `work.longest_training` in the policy if it may take longer"}
+            hint = {
+                Loss.TIME: ": raise `longest_training` in [work] of the policy if it may take longer",
+                Loss.MEMORY: ": raise `memory_gib` in [work] of the policy if it may take more",
+            }
             raise ApartError(f"{error}{hint.get(error.loss, '')}", lasting=error.loss in _LASTING) from error
 
     def _enter(self, limits: Limits, source: Source | None) -> Process:

@@ -141,6 +141,8 @@ class Work(Table):
     """How far training stands back behind other work on this machine: 0 not at all, 19 most."""
     longest_training: Duration = "1h"
     """How long one training may take, as it is estimated before and measured while it runs."""
+    memory_gib: Annotated[int, Field(ge=1, le=4096)] = 8
+    """How much memory reading and training may take, in GiB; of address space, of which about half is really used."""
     max_submissions: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """How many gradients to post in one campaign; 0: as many as it takes."""
     max_submissions_per_day: Annotated[int, Field(ge=0, le=1_000_000)] = 0

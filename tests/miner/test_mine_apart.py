@@ -197,7 +197,7 @@ def test_a_job_that_wants_more_memory_than_it_may_have_is_told_so(folder):
     dataset = inspect("d", source(folder, "file"), "target")
     spec = Spec.build(**SPEC, feature_map={"kind": "fourier", "count": 2047, "gamma": 0.2})
     limits = Limits(memory=420 << 20, threads=1)
-    with pytest.raises(ApartError, match="memory") as lost:
+    with pytest.raises(ApartError, match="memory_gib") as lost:
         Workroom(nothing).gather(dataset, match(dataset, spec), spec, "refuse", limits, nothing)
     assert lost.value.lasting
 
