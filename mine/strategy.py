@@ -102,12 +102,14 @@ def unpaid_rounds(own: Sequence[OwnRound]) -> int:
 def estimate(record: CampaignRecord, settled: int, own: Sequence[OwnRound], gas_price: Wei) -> Estimate:
     """What one more gradient is expected to bring and to cost.
 
-    `settled` rounds have paid `record.paid`; one more that pays an eighth of what is left stands for what is unknown.
-    A full round shares that; then each of this mine's `own` rounds (the latest first) counts as much as all before.
+    Every round is taken to pay the same part of what was left before it, as the `settled` rounds did together with one
+    more that pays an eighth. A full round shares that; then each of this mine's `own` rounds (the latest first) counts
+    as much as all before.
     """
-    left = payable(record)
-    rounds = max(1, min(_HORIZON, record.terms.max_rounds - settled))
-    payout = (record.paid + left // rounds) // (settled + 1) // record.terms.round_size
+    left, all_of_it = payable(record), promised(record)
+    rounds = max(2, min(_HORIZON, record.terms.max_rounds - settled))
+    part = 1 - (left / all_of_it * (1 - 1 / rounds)) ** (1 / (settled + 1)) if left else 0.0
+    payout = int(left * part) // record.terms.round_size
     for one in reversed(own):
         payout = (payout + one.payout) // 2
     return Estimate(

@@ -58,16 +58,21 @@ def test_what_was_paid_and_what_is_left_add_up_to_what_was_promised(bounty, star
 
 def test_a_new_campaign_is_expected_to_pay_an_eighth_of_what_is_left_a_round_shared_by_all():
     found = estimate(RECORD, 0, (), Wei(10**9))
-    assert found.payout == payable(RECORD) // 8 // 8
+    assert found.payout == pytest.approx(payable(RECORD) / 8 / 8)
     assert found.gas == SUBMISSION_GAS * 10**9
     assert found.bond_loss == TERMS.bond // 50  # one loss of a tenth in five rounds
     assert found.gain == found.payout - found.gas - found.bond_loss
 
 
-def test_what_rounds_have_paid_moves_the_estimate():
-    generous = replace(RECORD, score=Ppm(500_000), paid=Wei(ETHER * 4 // 9))
-    mean = replace(RECORD, score=Ppm(500_000), paid=Wei(0))
-    assert estimate(generous, 2, (), Wei(0)).payout > estimate(mean, 2, (), Wei(0)).payout
+def test_a_round_is_expected_to_pay_the_part_of_what_is_left_that_rounds_have_paid_before():
+    """Nine tenths of the way are done in two rounds, or in twenty."""
+    record = replace(RECORD, score=Ppm(820_000))
+    left = payable(record)
+    assert left == promised(record) // 10
+    quick, slow = (estimate(record, settled, (), Wei(0)).payout for settled in (2, 20))
+    assert quick == pytest.approx(left * (1 - (0.1 * 7 / 8) ** (1 / 3)) / 8)
+    assert slow == pytest.approx(left * (1 - (0.1 / 2) ** (1 / 21)) / 8)  # it is its last round
+    assert quick < left / 8
 
 
 def test_own_pay_counts_more_with_every_round():
