@@ -6,8 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from mine.audit import AuditFile
+from mine.cli import main
 from mine.errors import AuditError
 from mine.ledger import Ledger
 from sonar.chain.records import Verdict
@@ -209,3 +211,47 @@ def test_the_log_holds_no_value_of_the_data(stage, opened_mine):
     values = (line.split(",") for line in Path(ledger.datasets()[0].source.location).read_text().splitlines()[1:])
     log = ledger.audit_log.read_text()
     assert not any(value in log for row in values for value in row[:-1])
+
+
+@pytest.fixture
+def command(ledger, tmp_path):
+    """`mine audit` commands of this ledger's home."""
+    (tmp_path / "account.key").touch(0o600)
+
+    def call(*words):
+        return CliRunner().invoke(main, ["audit", *words, "--home", str(tmp_path)])
+
+    return call
+
+
+def test_show_tells_entries_to_machines_as_they_are(ledger, command):
+    ledger.record("posted", {"campaign": bytes(32), "round": 0})
+    ledger.record("posted", {"campaign": b"\1" * 32, "round": 7})
+    ledger.record("withdrawn", {"amount": 10**30})
+    shown = json.loads(command("show", "--json").stdout)
+    assert [(row["sequence"], row["kind"]) for row in shown] == [(1, "posted"), (2, "posted"), (3, "withdrawn")]
+    assert shown[2]["facts"] == {"amount": 10**30}
+    verified = json.loads(command("verify", "--json").stdout)
+    assert verified == {"entries": 3, "head": shown[2]["hash"]}
+    assert json.loads(command("show", "--json", "--campaign", "0x0101").stdout) == [shown[1]]
+    assert json.loads(command("show", "--json", "--kind", "posted", "--last", "1").stdout) == [shown[1]]
+    assert json.loads(command("verify", "--json", "--head", shown[0]["hash"]).stdout) == verified
+
+
+def test_text_of_strangers_cannot_steer_the_terminal(ledger, command):
+    ledger.record("denied", {"reason": "\x1b[2J\nall is well", "\x07": "\u202e"})
+    shown = command("show").stdout
+    assert shown.count("\n") == 1
+    assert shown.strip().isprintable()
+
+
+def test_a_home_with_a_broken_log_still_shows_what_holds(ledger, command):
+    for number in range(3):
+        ledger.record("posted", {"round": number})
+    lines = ledger.audit_log.read_text().splitlines(keepends=True)
+    ledger.audit_log.write_text(lines[0] + lines[1].replace("posted", "judged") + lines[2])
+    done = command("show")
+    assert done.exit_code == 9
+    assert done.stdout.count("\n") == 1
+    assert "line 2 of the audit log" in done.stderr
+    assert command("verify").exit_code == 9
