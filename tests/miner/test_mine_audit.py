@@ -131,6 +131,23 @@ def test_a_cut_tail_is_noticed_before_anything_is_done(stage, opened_mine):
     assert mine.told == []
 
 
+def test_a_log_that_is_cut_while_the_mine_runs_ends_it_and_nothing_is_lost(stage, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(stage.spec(rounds={"round_size": 2}))
+    daemon = mine.daemon(ledger, stage.store)
+    daemon.step()
+    whole = ledger.audit_log.read_bytes()
+    ledger.audit_log.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    stage.submit_other(campaign)
+    stage.settle(campaign, [Verdict.LEFT_OUT, Verdict.LEFT_OUT])
+    with pytest.raises(AuditError):
+        daemon.run()
+    ledger.audit_log.write_bytes(whole)
+    mine.daemon(ledger, stage.store).step()
+    assert [kind for kind, _ in entries(ledger)][-3:] == ["judged", "trained", "posted"]
+    ledger.verify_audit()
+
+
 def test_a_log_that_is_gone_is_noticed(ledger):
     ledger.record("one", {})
     ledger.audit_log.unlink()
