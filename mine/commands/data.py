@@ -86,7 +86,9 @@ def faults(dataset: "Dataset") -> list[str]:
     if dataset.bad_images:
         found.append(f"{dataset.bad_images} files are no images that can be decoded")
     if found:
-        found.append("a campaign that needs these is refused, or such records are dropped, as the policy's on_bad says")
+        found.append(
+            "a campaign that needs these is refused, or such records are dropped, as on_bad_records in the policy says"
+        )
     if dataset.left:
         found.append(f"left alone, because they hold no numbers: {listed(dataset.left)}")
     return found

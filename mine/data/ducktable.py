@@ -14,10 +14,11 @@ import nanoarrow
 import numpy as np
 
 from mine.data._sqltext import literal, quoted
+from mine.data.ahead import ahead
 from mine.data.csvfile import csv_relation
 from mine.data.filequery import resolve_query
 from mine.data.source import Kind, Source
-from mine.data.tables import Chunk, Codes, Floats, Labels, check_columns, chunk_rows, require_columns
+from mine.data.tables import Chunk, Chunks, Codes, Floats, Labels, check_columns, chunk_rows, require_columns
 from mine.errors import DataError
 
 __all__ = ["DuckTable"]
@@ -75,7 +76,7 @@ class DuckTable:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Iterator[Chunk]:
+    def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Chunks:
         """As `Table.chunks` says."""
         require_columns(self._source.shown, self.columns, [*numbers, *([] if label is None else [label])])
         wanted = [f"{self._number(name)} AS n{place}" for place, name in enumerate(numbers)]
@@ -98,6 +99,12 @@ class DuckTable:
             yield Chunk(values, codes)
 
     def _by_column(self, query: str, numbers: int) -> Iterator[tuple[Floats, Codes, Any]]:
+        # What is worked on, the next and the one after: some 100 bytes a record and column.
+        with ahead(self._batches(query), depth=1) as batches:
+            for batch in batches:
+                yield from self._pieces(batch, numbers)
+
+    def _batches(self, query: str) -> Iterator[Any]:
         with self._readable():
             stream = iter(nanoarrow.ArrayStream(self._connection.sql(query)))
         while True:
@@ -105,19 +112,23 @@ class DuckTable:
                 batch = next(stream, None)
             if batch is None:
                 return
-            columns = [nanoarrow.c_array(child) for child in batch.iter_children()]
-            doubles = [_Doubles(column) for column in columns[:numbers]]
-            places = _integers(columns[numbers]) if len(columns) > numbers else None
-            texts = _Texts(columns[numbers + 1]) if len(columns) > numbers else None
-            for start in range(0, len(batch), chunk_rows(numbers)):
-                part = slice(start, min(len(batch), start + chunk_rows(numbers)))
-                values = np.empty((part.stop - start, numbers), order="F")
-                for place, column in enumerate(doubles):
-                    column.copy(part, values[:, place])
-                if places is None or texts is None:
-                    yield values, np.zeros(len(values), dtype=np.int64), _nobody
-                else:
-                    yield values, places[part], partial(texts.at, start)
+            yield batch
+
+    @staticmethod
+    def _pieces(batch: Any, numbers: int) -> Iterator[tuple[Floats, Codes, Any]]:
+        columns = [nanoarrow.c_array(child) for child in batch.iter_children()]
+        doubles = [_Doubles(column) for column in columns[:numbers]]
+        places = _integers(columns[numbers]) if len(columns) > numbers else None
+        texts = _Texts(columns[numbers + 1]) if len(columns) > numbers else None
+        for start in range(0, len(batch), chunk_rows(numbers)):
+            part = slice(start, min(len(batch), start + chunk_rows(numbers)))
+            values = np.empty((part.stop - start, numbers), order="F")
+            for place, column in enumerate(doubles):
+                column.copy(part, values[:, place])
+            if places is None or texts is None:
+                yield values, np.zeros(len(values), dtype=np.int64), _nobody
+            else:
+                yield values, places[part], partial(texts.at, start)
 
     def _by_row(self, query: str, numbers: Sequence[str]) -> Iterator[tuple[Floats, Codes, Any]]:
         with self._readable():

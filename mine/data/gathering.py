@@ -5,21 +5,20 @@ Nothing but the sums over them, and a record of what was read, outlives a pass.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mine.data.ahead import ahead
 from mine.data.dataset import Dataset
 from mine.data.footprint import fingerprint_of, source_state
 from mine.data.images import ImageFolder, Size
 from mine.data.matching import Match, class_of
 from mine.data.opening import open_table
 from mine.data.source import Kind
-from mine.data.tables import NO_LABEL, Chunk, Floats, Labels
+from mine.data.tables import NO_LABEL, Chunks, Floats, Labels
 from mine.errors import DataError
 from sonar.protocol.payloads import design_matrix, scaled_targets
 from sonar.protocol.spec import Spec
@@ -108,8 +107,9 @@ class Pass:
         state = source_state(dataset.source)
         with ExitStack() as stack:
             chunks, labels, digest = self._open(stack)
+            stack.enter_context(closing(chunks))  # before what they are read from
             classes = self._classes(labels)
-            for chunk in stack.enter_context(ahead(chunks)):
+            for chunk in chunks:
                 for start in range(0, len(chunk), _BLOCK):
                     part = slice(start, start + _BLOCK)
                     yield from self._taken(chunk.values[part], None if chunk.codes is None else chunk.codes[part],
@@ -124,7 +124,7 @@ class Pass:
             tuple(sorted(self._dropped.items())), int(started), time.perf_counter() - watch,
         )  # fmt: skip
 
-    def _open(self, stack: ExitStack) -> tuple[Iterator[Chunk], Labels, Callable[[], str]]:
+    def _open(self, stack: ExitStack) -> tuple[Chunks, Labels, Callable[[], str]]:
         """The records, the labels that they are told by, and a digest of what was read where the reader makes one."""
         dataset, spec, match = self._dataset, self._spec, self._match
         # One place is for a label that came up since the data set was added, to name it.

@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mine.data.source import Source, walk
-from mine.data.tables import Chunk, Floats, Labels, check_columns, chunk_rows, numbers_of, require_columns
+from mine.data.tables import Chunk, Chunks, Floats, Labels, check_columns, chunk_rows, numbers_of, require_columns
 from mine.errors import DataError
 
 __all__ = ["IMAGE_FORMATS", "LABELS_FILE", "MAX_PIXELS", "ImageFolder", "Size"]
@@ -76,7 +76,7 @@ class ImageFolder:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Iterator[Chunk]:
+    def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Chunks:
         """The images: their pixels first, then the columns `numbers` of labels.csv; else as `Table.chunks` says."""
         require_columns(str(self._folder), self.columns, [*numbers, *([] if label is None else [label])])
         pixels = 0 if self._size is None else self._size.features

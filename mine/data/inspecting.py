@@ -1,6 +1,7 @@
 """One pass over a new data set: which columns hold numbers, between what, with which gaps, and what labels it has."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,9 +58,10 @@ def _table(name: str, source: Source, targets: tuple[str, ...], ignored: Sequenc
         numbers = [column for column in table.columns if column not in ignored]
         summary, labels = _Summary(len(numbers)), Labels(MAX_CLASSES + 1)
         counts = np.zeros(MAX_CLASSES + 3, dtype=np.int64)
-        for chunk in table.chunks(numbers, targets[0] if len(targets) == 1 else None, labels):
-            summary.add(chunk.values)
-            _count(counts, chunk)
+        with closing(table.chunks(numbers, targets[0] if len(targets) == 1 else None, labels)) as chunks:
+            for chunk in chunks:
+                summary.add(chunk.values)
+                _count(counts, chunk)
         left = table.left
     if not summary.records:
         raise DataError(f"{source.shown} has no records: give one with some")

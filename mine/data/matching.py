@@ -56,7 +56,7 @@ class Match:
     """A data set beside a campaign's spec: a link for each feature, in the spec's order, and each target.
 
     `problems` are what no column can mend: classes that the campaign does not know, too few records. `faults` are
-    records that would be dropped or have the data set refused, as the policy's `on_bad` says.
+    records that would be dropped or have the data set refused, as `on_bad_records` in the policy says.
     """
 
     dataset: str

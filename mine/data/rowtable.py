@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
+import numpy as np
+
 from mine.data.filequery import ONE_SELECT
 from mine.data.source import Source
 from mine.data.tables import (
     Chunk,
+    Chunks,
     Labels,
     check_columns,
     chunk_rows,
@@ -57,7 +60,7 @@ class SqliteTable:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Iterator[Chunk]:
+    def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Chunks:
         """As `Table.chunks` says."""
         require_columns(self._source.shown, self.columns, [*numbers, *([] if label is None else [label])])
         with self._readable():
@@ -127,7 +130,7 @@ class PostgresTable:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Iterator[Chunk]:
+    def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Chunks:
         """As `Table.chunks` says."""
         require_columns(self._source.shown, self.columns, [*numbers, *([] if label is None else [label])])
         size = chunk_rows(len(self.columns))
@@ -182,8 +185,7 @@ def _chunks(
     numbers: Sequence[str],
     label: str | None,
     labels: Labels,
-) -> Iterator[Chunk]:
-    import numpy as np
+) -> Chunks:
 
     places = [columns.index(name) for name in numbers]
     where = None if label is None else columns.index(label)

@@ -1,6 +1,6 @@
 """What every reader gives: records chunk by chunk, as numbers and as labels; the readers' common ground."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,8 +11,8 @@ from mine.data.dataset import listed
 from mine.errors import DataError
 
 __all__ = [
-    "MAX_COLUMNS", "NO_LABEL", "OTHER_LABEL", "Chunk", "Floats", "Labels", "Table", "check_columns", "chunk_rows",
-    "numbers_of", "require_columns",
+    "MAX_COLUMNS", "NO_LABEL", "OTHER_LABEL", "Chunk", "Chunks", "Floats", "Labels", "Table", "check_columns",
+    "chunk_rows", "numbers_of", "require_columns",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -73,6 +73,10 @@ class Labels:
         return place
 
 
+Chunks = Generator[Chunk, None, None]
+"""To be closed before what they are read from."""
+
+
 class Table(Protocol):
     """An open source whose records have columns; all raise DataError for what cannot be read."""
 
@@ -86,7 +90,7 @@ class Table(Protocol):
         """Columns of types that can hold neither."""
         ...
 
-    def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Iterator[Chunk]:
+    def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Chunks:
         """All records: the columns `numbers`, and the column `label` if there is one, by their places in `labels`."""
         ...
 

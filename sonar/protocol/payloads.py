@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.spec import MetricName, Spec
-from sonar.syft.features import CLIP
+from sonar.syft.features import CLIP, Identity
 
 __all__ = [
     "CLIP", "MAX_VALIDATION_BYTES", "TARGET_BITS", "check_labels", "check_validation_size", "decode_validation",
@@ -158,10 +158,14 @@ def design_matrix(spec: Spec, features: Floats) -> Floats:
     design = np.ones((len(features), mapping.outputs + 1), order=order)
     for start in range(0, len(features), _BLOCK):
         block = slice(start, start + _BLOCK)
+        # Into the design itself where nothing is mapped: copies would take longer than the sums.
+        plain = design[block, :-1] if isinstance(mapping, Identity) else None
         with np.errstate(over="ignore"):  # the clip takes infinities, and finite numbers give no NaN
-            scaled = np.subtract(features[block], offset, dtype=np.float64)
+            scaled = np.subtract(features[block], offset, out=plain, dtype=np.float64)
             scaled /= scale
-        design[block, :-1] = mapping.transform(np.clip(scaled, -CLIP, CLIP, out=scaled))
+        np.clip(scaled, -CLIP, CLIP, out=scaled)
+        if plain is None:
+            design[block, :-1] = mapping.transform(scaled)
     return design
 
 
