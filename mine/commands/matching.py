@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mine.commands import options
-from mine.commands.session import quiet, session
+from mine.commands.session import onlooking
 from sonar.cli_support import echo_json, talk
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def match(
     from mine.errors import DataError
     from mine.follow import find_campaign
 
-    with session(home, network, quiet) as (place, worker):
+    with onlooking(home, network) as (place, worker):
         policy = place.policy()
         worker.follow(policy)
         ledger, known = worker.ledger, find_campaign(worker.ledger, worker.deployment, campaign)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mine.commands import options
-from mine.commands.session import quiet, session
+from mine.commands.session import onlooking
 from sonar.cli_support import SonarGroup, echo_json, talk
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def check(context: click.Context, campaign: str, home: Path | None, network: Pat
     from mine.follow import find_campaign
     from mine.policy.showing import check_report, check_text
 
-    with session(home, network, quiet) as (place, worker):
+    with onlooking(home, network) as (place, worker):
         rules = place.policy()
         worker.follow(rules)
         report = check_report(worker, find_campaign(worker.ledger, worker.deployment, campaign), rules)
@@ -97,7 +97,7 @@ def _say(campaign: str, reason: str, home: Path | None, network: Path | None, *,
 
     if len(reason) > _LONGEST or not all(character.isprintable() for character in reason):
         raise PolicyError(f"the reason must be one line of at most {_LONGEST} printable characters")
-    with session(home, network, quiet) as (place, worker):
+    with onlooking(home, network) as (place, worker):
         worker.follow(place.policy())
         known = find_campaign(worker.ledger, worker.deployment, campaign)
         word = Approval(known.id, approved, reason.strip(), known.owner, time.time())

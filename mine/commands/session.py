@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sonar.cli_support import talk
+from sonar.errors import ConfigError
 
 if TYPE_CHECKING:
+    from eth_typing import ChecksumAddress
+
     from mine.home import Home
     from mine.worker import Report, Worker
+    from sonar.chain.signing import Signed
 
-__all__ = ["quiet", "session", "teller"]
+__all__ = ["onlooking", "quiet", "session", "teller"]
 
 
 @contextmanager
@@ -27,8 +32,10 @@ def session(
     from mine.home import Home
     from mine.worker import Options, Worker
     from sonar.config import Network
+    from sonar.hardening import forbid_dumps
     from sonar.storage import open_store
 
+    forbid_dumps()  # this process is about to hold the account's key
     place = Home(home)
     place.require()
     net = Network.load(network)
@@ -37,6 +44,34 @@ def session(
             place,
             Worker(place, ledger, place.account(net.chain_id), net, store, report, Options(patience, small_key)),
         )
+
+
+@contextmanager
+def onlooking(home: Path | None, network: Path | None) -> Iterator[tuple["Home", "Worker"]]:
+    """The same for commands that sign nothing: they take no passphrase, and hold no key."""
+    from eth_utils.address import to_checksum_address
+
+    from mine.home import Home
+    from mine.worker import Options, Worker
+    from sonar.config import Network
+    from sonar.storage import open_store
+
+    place, options = Home(home), Options()
+    account = _Onlooker(to_checksum_address(place.address()))
+    net = Network.load(network)
+    with place.ledger() as ledger, open_store(net.store, timeout=options.patience) as store:
+        yield place, Worker(place, ledger, account, net, store, quiet, options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Onlooker:
+    """An account of which only the address is known."""
+
+    address: "ChecksumAddress"
+
+    def sign_transaction(self, _transaction: dict[str, Any], /) -> "Signed":
+        """Raises ConfigError."""
+        raise ConfigError(f"this command signs nothing for {self.address}")
 
 
 def quiet(_what: str, _facts: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from mine.commands import options
-from mine.commands.session import quiet, session, teller
+from mine.commands.session import onlooking, session, teller
 from sonar.cli_support import echo_json
 
 __all__ = ["campaigns", "train"]
@@ -20,7 +20,7 @@ def campaigns(home: Path | None, network: Path | None, as_json: bool) -> None:
     """List campaigns, and which data set fits each or why none does."""
     from mine.overview import campaign_rows, campaign_table
 
-    with session(home, network, quiet) as (place, worker):
+    with onlooking(home, network) as (place, worker):
         policy = place.policy()
         worker.follow(policy)
         rows = campaign_rows(worker, policy)

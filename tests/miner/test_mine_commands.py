@@ -190,7 +190,7 @@ def test_a_wrong_rpc_address_is_an_error_for_commands_and_status_shows_the_ledge
 
 def test_another_chain_than_the_network_file_names_ends_the_daemon(stage):
     mine = stage.mine()
-    stage.network.model_copy(update={"chain_id": 5}).save(mine.network_file)
+    stage.network.model_copy(update={"chain_id": 5777}).save(mine.network_file)
     done = mine.call("run")
     assert done.returncode == 4
     assert "chain" in done.stderr

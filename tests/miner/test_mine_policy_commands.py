@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
+from eth_account import Account
 
 from mine.cli import main
 from mine.policy import Policy
@@ -109,6 +110,17 @@ def test_check_of_a_round_that_is_full_says_that_the_next_one_is_waited_for(stag
     assert done.exit_code == 9
     assert "round 0 is full or over: waiting for the next one" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("this mine would wait: 1 of ")
+
+
+def test_commands_that_sign_nothing_ask_for_no_passphrase(stage, shell, monkeypatch):
+    monkeypatch.delenv("SONAR_PASSPHRASE", raising=False)
+    mine = stage.mine()
+    campaign = stage.campaign().hex()
+    mine.home.account_file.write_text(json.dumps(Account.encrypt(mine.account.key, "words", iterations=2)))
+    for words in (("campaigns",), ("policy", "check", campaign), ("approve", campaign), ("match", campaign)):
+        done = shell(mine, *words)
+        assert done.exit_code == 0, done.output
+    assert "SONAR_PASSPHRASE" in shell(mine, "train", campaign).stderr
 
 
 def test_a_mistake_in_the_file_ends_every_command_with_its_line(stage, shell):
