@@ -4,10 +4,14 @@ SONAR_WRITE_TRANSCRIPTS=1 writes down how they read now; a new one needs its com
 """
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
+from PIL import Image
 from transcripts import Player
 
 from mine.cli import main
@@ -48,6 +52,12 @@ class Scene:
                 "clinic.csv has 150 patients": lambda: write_clinic(self.place / "clinic.csv"),
                 "small.csv has 12 patients": lambda: write_clinic(self.place / "small.csv", records=12),
                 "a cell of clinic.csv is emptied": self.empty_cell,
+                "the same patients are in visits.db, visits.jsonl and two Parquet files": self.convert,
+                "a folder scans has 4 images of class better and 4 of class worse": self.draw,
+                "the node is unreachable": lambda: stage.network.model_copy(
+                    update={"rpc_url": "http://127.0.0.1:1"}
+                ).save(self.network_file),
+                "the node is back": lambda: stage.network.save(self.network_file),
                 "other.csv has a column bpm in place of pulse": lambda: write_clinic(
                     self.place / "other.csv", names=("age", "dose", "bpm", "weight")
                 ),
@@ -68,6 +78,25 @@ class Scene:
                 stage.client.address: "<contract>",
             },
         )  # fmt: skip
+
+    def convert(self):
+        csv = f"read_csv('{self.place / 'clinic.csv'}')"
+        with duckdb.connect() as db:
+            db.execute(f"COPY (FROM {csv}) TO '{self.place / 'visits.jsonl'}' (FORMAT json)")
+            for name, which in (("first", "< 75"), ("second", ">= 75")):
+                rows = f"SELECT * EXCLUDE n FROM (SELECT *, row_number() OVER () - 1 AS n FROM {csv}) WHERE n {which}"
+                db.execute(f"COPY ({rows}) TO '{self.place / name}.parquet' (FORMAT parquet)")
+            rows = db.execute(f"FROM {csv}").fetchall()
+        with closing(sqlite3.connect(self.place / "visits.db")) as db, db:
+            db.execute("CREATE TABLE visit (age REAL, dose REAL, pulse REAL, weight REAL, outcome TEXT)")
+            db.executemany("INSERT INTO visit VALUES (?, ?, ?, ?, ?)", rows)
+
+    def draw(self):
+        for label, shade in (("better", 60), ("worse", 200)):
+            (self.place / "scans" / label).mkdir(parents=True)
+            for number in range(4):
+                Image.new("L", (16, 16), shade + number).save(self.place / "scans" / label / f"{number}.png")
+        (self.place / "scans" / "worse" / "notes.png").write_text("not an image")
 
     def fund(self):
         self.funder(self.home.address(), ether(1))
