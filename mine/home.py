@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sonar.chain.signing import Signer
 
 __all__ = ["Home"]
+
+_TRIES, _TRY_SECONDS = 5, 0.05
 
 
 class Home:
@@ -121,10 +124,14 @@ class Home:
     def _locked(self, name: str, how: int) -> Iterator[None]:
         descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, how)  # the kernel lets go of it when the process ends, however it ends
-            except BlockingIOError as error:
-                raise LedgerError(f"another process is mining with {self.path}: stop it first") from error
+            for left in reversed(range(_TRIES)):
+                try:
+                    fcntl.flock(descriptor, how)  # the kernel lets go of it when the process ends, however it ends
+                    break
+                except BlockingIOError as error:
+                    if not left:
+                        raise LedgerError(f"another process is mining with {self.path}: stop it first") from error
+                    time.sleep(_TRY_SECONDS)  # it may only have looked whether one is
             yield
         finally:
             os.close(descriptor)

@@ -27,7 +27,7 @@ from mine.sending import Sender
 from mine.trainer import Gradient, max_model_bytes
 from sonar.chain.client import SonarClient
 from sonar.chain.events import Event, GradientJudged
-from sonar.chain.records import CampaignRecord
+from sonar.chain.records import CampaignRecord, Status
 from sonar.chain.signing import Signer
 from sonar.config import Network
 from sonar.protocol.spec import Spec
@@ -143,10 +143,13 @@ class Worker:
         self.sender.tend(self._wanted)
 
     def _wanted(self, aim: Aim) -> bool:
-        if aim.purpose is Purpose.SUBMIT:
-            submission = self.ledger.submission(aim.campaign, aim.round)
-            return submission is not None and submission.state is State.SIGNED
-        return aim.purpose is Purpose.EXPIRE and self.ledger.campaign(aim.campaign).round == aim.round
+        if aim.purpose is Purpose.WITHDRAW:
+            return False
+        campaign = self.ledger.campaign(aim.campaign)
+        if campaign.status is not Status.RUNNING or campaign.round != aim.round:
+            return False
+        submission = self.ledger.submission(aim.campaign, aim.round)
+        return aim.purpose is Purpose.EXPIRE or (submission is not None and submission.state is State.SIGNED)
 
     def work(self, campaign: KnownCampaign, policy: Policy) -> None:
         """Takes a running campaign as far as it can go now."""

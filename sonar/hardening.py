@@ -9,18 +9,17 @@ import os
 import sys
 from typing import Final
 
-__all__ = ["harden"]
+__all__ = ["forbid_dumps", "harden"]
 
 _PR_SET_DUMPABLE: Final = 4
 
 
-def harden() -> None:
-    """Leaves no core dump, and new files readable by their owner only; may be called again.
+def forbid_dumps() -> None:
+    """Leaves no core dump; may be called again.
 
     On Linux the process is also made undumpable: no other process of the same user may read its memory or environment
     (prctl(2), ptrace(2)). Raises OSError where the system refuses.
     """
-    os.umask(0o077)
     if sys.platform == "win32":
         return
     import resource
@@ -31,3 +30,9 @@ def harden() -> None:
         if library.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
             code = ctypes.get_errno()
             raise OSError(code, f"the process cannot be made undumpable: {os.strerror(code)}")
+
+
+def harden() -> None:
+    """The same, and new files are readable by their owner only."""
+    os.umask(0o077)
+    forbid_dumps()

@@ -1,5 +1,6 @@
 """`mine run` and `mine status`: the daemon, and how it stands."""
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -50,15 +51,16 @@ def run(
     from mine.vitals import Watch
     from mine.worker import Options, Worker
     from sonar.config import Network
-    from sonar.hardening import harden
+    from sonar.hardening import forbid_dumps
     from sonar.storage import open_store
 
-    harden()  # this process is about to hold the account's key
+    forbid_dumps()  # this process is about to hold the account's key
     place, report, only = Home(home), teller(as_json=as_json), _digits(campaign)
     stop = Stop()
     with stop.on_signals(), ExitStack() as stack:
         net = Network.load(network)
         account = place.account(net.chain_id)
+        os.environ.pop("SONAR_PASSPHRASE", None)  # nothing that this process starts needs it
         ledger = stack.enter_context(place.ledger())
         stack.enter_context(place.running())
         store = stack.enter_context(open_store(net.store, timeout=patience))

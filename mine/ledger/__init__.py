@@ -104,6 +104,7 @@ class Ledger(Datasets, Matches, Campaigns, Prospects, Submissions, Moments, Rele
             case CampaignFinished():
                 self._status(event.id, Status.FINISHED)
             case CampaignClosed():
+                self._missed(event.id, self.campaign(event.id).round, "the campaign was closed without it")
                 self._status(event.id, Status.CLOSED)
             case _:
                 pass  # what a bounty is, and to whom a campaign is offered, is asked of the chain when it matters

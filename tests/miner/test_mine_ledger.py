@@ -9,7 +9,15 @@ from mine.data import Column, Dataset, Kind, Source
 from mine.errors import DataError, LedgerError
 from mine.ledger import Ledger
 from mine.records import Aim, Fate, Prospect, Purpose, State, Submission, Transaction
-from sonar.chain.events import CampaignCreated, GradientJudged, GradientSubmitted, RoundExpired, RoundSettled, Withdrawn
+from sonar.chain.events import (
+    CampaignClosed,
+    CampaignCreated,
+    GradientJudged,
+    GradientSubmitted,
+    RoundExpired,
+    RoundSettled,
+    Withdrawn,
+)
 from sonar.chain.records import NATIVE, Admission, PayoutBase, Terms, Verdict
 from sonar.storage import Artifact
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, Wei, ether
@@ -146,6 +154,12 @@ def test_of_transactions_with_one_nonce_one_is_mined_and_the_others_are_out(ledg
     assert (done.fate, done.gas_used, done.gas_price, out.fate) == (Fate.MINED, 70_000, 3, Fate.REPLACED)
     assert ledger.transactions("elsewhere") == [SIGNED], "another chain's nonces are another matter"
     assert "raw" not in repr(SIGNED)
+
+
+def test_what_did_not_get_into_the_last_round_of_a_closed_campaign_was_missed(ledger):
+    stored(ledger)
+    ledger.apply("net", MINE, [CampaignClosed(3, 0, b"t" * 32, ID, OWNER, Wei(0))], before=2, after=3)
+    assert ledger.submission(ID, 0).state is State.MISSED
 
 
 def test_every_round_begins_as_found(ledger):
