@@ -62,7 +62,9 @@ class Readiness:
         if self._asking.acquire(timeout=_FIRST_SECONDS if asked is None else 0):
             try:
                 if self._asked is asked:
+                    begun = self._clock()
                     self._ask()
+                    self._asked = begun
             finally:
                 self._asking.release()
         return self.known()
@@ -87,13 +89,11 @@ class Readiness:
         return health.database.ok and health.chain.ok and health.store.ok and health.keys.ok and health.judges.ok
 
     def _ask(self) -> None:
-        begun = self._clock()
         self._try("database", self._capsule.state.counts)
         self._try("keys", self._ask_keys)
         self._try("chain", self._capsule.chain.block_number)
         self._try("store", self._ask_store)
         self._try("judge processes", self._ask_judges)
-        self._asked = begun  # after all answers: who asks meanwhile waits, or takes those that are known
 
     def _reply(self, answers: dict[str, Any]) -> HealthReply:
         """`answers` are those that count, None for a part that failed."""
