@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,6 +173,24 @@ def test_a_database_is_reached_at_its_port_alone(monkeypatch):
     assert {Path("/srv/ca.pem"), Path("/srv/pass")} <= set(source_places(remote))
     assert ports_of(Source.of("postgresql://reader@db.example/clinic", table="visits")) == [5432]
     assert ports_of(Source.of(__file__)) is None
+
+
+def test_records_in_a_database_are_read_apart_at_its_port_and_nowhere_else(postgres_url, folder):
+    url = postgres_url.replace("postgresql+psycopg", "postgresql")
+    header, *rows = [line.split(",") for line in (folder / "table.csv").read_text().splitlines()]
+    with psycopg.connect(url) as database:
+        database.execute(f"CREATE TABLE visits ({', '.join(f'{name} double precision' for name in header)})")
+        for row in rows:
+            database.execute(f"INSERT INTO visits VALUES ({', '.join('%s' for _ in row)})", row)
+    dataset = inspect("d", Source.of(url, table="visits"), "target")
+    spec = Spec.build(**SPEC)
+    found, warnings = match(dataset, spec), []
+    room = Workroom(warnings.append)
+    sums, read = room.gather(dataset, found, spec, "refuse", Limits(threads=1), nothing)
+    wanted, _ = gather(dataset, found, spec)
+    np.testing.assert_allclose(sums.gram, wanted.gram, rtol=1e-12, atol=1e-12)
+    assert (sums.records, read.kind) == (60, "postgres")
+    assert warnings == [] or room.kept["files"] is not None, "that it may connect is no news"
 
 
 @given(st.binary(max_size=400), st.sampled_from(["statistics", "epoch"]), st.integers(), st.floats())
