@@ -25,7 +25,7 @@ from sonar.chain.client import SonarClient
 from sonar.config import Network
 from sonar.protocol.messages import Domain
 from sonar.protocol.payloads import encode_validation
-from sonar.protocol.spec import Feature, Payout, Rounds, Spec, Training
+from sonar.protocol.spec import Feature, Payout, Rounds, Spec, Target, Training
 from sonar.units import Address
 
 __all__ = ["Mine", "make_mine", "open_market"]
@@ -33,10 +33,12 @@ __all__ = ["Mine", "make_mine", "open_market"]
 Floats = npt.NDArray[np.float64]
 
 _SIZES = np.array([1.0, 0.5, 0.2, 0.1])
-_SLOPES = np.array([0.3, 0.8, -2.0, 4.0])
+_SLOPES = np.array([[0.3], [0.8], [-2.0], [4.0]])
 _RECORDS = 200
 _POLICY = """\
 # Whatever the rounds bring: this mine is here to be killed.
+[accept]
+min_mines = 1
 [money]
 work_at_a_loss = true
 leave_when_bond_is_lost = false
@@ -49,18 +51,18 @@ back_off = false
 def _spec(mines: int, number: int) -> Spec:
     return Spec(
         name=f"a slope, {number}",
-        metric="auc",
+        metric="r2",
         features=tuple(Feature(name=f"f{i}") for i in range(4)),
-        classes=("0", "1"),
+        targets=(Target(name="height", scale=2.0),),
         training=Training(epochs=1, rate=0.05),
-        rounds=Rounds(round_size=mines, round_seconds=86_400, max_rounds=65_535, noise=0.0, min_gain=1),
+        rounds=Rounds(round_size=mines, min_mines=1, round_seconds=86_400, max_rounds=65_535, noise=0.0, min_gain=1),
         payout=Payout(target=999_999, bond=10**12),
     )
 
 
-def _draw(rng: np.random.Generator, records: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+def _draw(rng: np.random.Generator, records: int) -> tuple[Floats, Floats]:
     features = rng.normal(size=(records, 4)) * _SIZES
-    return features, (features @ _SLOPES + rng.normal(scale=0.5, size=records) > 0).astype(np.int64)
+    return features, features @ _SLOPES + rng.normal(scale=0.5, size=(records, 1))
 
 
 _PRIVATE = """\
@@ -113,7 +115,7 @@ class Mine:
 
     def grow(self, rng: random.Random) -> None:
         """Adds a record to its data, while it does not run."""
-        row = [*(repr(rng.gauss(0.0, float(size))) for size in _SIZES), str(rng.randrange(2))]
+        row = [repr(rng.gauss(0.0, float(size))) for size in (*_SIZES, 1.0)]
         grown = self.csv.with_suffix(".grown")
         grown.write_text(self.csv.read_text() + ",".join(row) + "\n")
         grown.replace(self.csv)
@@ -135,10 +137,9 @@ def make_mine(stage: Stage, network_file: Path, directory: Path, number: int) ->
     key_file.write_text(bytes(mine.account.key).hex())
     mine.call("init", "--key-file", str(key_file))
     (mine.home / "policy.toml").write_text(_POLICY + (_PRIVATE if mine.private else ""))
-    features, labels = _draw(np.random.default_rng(100 + number), _RECORDS)
-    rows = (",".join([*map(repr, row), str(label)]) for row, label in zip(features.tolist(), labels, strict=True))
-    csv.write_text("\n".join(["f0,f1,f2,f3,label", *rows]) + "\n")
-    mine.call("add", "slopes", str(csv), "--target", "label")
+    rows = np.hstack(_draw(np.random.default_rng(100 + number), _RECORDS)).tolist()
+    csv.write_text("\n".join(["f0,f1,f2,f3,height", *(",".join(map(repr, row)) for row in rows)]) + "\n")
+    mine.call("add", "slopes", str(csv), "--target", "height")
     return mine
 
 
