@@ -209,7 +209,7 @@ class Daemon:
     def _wait(self, what: CampaignId | str, error: SonarError) -> None:
         last = self._pauses.get(what)
         length = min(self._poll if last is None else 2 * last.length, max(_LONGEST_PAUSE, self._poll))
-        if last is None or type(last.error) is not type(error):
+        if last is None or _kind(last.error) != _kind(error):
             self._report("waiting", {**_for(what), "reason": str(error)})
         self._pauses[what] = _Pause(error, self._clock() + length, length)
 
@@ -254,6 +254,11 @@ def _passes(error: SonarError) -> bool:
         | TransactionTimeoutError
         | TransactionFailedError,
     )
+
+
+def _kind(error: SonarError) -> Hashable:
+    """What tells one reason to wait from another; sentences hold times and prices, which change all the while."""
+    return type(error), error.rules if isinstance(error, NotNowError) else ()
 
 
 def _token(worker: Worker, campaign: CampaignId) -> Address | None:

@@ -53,7 +53,11 @@ class PolicyError(MineError):
 
 
 class NotNowError(PolicyError):
-    """The owner's policy does not allow it now; what it waits for may come by itself."""
+    """The owner's policy does not allow it now; what it waits for may come by itself. `rules` are those that refuse."""
+
+    def __init__(self, message: str, rules: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.rules = rules
 
 
 class BudgetError(PolicyError):

@@ -6,10 +6,11 @@ from datetime import datetime
 from mine.ledger import Ledger
 from mine.policy.effort import training_seconds
 from mine.policy.facts import Facts, PastCampaign
-from mine.records import UNSENT, KnownCampaign, State
+from mine.records import UNSENT, KnownCampaign, State, hexed
 from mine.strategy import OwnRound, promised
 from sonar.chain.client import SonarClient
-from sonar.chain.records import Status
+from sonar.chain.errors import ChainError
+from sonar.chain.records import CampaignRecord, PayoutBase, Status
 from sonar.protocol.spec import Spec
 from sonar.units import Address, CampaignId, Wei
 
@@ -43,8 +44,13 @@ class FactReader:
         self._past: dict[CampaignId, PastCampaign | None] = {}
 
     def facts(self, campaign: KnownCampaign, spec: Spec) -> Facts:
-        """Everything but the data set. Raises ChainError where the chain does not answer."""
+        """Everything but the data set.
+
+        Raises ChainError where the chain does not answer, and it or SpecError for answers that cannot be true.
+        """
         record, present = self._client.campaign(campaign.id), self._client.round(campaign.id)
+        _check(record, campaign)
+        spec.check_terms(record.terms)
         market = self._client.fee_market()
         now = self._clock()
         local = datetime.fromtimestamp(now).astimezone()
@@ -103,6 +109,16 @@ class FactReader:
     def _look_back(self, campaign: CampaignId) -> PastCampaign | None:
         if campaign not in self._past:
             record, last = self._client.campaign(campaign), self._client.round(campaign)
-            judged = last.settled > 0
+            judged = last.settled > 0 and record.base > 0
             self._past[campaign] = PastCampaign(promised(record), record.paid) if judged else None
         return self._past[campaign]
+
+
+def _check(record: CampaignRecord, campaign: KnownCampaign) -> None:
+    """Raises ChainError for a node's record that is not of what was admitted: pay is reckoned from it."""
+    admission, terms = campaign.admission, record.terms
+    base = terms.target - admission.start_score if terms.payout_base is PayoutBase.GAIN else terms.target
+    if (record.start_score, record.oracle, record.base) != (admission.start_score, admission.oracle, base) or base <= 0:
+        raise ChainError(
+            f"the node's record of campaign {hexed(campaign.id)} is not of what was admitted: is it honest?"
+        )

@@ -36,7 +36,9 @@ def require(findings: Sequence[Finding]) -> None:
     if lasting:
         raise PolicyError("; ".join(finding.sentence for finding in lasting))
     if refused:
-        raise NotNowError("; ".join(finding.sentence for finding in refused))
+        raise NotNowError(
+            "; ".join(finding.sentence for finding in refused), tuple(finding.rule for finding in refused)
+        )
 
 
 def capsule_finding(policy: "Policy", capsule: str, network_capsule: str | None) -> Finding:

@@ -1,6 +1,7 @@
 """`mine policy`, `mine approve` and `mine deny`, and what the daemon makes of them, on a real chain."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -11,8 +12,10 @@ from mine.cli import main
 from mine.policy import Policy
 from mine.policy.file import Policy as Loaded
 from sonar.chain import calls
+from sonar.chain.errors import ChainError
 from sonar.chain.records import Verdict
-from sonar.units import ether
+from sonar.protocol.errors import ProtocolError
+from sonar.units import Ppm, Wei, ether
 
 LEFT = Verdict.LEFT_OUT
 
@@ -242,6 +245,45 @@ def test_the_daemon_works_within_hours_only(stage, opened_mine, clock):
     daemon.step()
     assert len(stage.submitted(campaign)) == 1
     assert "resumed" in mine.words()
+
+
+def test_a_new_reason_to_wait_is_told_and_the_same_one_is_not(stage, opened_mine, clock):
+    mine, ledger = opened_mine
+    stage.campaign()
+    mine.agree(accept={"approval": True})
+    now = [0.0]
+    daemon = mine.daemon(ledger, stage.store, clock=lambda: now[0])
+    for tables in ({"accept": {"approval": True}}, {"work": {"hours": ["22:00-06:00"]}}):
+        mine.agree(**tables)
+        for _ in range(2):
+            daemon.step()
+            now[0] += 60
+            clock[0] += 60
+    assert [reason.split(":")[0] for reason in mine.reasons("waiting")] == ["it waits for your word", "it is Mon 12"]
+
+
+@pytest.mark.parametrize(
+    ("lie", "says"),
+    [
+        ({"base": Ppm(0)}, "is not of what was admitted: is it honest?"),
+        ({"start_score": Ppm(0)}, "is not of what was admitted: is it honest?"),
+        ({"terms": {"bond": Wei(0)}}, "the spec promises bond"),
+    ],
+)
+def test_a_node_that_tells_another_campaign_than_was_admitted_is_not_believed(
+    stage, opened_mine, monkeypatch, lie, says
+):
+    mine, ledger = opened_mine
+    campaign = stage.campaign()
+    worker = mine.worker(ledger, stage.store)
+    worker.follow(mine.home.policy())
+    worker.offer(ledger.campaign(campaign), mine.home.policy())
+    record = worker.client.campaign(campaign)
+    terms = replace(record.terms, **lie.get("terms", {}))
+    told = replace(record, **{**lie, "terms": terms})
+    monkeypatch.setattr(worker.client, "campaign", lambda _campaign: told)
+    with pytest.raises((ChainError, ProtocolError), match=says):
+        worker.decide(ledger.campaign(campaign), mine.home.policy())
 
 
 def test_a_campaign_that_pays_nothing_rests_and_is_tried_again(stage, opened_mine, clock):
