@@ -21,7 +21,7 @@ from sonar.protocol.errors import ProtocolError
 from sonar.protocol.messages import Domain, hash_admission, verify_admission
 from sonar.protocol.payloads import check_validation_size, encode_validation
 from sonar.protocol.sealing import BoxContext, Purpose, seal
-from sonar.protocol.spec import Encoding, Rounds, Spec, Training
+from sonar.protocol.spec import Encoding, Feature, ImageSize, Rounds, Spec, Training
 from sonar.storage.base import Artifact, ContentStore
 from sonar.units import PPM, Address, CampaignId, KeyId, format_ether, format_ppm
 
@@ -63,7 +63,11 @@ def make_plan(
     now: int,
     name: str | None,
     description: str,
+    purpose: str,
+    licence: str,
     target_column: str,
+    columns: Mapping[str, Options],
+    image: ImageSize | Options | None,
     min_records: int,
     training: Training | Options | None,
     rounds: Rounds | Options | None,
@@ -81,9 +85,12 @@ def make_plan(
     spec = Spec.build(
         name=_name(model) if name is None else name,
         description=description,
+        purpose=purpose,
+        licence=licence,
         metric=model.metric,
         target_column=target_column,
-        features=model.spec_features(),
+        features=_described(model.spec_features(), columns),
+        image=image,
         feature_map=model.feature_map,
         classes=model.classes,
         min_records=min_records,
@@ -100,6 +107,22 @@ def make_plan(
         raise ValidationSetError(str(error)) from error
     warn_of_few(labels, len(spec.classes), spec.metric, spec.payout.target / PPM, spec.rounds.noise)
     return Plan(model, features, labels, spec, spec.terms(bounty=escrow, deadline=at, token=token))
+
+
+def _described(features: tuple[Feature, ...], columns: Mapping[str, Options]) -> tuple[Options, ...]:
+    """The features with what is promised of their columns."""
+    names = {feature.name for feature in features}
+    for name, told in columns.items():
+        if name not in names:
+            raise TermsError(f"columns tells of {name!r}, which is no feature of the model: leave it out")
+        if given := {"name", "offset", "scale"} & told.keys():
+            raise TermsError(f"the {min(given)} of feature {name!r} is the model's: take it out of columns")
+    return tuple({**feature.model_dump(), **_floats(columns.get(feature.name, {}))} for feature in features)
+
+
+def _floats(told: Options) -> Options:
+    """Whole numbers will do for a range."""
+    return {name: float(value) if type(value) is int else value for name, value in told.items()}
 
 
 def check_funds(plan: Plan, client: SonarClient, owner: Address) -> None:

@@ -32,7 +32,7 @@ from sonar.units import Address, CampaignId, Wei
 from sonar.wallet import owner_account
 
 if TYPE_CHECKING:
-    from sonar.protocol.spec import Encoding, Rounds, Training
+    from sonar.protocol.spec import Encoding, ImageSize, Rounds, Training
 
 __all__ = ["Sonar", "connect"]
 
@@ -161,7 +161,11 @@ class Sonar:
         token: Address | str | None = None,
         name: str | None = None,
         description: str = "",
+        purpose: str = "",
+        licence: str = "",
         target_column: str = "target",
+        columns: Mapping[str, Mapping[str, Any]] | None = None,
+        image: "ImageSize | Mapping[str, Any] | None" = None,
         min_records: int = 100,
         training: "Training | Mapping[str, Any] | None" = None,
         rounds: "Rounds | Mapping[str, Any] | None" = None,
@@ -174,7 +178,9 @@ class Sonar:
         allowed to take exactly that. `validation` is a pair (X, y) that only the Capsule will see; `target` the
         accuracy, 0 to 1, at which the campaign is finished; `deadline` '2h', seconds from now, or a datetime.
         `training`, `rounds`, `encoding` and `payout` are the options of `sonar.protocol.spec` by name, for instance
-        payout={"base": "gain"} or rounds={"round_size": 4, "round_seconds": 60}.
+        payout={"base": "gain"} or rounds={"round_size": 4, "round_seconds": 60}. `columns` are promises that mines hold
+        their records to, by feature: columns={"age": {"unit": "years", "minimum": 0, "maximum": 120}}; with `image`,
+        such as {"width": 28, "height": 28}, the features are an image's pixels.
 
         Raises CampaignError for input that cannot work, UnfundedAccountError, CapsuleError when the Capsule refuses or
         is down, StorageError, ChainError. What was begun to be escrowed when the program died, `resume` finishes.
@@ -191,7 +197,11 @@ class Sonar:
             now=self.now(),
             name=name,
             description=description,
+            purpose=purpose,
+            licence=licence,
             target_column=target_column,
+            columns=columns or {},
+            image=image,
             min_records=min_records,
             training=training,
             rounds=rounds,

@@ -50,6 +50,18 @@ def test_a_campaign_publishes_exactly_what_was_asked(stage):
     assert campaign.score == record.score / 1e6
 
 
+def test_what_mines_are_told_of_the_inputs_is_published(stage):
+    stage.campaign(
+        model=LinearClassifier(4, 3), purpose="sorting flowers", licence="CC-BY-4.0", image={"width": 2, "height": 2},
+        columns={"x1": {"unit": "cm", "minimum": 0, "maximum": 9.5}, "x3": {"type": "boolean"}},
+    )  # fmt: skip
+    spec = stage.capsule.admitted["spec"]
+    assert (spec.purpose, spec.licence, spec.image.features) == ("sorting flowers", "CC-BY-4.0", 4)
+    assert [(f.type, f.unit, f.minimum, f.maximum) for f in spec.features] == [
+        ("number", "", None, None), ("number", "cm", 0.0, 9.5), ("number", "", None, None), ("boolean", "", None, None),
+    ]  # fmt: skip
+
+
 def test_an_untrained_model_starts_at_the_share_of_the_first_class(stage):
     campaign = stage.campaign()
     assert campaign.record.start_score == 333_333
@@ -67,6 +79,11 @@ def test_the_stored_start_model_holds_no_plaintext(stage):
 @pytest.mark.parametrize(
     ("change", "error"),
     [
+        ({"columns": {"size": {"unit": "cm"}}}, TermsError),
+        ({"columns": {"x1": {"scale": 2.0}}}, TermsError),
+        ({"columns": {"x1": {"colour": "red"}}}, SpecError),
+        ({"columns": {"x1": {"minimum": 3, "maximum": 2}}}, SpecError),
+        ({"image": {"width": 3, "height": 2}}, SpecError),
         ({"bounty": 0}, TermsError),
         ({"bounty": 1.5}, TermsError),
         ({"target": 92}, TermsError),
