@@ -62,11 +62,12 @@ def test_what_was_gathered_is_kept_only_for_specs_that_gather_the_same(stage, op
     mine, ledger = opened_mine
     worker, policy = mine.worker(ledger, stage.store), mine.home.policy()
     passes = []
-    monkeypatch.setattr("mine.worker.gather", lambda *given: passes.append(given) or gather(*given))
+    read = worker.room.gather
+    monkeypatch.setattr(worker.room, "gather", lambda *given: passes.append(given) or read(*given))
 
     def gathers(**changes) -> bool:
         before = len(passes)
-        found = worker.gather(ledger.datasets()[0], stage.spec(**changes), policy)
+        found, _ = worker.gather(ledger.datasets()[0], stage.spec(**changes), policy)
         dataset, wanted = ledger.datasets()[0], stage.spec(**changes)
         fresh, _ = gather(dataset, match(dataset, wanted), wanted)
         name = "gram" if hasattr(fresh, "gram") else "augmented"
@@ -93,7 +94,7 @@ def test_what_was_gathered_for_a_campaign_of_few_records_is_refused_to_one_of_mo
     with mine.home.ledger() as ledger:
         worker, policy = mine.worker(ledger, stage.store), mine.home.policy()
         (dataset,) = ledger.datasets()
-        assert worker.gather(dataset, stage.spec(min_records=20), policy).records == 25
+        assert worker.gather(dataset, stage.spec(min_records=20), policy)[0].records == 25
         with pytest.raises(DataError, match="has 25 usable records now, but campaign 'test' needs 50"):
             worker.gather(dataset, stage.spec(min_records=50), policy)
 
