@@ -19,6 +19,8 @@ _MODULUS = (1 << _KEY_BITS) - 1_103_717
 """The largest prime of this size, so that every base has an inverse; nothing is encrypted under it."""
 _SAMPLE = 16
 _SAMPLE_BITS = 15
+_TRIES = 5
+"""The quickest counts: what else the machine does passes."""
 
 
 def training_seconds(spec: Spec) -> float:
@@ -34,6 +36,9 @@ def _seconds_per_lookup() -> float:
     bases = [square // (3 + number) for number in range(_SAMPLE)]  # of full length, and below the square
     exponents = np.full((_SAMPLE, _SAMPLE), (1 << _SAMPLE_BITS) - 1, dtype=np.int64)
     engine = get_engine()
-    started = time.perf_counter()
-    engine.linear_map(bases, exponents, _MODULUS, bits=_SAMPLE_BITS)
-    return (time.perf_counter() - started) / map_cost(_SAMPLE, _SAMPLE, _SAMPLE_BITS)
+    found = []
+    for _ in range(_TRIES):
+        started = time.perf_counter()
+        engine.linear_map(bases, exponents, _MODULUS, bits=_SAMPLE_BITS)
+        found.append(time.perf_counter() - started)
+    return min(found) / map_cost(_SAMPLE, _SAMPLE, _SAMPLE_BITS)
