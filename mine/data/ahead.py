@@ -9,18 +9,17 @@ from typing import TypeVar
 __all__ = ["ahead"]
 
 Item = TypeVar("Item")
-_DEPTH = 4
 
 
 @contextmanager
-def ahead(items: Iterator[Item], depth: int = _DEPTH) -> Iterator[Iterator[Item]]:
+def ahead(items: Iterator[Item], depth: int = 1) -> Iterator[Iterator[Item]]:
     """The same items in the same order, up to `depth` of them fetched beforehand by a thread of its own.
 
-    What fetching raises is raised where its item would have come. The thread has ended when the context is left, and
+    None of them is None. What fetching raises is raised where its item would have come. The thread has ended when the context is left, and
     the items' iterator with it.
     """
     ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
-    stop = threading.Event()
+    stop, over = threading.Event(), threading.Event()
 
     def fetch() -> None:
         error: BaseException | None = None
@@ -34,13 +33,14 @@ def ahead(items: Iterator[Item], depth: int = _DEPTH) -> Iterator[Iterator[Item]
         ready.put((None, error))
 
     def take() -> Iterator[Item]:
-        while True:
+        while not over.is_set():
             item, error = ready.get()
+            if item is not None:
+                yield item
+                continue
+            over.set()
             if error is not None:
                 raise error
-            if item is None:
-                return
-            yield item
 
     thread = threading.Thread(target=fetch, name="reading ahead", daemon=True)
     thread.start()
@@ -48,11 +48,9 @@ def ahead(items: Iterator[Item], depth: int = _DEPTH) -> Iterator[Iterator[Item]
         yield take()
     finally:
         stop.set()
-        while thread.is_alive():
-            try:
-                ready.get(timeout=0.05)
-            except queue.Empty:
-                continue
+        while not over.is_set():  # makes room for what the thread still holds, up to its last word
+            if ready.get()[0] is None:
+                over.set()
         thread.join()
         close = getattr(items, "close", None)
         if close is not None:
