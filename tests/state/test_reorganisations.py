@@ -14,19 +14,32 @@ from stored import AUDIT_KEY, signed, submission, version
 
 from capsule.state import Final, State, Told
 from capsule.state import tables as t
+from sonar.chain.heads import entries_head
 from sonar.units import CampaignId, digest_of
 
 CAMPAIGNS = [CampaignId(bytes([number]) * 32) for number in range(2)]
-HEADS = [b"a" * 32, b"b" * 32]
 LONGEST = 12
 
 Fact = tuple[str, CampaignId, int]
-"""What happened, to which campaign, and which of two heads or gradients it is."""
+"""What happened, to which campaign, and which of two gradients it is about."""
+
+
+def posted(number: int, which: int) -> Any:
+    """The one gradient of the round that has the number of its block."""
+    return submission(number, 0, number, f"gradient {which}")
+
+
+def head(campaign: CampaignId, number: int, which: int) -> bytes:
+    """The head of a round with that gradient."""
+    return entries_head(campaign, number, [posted(number, which).entry])
 
 
 @dataclass
 class Chain:
-    """A history, block by block, in which each thing happens as often as the contract lets it."""
+    """A history, block by block, in which each thing happens as often as the contract lets it.
+
+    What is settled is the round that was posted in the same block.
+    """
 
     blocks: list[list[Fact]] = field(default_factory=list)
 
@@ -35,8 +48,12 @@ class Chain:
         for kind, campaign, which in wanted:
             seen = {(one, whose) for block in self.blocks for one, whose, _ in block}
             created, over = ("created", campaign) in seen, ("over", campaign) in seen
-            now = {(one, whose) for one, whose, _ in self.blocks[-1]}
+            now = {(one, whose): gradient for one, whose, gradient in self.blocks[-1]}
             if (created == (kind != "created")) and not over and (kind, campaign) not in now:
+                if kind == "settled":
+                    if ("submitted", campaign) not in now:
+                        self.blocks[-1].append(("submitted", campaign, which))
+                    which = now.get(("submitted", campaign), which)
                 self.blocks[-1].append((kind, campaign, which))
 
     def hash(self, number: int) -> bytes:
@@ -51,8 +68,8 @@ class Chain:
                 found[kind].append(
                     {
                         "created": (campaign, number),
-                        "submitted": (campaign, submission(number, 0, number, f"gradient {which}")),
-                        "settled": Final(campaign, number, HEADS[which], number, version(number + 1)),
+                        "submitted": (campaign, posted(number, which)),
+                        "settled": Final(campaign, number, head(campaign, number, which), number, version(number + 1)),
                         "expired": (campaign, number, number),
                         "over": (campaign, number),
                     }[kind]
@@ -63,14 +80,14 @@ class Chain:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database in which every round is signed for both of its heads."""
+    """A database in which every round is signed for both of the gradients that it may have."""
     file = tmp_path_factory.mktemp("template") / "capsule.db"
     state = State(file)
     state.audit.begin(AUDIT_KEY)
     for campaign in CAMPAIGNS:
         for number in range(LONGEST):
-            for head in HEADS:
-                state.add_round(campaign, signed(number, head), {})
+            for which in range(2):
+                state.add_round(campaign, signed(number, head(campaign, number, which)), {})
     state.close()
     return file
 
