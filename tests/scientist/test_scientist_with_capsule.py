@@ -25,6 +25,7 @@ from capsule.service import CapsuleService
 from capsule.state import State
 from capsule.worker import Worker
 from mine.policy import Policy as MinePolicy
+from mine.policy.data_rules import check_records
 from mine.trainer import max_model_bytes, train
 from sonar.chain import calls
 from sonar.chain.errors import UnfundedAccountError
@@ -52,7 +53,7 @@ class World:
         model = self.store.get(Artifact(created.model_cid, created.admission.model), max_bytes=max_model_bytes(spec))
         design, targets = design_matrix(spec, features), np.eye(len(spec.classes))[labels]
         gathered = spec.training.schedule.gather([(design, targets)], *spec.shape)
-        MinePolicy().check_gathered(gathered, spec)
+        check_records(MinePolicy.model_validate({"data": {"min_records": 10}}), gathered, spec)
         gradient = train(spec, model, created.admission.key, gathered, allow_insecure_small_key=True)
         client = self.client_for(account)
         context = BoxContext(
