@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from mine.apart.private import dump_contents, dump_sums
 from mine.apart.values import dump_gathered, load_gathered
-from mine.data import Dataset, Match, gather
+from mine.data import Dataset, Match, Source, gather, inspect
 from mine.errors import DataError, MineError, PolicyError, SchemaMismatchError
 from mine.privacy.clipping import Clip
 from mine.privacy.reading import contents_of, sums_of
 from mine.trainer import train
+from sonar import canonical
 from sonar.errors import SonarError
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.spec import Spec
@@ -43,6 +44,7 @@ class Desk:
         self._tell = tell
         self._jobs: dict[str, Callable[[dict[str, Any], tuple[bytes, ...]], Frame]] = {
             "gather": self._gather,
+            "inspect": self._inspect,
             "recognise": self._recognise,
             "sum": self._sum,
             "train": self._train,
@@ -61,23 +63,35 @@ class Desk:
         return Frame({"done": done.body}, done.blobs)
 
     def _gather(self, body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
-        """(spec) and a data set to the sums over its records, and what was read."""
-        (spec,) = blobs
+        """(spec, data set, match) to the sums over its records, and what was read."""
+        spec, dataset, match = blobs
         gathered, provenance = gather(
-            Dataset.parse(body["dataset"]), Match.parse(body["match"]), Spec.parse(spec), body["on_bad"],
+            Dataset.parse(dataset.decode()), Match.parse(match.decode()), Spec.parse(spec), body["on_bad"],
             self._progress(),
         )  # fmt: skip
         sums, matrices = dump_gathered(gathered)
         return Frame({"gathered": sums, "provenance": provenance.to_dict()}, matrices)
 
-    def _recognise(self, body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
-        """(key) and a data set to the sketch of its records."""
-        return Frame(*dump_contents(contents_of(blobs[0], Dataset.parse(body["dataset"]), self._progress())))
+    def _inspect(self, _body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
+        """(what was asked) to (data set)."""
+        asked = canonical.loads(blobs[0])
+        dataset = inspect(
+            asked["name"], Source.of_dict(asked["source"]), tuple(asked["targets"]), ignored=tuple(asked["ignored"]),
+            aliases=[(feature, column) for feature, column in asked["aliases"]],
+            units=[(column, unit) for column, unit in asked["units"]],
+        )  # fmt: skip
+        return Frame({}, (dataset.to_text().encode(),))
+
+    def _recognise(self, _body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
+        """(key, data set) to the sketch of its records."""
+        key, dataset = blobs
+        return Frame(*dump_contents(contents_of(key, Dataset.parse(dataset.decode()), self._progress())))
 
     def _sum(self, body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
-        """(spec) and a data set to the sums over its clipped records, and what was read."""
+        """(spec, data set, match) to the sums over its clipped records, and what was read."""
+        spec, dataset, match = blobs
         sums, provenance = sums_of(
-            Dataset.parse(body["dataset"]), Match.parse(body["match"]), Spec.parse(blobs[0]), body["on_bad"],
+            Dataset.parse(dataset.decode()), Match.parse(match.decode()), Spec.parse(spec), body["on_bad"],
             Clip(*body["clip"]), self._progress(),
         )  # fmt: skip
         said, matrices = dump_sums(sums)

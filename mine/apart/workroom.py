@@ -11,10 +11,11 @@ from mine.apart.places import ports_of, program_places, source_places
 from mine.apart.private import MAX_SKETCH_BYTES, load_contents, load_sums, sums_size
 from mine.apart.values import dump_gathered, gathered_size, load_gathered, load_provenance
 from mine.data import Dataset, Match, OnBad, Provenance, Source
-from mine.errors import ApartError
+from mine.errors import ApartError, DataError
 from mine.privacy.clipping import Clip, IntegerSums
 from mine.privacy.sketch import Contents
 from mine.trainer import Gradient
+from sonar import canonical
 from sonar.protocol.spec import Spec
 from sonar.sandbox import Frame, FrameError, JobLostError, Loss, Process, ProcessError
 from sonar.sandbox.environment import inherited_environment
@@ -28,6 +29,7 @@ _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
 _MILLION: Final = 1_000_000
 _ENTER_SECONDS: Final = 60.0
 _HEADER: Final = 1 << 16
+_MOST_DATASET: Final = 1 << 26
 _LASTING: Final = {Loss.TIME, Loss.MEMORY, Loss.FAILURE, Loss.LIE}
 """How a job is lost that would be lost again."""
 Answer = TypeVar("Answer")
@@ -64,6 +66,36 @@ class Workroom:
         self.kept: dict[str, str | None] = {}
         """What the last process could not be kept from, by `files` and `network`: why, or None where it was."""
 
+    def inspect(
+        self,
+        name: str,
+        source: Source,
+        targets: Sequence[str],
+        *,
+        ignored: Sequence[str] = (),
+        aliases: Sequence[tuple[str, str]] = (),
+        units: Sequence[tuple[str, str]] = (),
+        limits: Limits,
+    ) -> Dataset:
+        """What a source holds, for the ledger; raises as `mine.data.inspect`, and ApartError."""
+        asked = {"name": name, "source": source.to_dict(), "targets": list(targets), "ignored": list(ignored),
+                 "aliases": [list(pair) for pair in aliases], "units": [list(pair) for pair in units]}  # fmt: skip
+
+        def understand(answer: Frame) -> Dataset:
+            if answer.body["done"] or len(answer.blobs) != 1:
+                raise FrameError("there is no data set in it")
+            try:
+                found = Dataset.parse(answer.blobs[0].decode())
+            except (DataError, UnicodeDecodeError) as error:
+                raise FrameError(f"there is no data set in it: {error}") from error
+            # What is read from now on is where the owner said, and nowhere else.
+            if (found.name, found.source, sorted(found.aliases)) != (name, source, sorted(aliases)):
+                raise FrameError("it is about another source than was asked for")
+            return found
+
+        request = Frame({"job": "inspect"}, (canonical.dumps(asked),))
+        return self._do(request, understand, limits, lambda _: None, _MOST_DATASET, source)
+
     def gather(
         self, dataset: Dataset, match: Match, spec: Spec, on_bad: OnBad, limits: Limits, progress: Progress
     ) -> tuple[Gathered, Provenance]:
@@ -71,7 +103,7 @@ class Workroom:
 
         Raises ApartError where the process cannot do it.
         """
-        body = {"job": "gather", "dataset": dataset.to_text(), "match": match.require().to_text(), "on_bad": on_bad}
+        body = {"job": "gather", "on_bad": on_bad}
 
         def understand(answer: Frame) -> tuple[Gathered, Provenance]:
             done = answer.body["done"]
@@ -79,7 +111,7 @@ class Workroom:
                 raise FrameError("there are no sums in it")
             return load_gathered(done["gathered"], answer.blobs, spec), load_provenance(done["provenance"])
 
-        request = Frame(body, (spec.to_bytes(),))
+        request = Frame(body, (spec.to_bytes(), *_texts(dataset, match)))
         return self._do(request, understand, limits, progress, gathered_size(spec), dataset.source)
 
     def recognise(self, key: bytes, dataset: Dataset, limits: Limits, progress: Progress) -> Contents:
@@ -88,15 +120,14 @@ class Workroom:
         def understand(answer: Frame) -> Contents:
             return load_contents(answer.body["done"], answer.blobs)
 
-        request = Frame({"job": "recognise", "dataset": dataset.to_text()}, (key,))
+        request = Frame({"job": "recognise"}, (key, *_texts(dataset)))
         return self._do(request, understand, limits, progress, MAX_SKETCH_BYTES, dataset.source)
 
     def sum(
         self, dataset: Dataset, match: Match, spec: Spec, on_bad: OnBad, clip: Clip, limits: Limits, progress: Progress
     ) -> tuple[IntegerSums, Provenance]:
         """The sums over a data set's clipped records, and what was read; raises as `gather` does."""
-        body = {"job": "sum", "dataset": dataset.to_text(), "match": match.require().to_text(), "on_bad": on_bad,
-                "clip": [clip.rows, clip.targets]}  # fmt: skip
+        body = {"job": "sum", "on_bad": on_bad, "clip": [clip.rows, clip.targets]}
 
         def understand(answer: Frame) -> tuple[IntegerSums, Provenance]:
             done = answer.body["done"]
@@ -104,7 +135,7 @@ class Workroom:
                 raise FrameError("there are no sums in it")
             return load_sums(done["sums"], answer.blobs, spec, clip), load_provenance(done["provenance"])
 
-        request = Frame(body, (spec.to_bytes(),))
+        request = Frame(body, (spec.to_bytes(), *_texts(dataset, match)))
         return self._do(request, understand, limits, progress, sums_size(spec), dataset.source)
 
     def train(
@@ -174,6 +205,12 @@ class Workroom:
             if why is not None and not (what == "network" and ports is not None):
                 self._warn(f"what reads and trains cannot be kept from {_FORBIDDEN[what]}: {why}")
         return process
+
+
+def _texts(dataset: Dataset, match: Match | None = None) -> tuple[bytes, ...]:
+    """A data set, and how it fits, as blobs: with thousands of columns they are long."""
+    texts = (dataset.to_text(),) if match is None else (dataset.to_text(), match.require().to_text())
+    return tuple(text.encode() for text in texts)
 
 
 _FORBIDDEN: Final = {"files": "files that it does not need", "network": "the network"}

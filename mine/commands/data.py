@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_LONGEST_SECONDS = 7 * 24 * 3600.0
+"""For reading a data set once; who waits for it can stop it."""
+
 
 @click.command()
 @click.argument("name")
@@ -41,20 +44,17 @@ def add(
     folder of images, a folder of files to ask with --sql (this one, unless you name it), or a PostgreSQL database
     (postgresql://user@host/name, its password where libpq looks for it).
     """
-    from mine.data import Kind, Source, inspect
+    from mine.apart.workroom import Limits, Workroom
+    from mine.data import Kind, Source
     from mine.home import Home
 
     if source is None and sql is None:
         raise click.UsageError("name the SOURCE: a file, a folder or a database")
     with Home(home).ledger() as ledger:
-        dataset = inspect(
-            name,
-            Source.of(source or ".", query=sql, table=table),
-            targets,
-            ignored=ignore,
-            aliases=aliases,
-            units=units,
-        )
+        dataset = Workroom(talk).inspect(
+            name, Source.of(source or ".", query=sql, table=table), targets, ignored=ignore, aliases=aliases,
+            units=units, limits=Limits(seconds=_LONGEST_SECONDS),
+        )  # fmt: skip
         ledger.add_dataset(dataset, replace=replace)
     if as_json:
         echo_json(_report(dataset))

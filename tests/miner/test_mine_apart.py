@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,34 @@ def test_the_sums_are_those_of_the_same_work_done_here(folder, kind, training):
         np.testing.assert_allclose(getattr(sums, name), getattr(wanted, name), rtol=1e-12, atol=1e-12)
     assert (sums.records, read.rows, read.fingerprint) == (wanted.records, known.rows, known.fingerprint)
     assert warnings == [why for why in room.kept.values() if why is not None]
+
+
+@pytest.mark.parametrize("kind", ["file", "database", "query"])
+def test_a_data_set_is_looked_through_apart_as_it_is_here(folder, kind):
+    aliases, units = [("age", "x0")], [("x0", "years")]
+    asked = {"ignored": ("x3",), "aliases": aliases, "units": units}
+    found = Workroom(nothing).inspect("d", source(folder, kind), ("target",), **asked, limits=Limits())
+    assert found == inspect("d", source(folder, kind), "target", **asked)
+    with pytest.raises(DataError, match="no column 'nowhere'"):
+        Workroom(nothing).inspect("d", source(folder, kind), ("nowhere",), limits=Limits())
+
+
+def test_a_reader_that_answers_with_another_source_is_a_liar(folder, monkeypatch):
+    elsewhere = replace(inspect("d", source(folder, "file"), "target"), source=Source.of(__file__))
+    monkeypatch.setattr("mine.apart.jobs.inspect", lambda *_, **__: elsewhere)
+    room = Workroom(nothing, insecurely_in_this_process=True)
+    with pytest.raises(FrameError, match="another source"):
+        room.inspect("d", source(folder, "file"), ("target",), limits=Limits())
+
+
+def test_a_data_set_of_very_many_columns_is_read_apart(tmp_path):
+    names = [*"abcd", *(f"{i} is the number of a column with a long name, {'very ' * 30}long" for i in range(4000))]
+    rows = "\n".join(",".join([*("1.5" for _ in names), str(label)]) for label in (0, 1, 2) * 10)
+    (tmp_path / "wide.csv").write_text(",".join([*(f'"{name}"' for name in names), "target"]) + "\n" + rows + "\n")
+    dataset = Workroom(nothing).inspect("wide", Source.of(tmp_path / "wide.csv"), ("target",), limits=Limits())
+    spec = Spec.build(**{**SPEC, "features": tuple({"name": name} for name in names[:4])})
+    sums, _ = Workroom(nothing).gather(dataset, match(dataset, spec), spec, "refuse", Limits(), nothing)
+    assert sums.records == 30
 
 
 def test_what_the_data_refuse_is_raised_here_in_the_same_words(folder):
