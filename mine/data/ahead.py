@@ -15,8 +15,8 @@ Item = TypeVar("Item")
 def ahead(items: Iterator[Item], depth: int = 1) -> Iterator[Iterator[Item]]:
     """The same items in the same order, up to `depth` of them fetched beforehand by a thread of its own.
 
-    None of them is None. What fetching raises is raised where its item would have come. The thread has ended when the context is left, and
-    the items' iterator with it.
+    None of them is None. What fetching raises is raised where its item would have come. The thread has ended when the
+    context is left, and the items' iterator with it.
     """
     ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
     stop, over = threading.Event(), threading.Event()

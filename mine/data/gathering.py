@@ -93,6 +93,7 @@ class Pass:
         boolean = np.array([one.type == "boolean" for one in features])
         self._least, self._most = np.where(boolean, 0.0, self._least), np.where(boolean, 1.0, self._most)
         self._bounded = bool(np.isfinite(self._least).any() or np.isfinite(self._most).any())
+        self._one_hot = np.eye(len(spec.classes))
         self._whole = [at for at, one in enumerate(features) if one.type != "number"]
 
     @property
@@ -140,10 +141,13 @@ class Pass:
         return table.chunks([*match.columns, *numbers], label, labels), labels, str
 
     def _classes(self, labels: Labels) -> npt.NDArray[np.int64]:
-        """The class of each label's place, _STRANGE for those that the campaign does not know."""
+        """The class of each label's place, _STRANGE for those that the campaign does not know.
+
+        The last two, where the negative places of no label and of another one lead, are strange as well.
+        """
         index = {name: at for at, name in enumerate(self._spec.classes)}
         found = [class_of(name, index) for name in labels.names]
-        return np.array([_STRANGE if at is None else at for at in found], dtype=np.int64)
+        return np.array([*(_STRANGE if at is None else at for at in found), _STRANGE, _STRANGE], dtype=np.int64)
 
     def _taken(
         self, values: Floats, codes: npt.NDArray[np.int64] | None, classes: npt.NDArray[np.int64], labels: Labels
@@ -153,16 +157,16 @@ class Pass:
         good = self._checked(features, numbers)
         of = None
         if codes is not None:
-            of = np.full(len(codes), _STRANGE, dtype=np.int64)
-            of[codes >= 0] = classes[codes[codes >= 0]]
-            good = self._without(good, codes == NO_LABEL, "no label", lambda _: "no label")
-            good = self._without(good, of < 0, "unknown class", lambda at: _strange(int(codes[at]), labels))
+            of = classes[codes]
+            if of.min(initial=0) < 0:
+                good = self._without(good, codes == NO_LABEL, "no label", lambda _: "no label")
+                good = self._without(good, of < 0, "unknown class", lambda at: _strange(int(codes[at]), labels))
         if not good.all():
             features, numbers, of = features[good], numbers[good], None if of is None else of[good]
         self._rows += len(values)
         self._used += len(features)
         if len(features):
-            targets = scaled_targets(spec, numbers) if of is None else np.eye(len(spec.classes))[of]
+            targets = scaled_targets(spec, numbers) if of is None else self._one_hot[of]
             yield design_matrix(spec, features), targets
 
     def _checked(self, features: Floats, numbers: Floats) -> Flags:
