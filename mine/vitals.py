@@ -5,7 +5,6 @@ The daemon makes them between two steps, and leaves them in a file of the home, 
 
 import json
 import os
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,17 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mine.records import State
-from sonar.chain.errors import RpcUnavailableError
+from sonar.chain.errors import ChainError
 from sonar.chain.records import NATIVE
 
 if TYPE_CHECKING:
     from mine.daemon import Daemon
+    from mine.worker import Worker
 
 __all__ = ["Vitals", "Watch", "load_vitals"]
 
 _COIN_SECONDS = 30.0
 """Seconds between two looks at the account's coin."""
 _SAVED_SECONDS = 5.0
+"""Seconds between two looks into the ledger, after which what was seen is saved."""
 _SPARE_SECONDS = 300.0
 """What a step may take besides one training: answers and transactions that are waited for."""
 
@@ -76,48 +77,52 @@ class Watch:
         self.vitals = Vitals(started=now, stepped=now, patience=_SPARE_SECONDS)
 
     def look(self) -> None:
-        """Takes note of how the daemon stands after a step."""
-        now = self._clock()
-        changes: dict[str, Any] = {"waiting": self._daemon.reasons()}
-        if (worker := self._daemon.worker) is not None:
-            submissions = worker.ledger.submissions(worker.deployment)
-            native = {one.id for one in worker.ledger.campaigns(worker.deployment) if one.token == NATIVE}
-            transactions = worker.ledger.transactions(worker.deployment)
-            changes |= {
-                "kept": dict(worker.room.kept),
-                "campaigns": dict(
-                    Counter(one.status.name.lower() for one in worker.ledger.campaigns(worker.deployment))
-                ),
-                "submissions": dict(Counter(one.state.value for one in submissions)),
-                "transactions": dict(Counter(one.fate.value for one in transactions)),
-                "earned": sum(one.payout or 0 for one in submissions if one.campaign in native),
-                "bonds_lost": sum(one.bond_lost or 0 for one in submissions),
-                "bonds_at_stake": sum(one.bond for one in submissions if one.state is State.SENT),
-                "gas_spent": sum((one.gas_used or 0) * (one.gas_price or 0) for one in transactions),
-            }
-            if now - self._coin_at >= _COIN_SECONDS and "chain" not in changes["waiting"]:
-                try:
-                    changes["balance"] = worker.client.balance(worker.address)
-                    changes["credit"] = worker.client.credit(worker.address)
-                except RpcUnavailableError:
-                    pass  # the next step finds out, and says so
-                else:
-                    self._coin_at = now
-        before = self.vitals
+        """Takes note of how the daemon stands after a step; of what is in the ledger and on chain only now and then."""
+        now, before, waiting = self._clock(), self.vitals, self._daemon.reasons()
+        due = now - self._saved_at >= _SAVED_SECONDS or dict(before.waiting) != waiting
+        worker = self._daemon.worker
+        found = {} if worker is None or not due else {**_in_ledger(worker), **self._on_chain(worker, now, waiting)}
         self.vitals = replace(
-            before, stepped=now, steps=before.steps + 1,
-            patience=self._daemon.policy.work.longest_training_seconds + _SPARE_SECONDS, **changes,
+            before, stepped=now, steps=before.steps + 1, waiting=waiting,
+            patience=self._daemon.policy.work.longest_training_seconds + _SPARE_SECONDS, **found,
         )  # fmt: skip
-        if now - self._saved_at >= _SAVED_SECONDS or dict(before.waiting) != changes["waiting"]:
+        if due:
             self._save(now)
 
+    def _on_chain(self, worker: "Worker", now: float, waiting: Mapping[str, str]) -> dict[str, Any]:
+        if now - self._coin_at < _COIN_SECONDS or "chain" in waiting:
+            return {}
+        try:
+            coin = {"balance": worker.client.balance(worker.address), "credit": worker.client.credit(worker.address)}
+        except ChainError:
+            return {}  # the next step finds out, and says so
+        self._coin_at = now
+        return coin
+
     def _save(self, now: float) -> None:
-        part = self._file.with_name(f".{self._file.name}.{secrets.token_hex(4)}.part")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        part = self._file.with_name(f".{self._file.name}.part")  # of a home's one daemon; a kill leaves one at most
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as stream:
             json.dump(asdict(self.vitals), stream)
         part.replace(self._file)
         self._saved_at = now
+
+
+def _in_ledger(worker: "Worker") -> dict[str, Any]:
+    ledger, deployment = worker.ledger, worker.deployment
+    campaigns, submissions = ledger.campaigns(deployment), ledger.submissions(deployment)
+    transactions = ledger.transactions(deployment)
+    native = {one.id for one in campaigns if one.token == NATIVE}
+    return {
+        "kept": dict(worker.room.kept),
+        "campaigns": dict(Counter(one.status.name.lower() for one in campaigns)),
+        "submissions": dict(Counter(one.state.value for one in submissions)),
+        "transactions": dict(Counter(one.fate.value for one in transactions)),
+        "earned": sum(one.payout or 0 for one in submissions if one.campaign in native),
+        "bonds_lost": sum(one.bond_lost or 0 for one in submissions),
+        "bonds_at_stake": sum(one.bond for one in submissions if one.state is State.SENT),
+        "gas_spent": sum((one.gas_used or 0) * (one.gas_price or 0) for one in transactions),
+    }
 
 
 def load_vitals(file: Path) -> dict[str, Any] | None:
