@@ -10,7 +10,7 @@ from mine.data.filequery import resolve_query
 from mine.data.source import Kind, Source, find_files, walk
 from mine.errors import DataError
 
-__all__ = ["file_state", "fingerprint_of", "source_files", "source_state"]
+__all__ = ["check_still", "file_state", "fingerprint_of", "source_files", "source_state"]
 
 _PIECE = 1 << 20
 
@@ -24,7 +24,9 @@ def source_files(source: Source) -> Iterable[Path]:
         case Kind.IMAGES:
             return walk(path)
         case Kind.SQLITE:
-            return [path, *(file for file in [path.with_name(path.name + "-wal")] if file.exists())]
+            # What is written there and not yet in the file itself; an empty one is made by reading alone.
+            log = path.with_name(path.name + "-wal")
+            return [path, log] if log.exists() and log.stat().st_size else [path]
         case Kind.SQL:
             names = resolve_query(source.query or "", path)[1]
             return [file for name in names for file in find_files(Path(name))]
@@ -47,9 +49,17 @@ def source_state(source: Source) -> str | None:
             raise DataError(f"{file} cannot be read: {error.strerror}") from error
         if not stat.S_ISREG(found.st_mode):
             raise DataError(f"{file} is no ordinary file: give a file")
-        state = (str(file), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        # Reading a SQLite file touches it; nothing else moves it without changing it.
+        moved = 0 if source.kind is Kind.SQLITE else found.st_ctime_ns
+        state = (str(file), found.st_size, found.st_mtime_ns, moved, found.st_ino)
         digest.update(repr(state).encode())
     return digest.hexdigest()
+
+
+def check_still(source: Source, state: str | None) -> None:
+    """Raises DataError where files are not in the state of before; what a database gives is of one moment anyway."""
+    if source.kind is not Kind.SQLITE and source_state(source) != state:
+        raise DataError(f"{source.shown} changed while it was read: read it again once it is still")
 
 
 def file_state(dataset: Dataset) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mine.data.dataset import Dataset
-from mine.data.footprint import fingerprint_of, source_state
+from mine.data.footprint import check_still, fingerprint_of, source_state
 from mine.data.images import ImageFolder, Size
 from mine.data.matching import Match, class_of
 from mine.data.opening import open_table
@@ -117,8 +117,7 @@ class Pass:
                                            classes, labels)  # fmt: skip
             known = state is not None and state == dataset.state
             fingerprint = dataset.fingerprint if known else (digest() or fingerprint_of(dataset.source))
-        if source_state(dataset.source) != state:
-            raise DataError(f"{dataset.source.shown} changed while it was read: it is tried again once it is still")
+        check_still(dataset.source, state)
         self._done = Provenance(
             dataset.name, str(dataset.source.kind), dataset.source.location, dataset.source.query, fingerprint,
             (*self._match.columns, *self._match.target_columns), self._rows, self._used,

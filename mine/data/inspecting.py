@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mine.data.dataset import Column, ColumnType, Dataset, check_name, listed
-from mine.data.footprint import fingerprint_of, source_state
+from mine.data.footprint import check_still, fingerprint_of, source_state
 from mine.data.images import ImageFolder
 from mine.data.opening import open_table
 from mine.data.source import Kind, Source
@@ -45,8 +45,7 @@ def inspect(
     state = source_state(source)
     dataset = _images(name, source, targets) if source.kind is Kind.IMAGES else _table(name, source, targets, ignored)
     dataset = _described(dataset, tuple(aliases), tuple(units))
-    if source_state(source) != state:
-        raise DataError(f"{source.shown} changed while it was read: add it again once it is still")
+    check_still(source, state)
     return dataset if state is None else replace(dataset, state=state)
 
 

@@ -95,6 +95,11 @@ class Source:
             raise DataError(f"the path {self.location} has one of the characters * ? [: rename the file or its folder")
         return find_files(Path(self.location))
 
+    def places(self) -> list[Path]:
+        """What must be open to whoever reads these files: the files, or the folder where a pattern looks for them."""
+        files, path = self.files(), Path(self.location)
+        return [_base(path)] if any(character in self.location for character in _PATTERN) else files
+
     def digest(self) -> str:
         """The SHA-256 of the source's own description, by which a query is recognised."""
         return hashlib.sha256("\0".join((self.kind, self.location, self.query or "")).encode()).hexdigest()

@@ -110,6 +110,8 @@ def check_columns(source: str, names: Sequence[str]) -> None:
     for position, name in enumerate(names):
         if not name.strip():
             raise DataError(f"{source}: column {position + 1} has no name: give it one")
+        if not name.isprintable():
+            raise DataError(f"{source}: the column {name!r:.80} has characters that cannot be shown: rename it")
         if name.lower() in seen:
             raise DataError(f"{source} has the column {name!r} twice (capitals do not tell columns apart): rename one")
         seen[name.lower()] = name
@@ -118,6 +120,8 @@ def check_columns(source: str, names: Sequence[str]) -> None:
 def require_columns(source: str, names: Sequence[str], wanted: Iterable[str]) -> None:
     """Raises DataError unless all wanted columns are there."""
     there = set(names)
+    if not there:
+        raise DataError(f"{source} has no column of numbers or text")
     if missing := [name for name in wanted if name not in there]:
         raise DataError(f"{source} has no column {listed(missing)}: it has {listed(tuple(names))}")
 

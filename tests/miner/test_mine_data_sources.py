@@ -1,5 +1,6 @@
 """Every adapter alike: the same records give the same sums; what is empty, huge, malformed or hostile is refused."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -140,6 +141,10 @@ def write(path: Path, data: bytes | str) -> Path:
         ("t.parquet", b"PAR1" + b"\0" * 60, "not a readable Parquet file"),
         ("t.parquet", b"x,outcome\n1,yes\n", "not a readable Parquet file"),
         ("t.jsonl", b"", "is empty"),
+        ("t.jsonl", b'[{"x": 1, "outcome": "yes"}]', "no column of numbers or text"),
+        ("t.jsonl", b'{"x": ' + b"[" * 9999 + b"]" * 9999 + b"}\n", "not a readable file of JSON lines"),
+        ("t.csv", "x,outcome\n1,yes\n".encode("utf-16"), "is not UTF-8"),
+        ("t.csv", b"x,a\x1b[2Jb,outcome\n1,2,yes\n", "cannot be shown"),
         ("t.jsonl", b'{"x": 1, "outcome": "yes"}\n{"x": 2, "outc', "not a readable file of JSON lines"),
         ("t.jsonl", b'{"x": 1, "outcome": "yes"}\nnull and void\n', "not a readable file of JSON lines"),
         ("t.jsonl", b'{"x": 1, "outcome": "y\xff"}\n' * 3, "not a readable file of JSON lines"),
@@ -302,17 +307,31 @@ def test_more_columns_than_that_are_refused(tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_trained_on(tmp_path):
-    path = sqlite_file(tmp_path, ROWS * 100)
-    dataset = inspect("d", Source.of(path, table="visits"), "outcome")
-    changed = []
+    path = write(tmp_path / "t.csv", TABLE)
+    dataset = inspect("d", Source.of(path), "outcome")
 
     def change(_done: float) -> None:
-        if not changed:
-            changed.append(True)
-            os.utime(path, ns=(1, 1))
+        os.utime(path, ns=(1, 1))
 
     with pytest.raises(DataError, match="changed while it was read"):
         gather(dataset, match(dataset, spec()), spec(), "refuse", change)
+
+
+def test_a_database_that_is_written_to_meanwhile_is_read_as_it_was_at_one_moment(tmp_path):
+    path = sqlite_file(tmp_path, ROWS)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        dataset = inspect("d", Source.of(path, table="visits"), "outcome")
+        assert file_state(dataset) == dataset.state, "reading alone changes nothing"
+
+        def change(_done: float) -> None:
+            db.execute("INSERT INTO visits VALUES (1, 1, 'no', '')")
+            db.commit()
+
+        found, _ = gather(dataset, match(dataset, spec()), spec(), "refuse", change)
+        assert found.records == len(ROWS)
+        assert file_state(dataset) != dataset.state
+        assert gather(dataset, match(dataset, spec()), spec())[0].records > len(ROWS)
 
 
 def test_a_changed_file_has_another_state_and_a_new_fingerprint(tmp_path):
