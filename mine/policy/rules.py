@@ -131,7 +131,7 @@ def _approval(policy: "Policy", facts: Facts) -> Finding:
             "approval",
             f"you approved it when {said.owner} owned it, and now {facts.record.owner} does: `mine approve {campaign}`",
         )
-    return Finding.yes("approval", f"you approved it: {said.reason}")
+    return Finding.yes("approval", f"you approved it: {said.reason}" if said.reason else "you approved it")
 
 
 def _token(policy: "Policy", facts: Facts) -> Finding:

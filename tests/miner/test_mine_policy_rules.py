@@ -58,8 +58,8 @@ def own(*verdicts, payout=0, ended=None):
     return tuple(OwnRound(len(verdicts) - 1 - at, verdict, Wei(payout), ended) for at, verdict in enumerate(verdicts))
 
 
-def approval(*, approved=True, owner=OWNER):
-    return {"approval": Approval(ID, approved, "for the study", owner, 0.0)}
+def approval(*, approved=True, owner=OWNER, reason="for the study"):
+    return {"approval": Approval(ID, approved, reason, owner, 0.0)}
 
 
 def stated(**words):
@@ -116,6 +116,7 @@ CASES = [
      {}, f"it waits for your word: `mine approve {CAMPAIGN}` or `mine deny {CAMPAIGN}`"),
     ("approval", {"accept": {"approval": True}}, approval(), "you approved it: for the study",
      approval(owner=OTHER), f"you approved it when {OTHER} owned it, and now {OWNER} does: `mine approve {CAMPAIGN}`"),
+    ("approval", {"accept": {"approval": True}}, approval(reason=""), "you approved it", None, None),
     ("token", {}, {}, "it pays in native coin",
      terms(token=TOKEN), f"it pays in the token {TOKEN}: add it to `tokens` in [money] to take it"),
     ("token", {"money": {"tokens": [TOKEN]}}, terms(token=TOKEN),
