@@ -120,10 +120,9 @@ def check_columns(source: str, names: Sequence[str]) -> None:
 def require_columns(source: str, names: Sequence[str], wanted: Iterable[str]) -> None:
     """Raises DataError unless all wanted columns are there."""
     there = set(names)
-    if not there:
-        raise DataError(f"{source} has no column of numbers or text")
     if missing := [name for name in wanted if name not in there]:
-        raise DataError(f"{source} has no column {listed(missing)}: it has {listed(tuple(names))}")
+        has = f"it has {listed(tuple(names))}" if there else "nor any other of numbers or text"
+        raise DataError(f"{source} has no column {listed(missing)}: {has}")
 
 
 def numbers_of(values: Sequence[Any]) -> Floats:

@@ -141,7 +141,7 @@ def write(path: Path, data: bytes | str) -> Path:
         ("t.parquet", b"PAR1" + b"\0" * 60, "not a readable Parquet file"),
         ("t.parquet", b"x,outcome\n1,yes\n", "not a readable Parquet file"),
         ("t.jsonl", b"", "is empty"),
-        ("t.jsonl", b'[{"x": 1, "outcome": "yes"}]', "no column of numbers or text"),
+        ("t.jsonl", b'[{"x": 1, "outcome": "yes"}]', "nor any other of numbers or text"),
         ("t.jsonl", b'{"x": ' + b"[" * 9999 + b"]" * 9999 + b"}\n", "not a readable file of JSON lines"),
         ("t.csv", "x,outcome\n1,yes\n".encode("utf-16"), "is not UTF-8"),
         ("t.csv", b"x,a\x1b[2Jb,outcome\n1,2,yes\n", "cannot be shown"),
