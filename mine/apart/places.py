@@ -41,7 +41,7 @@ def source_places(source: Source) -> list[Path]:
         case Kind.IMAGES | Kind.SQL:
             return [place]
         case _:
-            return source.files()
+            return source.places()
 
 
 def ports_of(source: Source) -> list[int] | None:
