@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import psutil
 import psycopg
@@ -40,25 +41,28 @@ def nothing(_done: float) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, write_csv) -> Path:
-    """A folder with the same records as CSV, and in a database that another program has open for writing."""
+    """A folder with the same records as CSV, Parquet, and in a database that another program has open for writing."""
     folder = tmp_path_factory.mktemp("records")
     path = write_csv(folder / "table.csv")
     header, *rows = [line.split(",") for line in path.read_text().splitlines()]
     with sqlite3.connect(folder / "table.db") as database:
         database.execute(f"CREATE TABLE visits ({', '.join(header)})")
         database.executemany(f"INSERT INTO visits VALUES ({', '.join('?' * len(header))})", rows)
+    duckdb.sql(f"COPY (FROM read_csv('{path}', types={{'target': 'VARCHAR'}})) TO '{folder / 'table.parquet'}'")
     return folder
 
 
 def source(folder: Path, kind: str) -> Source:
     if kind == "database":
         return Source.of(folder / "table.db", table="visits")
+    if kind == "pattern":
+        return Source.of(folder / "tab*.parquet")
     if kind == "query":
         return Source.of(folder, query="select * from read_csv('table.csv')")
     return Source.of(folder / "table.csv")
 
 
-@pytest.mark.parametrize("kind", ["file", "database", "query"])
+@pytest.mark.parametrize("kind", ["file", "pattern", "database", "query"])
 @pytest.mark.parametrize("training", [{}, {"batch_size": 16}], ids=["full", "batches"])
 def test_the_sums_are_those_of_the_same_work_done_here(folder, kind, training):
     dataset = inspect("d", source(folder, kind), "target")
@@ -73,7 +77,7 @@ def test_the_sums_are_those_of_the_same_work_done_here(folder, kind, training):
     assert warnings == [why for why in room.kept.values() if why is not None]
 
 
-@pytest.mark.parametrize("kind", ["file", "database", "query"])
+@pytest.mark.parametrize("kind", ["file", "pattern", "database", "query"])
 def test_a_data_set_is_looked_through_apart_as_it_is_here(folder, kind):
     aliases, units = [("age", "x0")], [("x0", "years")]
     asked = {"ignored": ("x3",), "aliases": aliases, "units": units}
