@@ -58,6 +58,13 @@ def test_a_module_imports_only_what_its_part_of_the_house_may(path):
         assert not inside(module, ("pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib")), f"{own}: {module}"
 
 
+def test_processes_apart_are_started_by_capsule_and_mine_alone():
+    for path in modules():
+        own = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if any(inside(module, ("sonar.sandbox",)) for module in imports(path)):
+            assert inside(own, ("sonar.sandbox", "capsule", "mine")), own
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_unpickles_in_disguise(path):
     for node in ast.walk(ast.parse(path.read_text())):
