@@ -125,7 +125,8 @@ class MineAt:
         """A worker in this process."""
         return Worker(
             self.home, ledger, self.account, self.network, store,
-            lambda what, facts: self.told.append((what, facts)), Options(10.0, True, self.clock, insecurely_in_this_process=True),
+            lambda what, facts: self.told.append((what, facts)),
+            Options(10.0, True, self.clock, insecurely_in_this_process=True),
         )  # fmt: skip
 
     def daemon(self, ledger: Ledger, store: ContentStore, **more: Any) -> Daemon:
