@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mine import data
 from mine.data import inspect, match
 from mine.errors import DataError, SchemaMismatchError
+from sonar import canonical
 from sonar.protocol.payloads import design_matrix
 from sonar.protocol.spec import Spec
 
@@ -265,3 +266,30 @@ def test_a_file_is_gathered_as_the_spec_maps_weighs_and_cuts_it(csv, batch_size)
     np.testing.assert_allclose(one.constant, other.constant, atol=1e-10)
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+)
+
+
+@given(text=st.text(max_size=50) | JSON.map(lambda value: canonical.dumps(value).decode()))
+def test_no_text_but_its_own_is_taken_for_a_data_set_or_a_match(text):
+    for parse in (data.Dataset.parse, data.Match.parse):
+        with pytest.raises(DataError):
+            parse(text)
+
+
+@given(name=st.sampled_from(["name", "source", "targets", "columns", "labels", "records", "left", "state"]), value=JSON)
+def test_a_data_set_with_a_field_of_another_kind_is_refused_or_whole(name, value):
+    values = {
+        "format": 1, "name": "d", "source": {"kind": "csv", "location": "/d.csv", "query": None}, "targets": ["y"],
+        "columns": [], "labels": [["a", 1]], "records": 1, "left": [], "unlabelled": 0, "bad_images": 0, "aliases": [],
+        "fingerprint": "", "state": None,
+    }  # fmt: skip
+    try:
+        found = data.Dataset.parse(canonical.dumps({**values, name: value}).decode())
+    except DataError:
+        return
+    assert data.Dataset.parse(found.to_text()) == found
