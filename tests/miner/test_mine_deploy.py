@@ -13,8 +13,8 @@ import pytest
 from mine.cli import main
 
 ROOT = Path(__file__).parents[2]
-UNIT = ROOT / "deploy" / "mine" / "sonar-mine.service"
-IMAGE = ROOT / "deploy" / "mine" / "Dockerfile"
+UNIT = ROOT / "mine" / "deploy" / "sonar-mine.service"
+IMAGE = ROOT / "mine" / "deploy" / "Dockerfile"
 
 
 class _Lines(dict):
