@@ -55,8 +55,8 @@ def test_a_mistyped_address_is_refused_wherever_one_is_written(tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"contract: .*is mistyped"):
         Network.load(file)
     policy = tmp_path / "policy.toml"
-    policy.write_text(f'owners = ["{MISTYPED}"]')
-    with pytest.raises(PolicyError, match=r"owners\.0: .*is mistyped"):
+    policy.write_text(f'[accept]\nowners = ["{MISTYPED}"]')
+    with pytest.raises(PolicyError, match=r"line 2: .*owners.*is mistyped"):
         Policy.load(policy)
 
 
