@@ -16,12 +16,9 @@ from mine.stopping import Stop
 from mine.strategy import in_turn
 from mine.worker import Report, Worker
 from sonar.chain.errors import (
+    ChainError,
     ContractRevertError,
-    FeeLimitError,
     RpcUnavailableError,
-    TransactionFailedError,
-    TransactionTimeoutError,
-    UnfundedAccountError,
     WrongChainError,
 )
 from sonar.chain.events import (
@@ -239,21 +236,12 @@ def _passes(error: SonarError) -> bool:
     """Whether a problem may end by itself, or by somebody's help elsewhere."""
     if isinstance(error, StorageError):
         return error.transient or isinstance(error, DigestMismatchError)
-    if isinstance(error, ContractRevertError):
-        return False
+    if isinstance(error, ChainError):  # a node that is behind, or of a pool that disagrees, catches up
+        return not isinstance(error, ContractRevertError | WrongChainError)
     if isinstance(error, ApartError):
         return not error.lasting
     # An engine whose helper process was killed, for memory perhaps, starts another one.
-    return isinstance(
-        error,
-        EngineError
-        | FeeLimitError
-        | NotNowError
-        | SignerError
-        | UnfundedAccountError
-        | TransactionTimeoutError
-        | TransactionFailedError,
-    )
+    return isinstance(error, EngineError | NotNowError | SignerError)
 
 
 def _kind(error: SonarError) -> Hashable:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mine.apart.workroom import Limits, Workroom
 from mine.data import Dataset, Match, Provenance, check_gathered, file_state
+from mine.errors import DataError
 from mine.ledger import Ledger
 from mine.policy import Policy
 from mine.policy.data_rules import check_records
@@ -13,6 +14,7 @@ from mine.privacy.working import RoomReader, gather_privately
 from sonar.protocol.spec import Spec
 from sonar.storage import ContentStore
 from sonar.syft import Progress
+from sonar.syft.epoch import Epoch
 from sonar.syft.progress import paced
 from sonar.syft.schedule import Gathered
 
@@ -57,6 +59,7 @@ class Gatherer:
         # It may have been gathered for another campaign, which asks for fewer records.
         check_gathered(dataset, spec, gathered)
         check_records(policy, gathered, spec)
+        _check_classes_known(dataset, spec, gathered, provenance)
         return gathered, provenance
 
     def _privately(self, dataset: Dataset, found: Match, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
@@ -96,3 +99,14 @@ def limits_of(policy: Policy) -> Limits:
         niceness=work.niceness,
         memory=work.memory_gib << 30,
     )
+
+
+def _check_classes_known(dataset: Dataset, spec: Spec, gathered: Gathered, provenance: Provenance) -> None:
+    """Raises DataError where records of single classes may have become few, and sums that would tell are not there."""
+    if not spec.classes or not isinstance(gathered, Epoch):
+        return
+    if (provenance.used, provenance.fingerprint) != (dataset.records, dataset.fingerprint):
+        raise DataError(
+            f"{dataset.location} gave {provenance.used} usable records, not the {dataset.records} in which the classes "
+            "were counted, or others: for a campaign of mini-batches add it again without bad records"
+        )

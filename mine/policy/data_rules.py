@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mine.errors import PolicyError
 from mine.policy.facts import Facts, Offered
 from mine.policy.finding import Finding
 from mine.privacy.accountant import epsilon_of, rho_of
 from mine.privacy.estimate import estimate
 from mine.privacy.release import check_budget, check_schedule
+from sonar.syft.statistics import Statistics
 
 if TYPE_CHECKING:
     from mine.policy.file import Policy
@@ -46,7 +49,10 @@ def best_offer(policy: "Policy", facts: Facts, offers: Sequence[Offered]) -> Fac
 
 def check_records(policy: "Policy", gathered: "Gathered", spec: "Spec") -> None:
     """Raises PolicyError unless what was gathered is enough records, also as class weights leave them in a batch."""
-    for finding in (_records(policy, gathered.records), _features(policy, gathered.records, spec)):
+    findings = [_records(policy, gathered.records), _features(policy, gathered.records, spec)]
+    if spec.classes and isinstance(gathered, Statistics):
+        findings.append(_smallest_class(policy, spec, _counted(gathered, spec)))
+    for finding in findings:
         if not finding.ok:
             raise PolicyError(finding.sentence)
     if gathered.effective_batch < policy.data.min_records:
@@ -54,6 +60,12 @@ def check_records(policy: "Policy", gathered: "Gathered", spec: "Spec") -> None:
             f"its class weights make the records of a batch count as {gathered.effective_batch:.1f}, fewer than "
             f"`min_records` {policy.data.min_records} in [data]: some would show in the gradient"
         )
+
+
+def _counted(gathered: Statistics, spec: "Spec") -> list[tuple[str, int]]:
+    """The classes that records were gathered of, with their numbers: the constant's sums with the one-hot targets."""
+    counts = gathered.moment[-1] / np.array(gathered.class_weights or [1.0] * len(spec.classes))
+    return [(name, count) for name, count in zip(spec.classes, map(round, counts), strict=True) if count]
 
 
 def _dataset(policy: "Policy", facts: Facts, offered: Offered) -> Finding:
@@ -135,11 +147,15 @@ def _batch(policy: "Policy", facts: Facts, _offered: Offered) -> Finding:
 
 
 def _classes(policy: "Policy", facts: Facts, offered: Offered) -> Finding:
-    """Of a map's sums over one class, too, there must be fewer than half of the values in the records of that class."""
     if not offered.classes:
         return Finding.yes("classes", "it predicts numbers, so no class is small")
-    name, count = min(offered.classes, key=lambda item: item[1])
-    spec, least = facts.spec, policy.data.min_class_records
+    return _smallest_class(policy, facts.spec, offered.classes)
+
+
+def _smallest_class(policy: "Policy", spec: "Spec", classes: Sequence[tuple[str, int]]) -> Finding:
+    """Of a map's sums over one class, too, there must be fewer than half of the values in the records of that class."""
+    name, count = min(classes, key=lambda item: item[1])
+    least = policy.data.min_class_records
     inputs, outputs = len(spec.features), spec.mapping.outputs
     mapped = -(-_LEAST_FOR_MAPS * outputs // inputs) if spec.feature_map.kind != "identity" else 0
     if count < mapped and mapped > least:

@@ -99,6 +99,19 @@ def test_what_was_gathered_for_a_campaign_of_few_records_is_refused_to_one_of_mo
             worker.gather(dataset, stage.spec(min_records=50), policy)
 
 
+def test_data_that_have_changed_are_not_trained_on_in_mini_batches_before_their_classes_are_counted(stage, write_csv):
+    path = write_csv(stage.folder / "mine.csv", records=60)
+    mine = stage.mine(path)
+    with mine.home.ledger() as ledger:
+        worker, policy = mine.worker(ledger, stage.store), mine.home.policy()
+        (dataset,) = ledger.datasets()
+        of = stage.spec(training={"batch_size": 16})
+        worker.gather(dataset, of, policy)
+        write_csv(path, records=61)
+        with pytest.raises(DataError, match="61 usable records, not the 60 in which the classes were counted"):
+            worker.gather(dataset, of, policy)
+
+
 def test_a_mine_posts_once_a_round_and_again_in_the_next_one(stage, opened_mine, next_paillier):
     mine, ledger = opened_mine
     spec = stage.spec(rounds={"round_size": 2})

@@ -27,7 +27,7 @@ def gathered(of, labels):
 
 
 def policy(records):
-    return Policy(data={"min_records": records})
+    return Policy(data={"min_records": records, "min_class_records": 1})
 
 
 @pytest.mark.parametrize("batch_size", [None, 100])
@@ -48,6 +48,17 @@ def test_what_was_gathered_is_counted_again():
     check_records(policy(99), found, spec())
     with pytest.raises(PolicyError, match="99 records are fewer than `min_records` 100"):
         check_records(Policy(), found, spec())
+
+
+@pytest.mark.parametrize("class_weights", [None, (1.0, 50.0)])
+def test_the_classes_of_what_was_gathered_are_counted_again(class_weights):
+    """The data may have changed since they were added, and a spec's ranges may leave one record of a class."""
+    of = spec(training={"class_weights": class_weights})
+    found = gathered(of, (np.arange(1000) < 9).astype(int))
+    check_records(Policy(data={"min_records": 10, "min_class_records": 9}), found, of)
+    with pytest.raises(PolicyError, match=r"the class 'yes' has 9 record\(s\), fewer than `min_class_records` 10"):
+        check_records(Policy(data={"min_records": 10, "min_class_records": 10}), found, of)
+    check_records(Policy(data={"min_class_records": 10}), gathered(of, np.zeros(1000, int)), of)
 
 
 def test_what_was_gathered_is_compared_with_the_features_again():
