@@ -148,6 +148,8 @@ class Submission:
     bond_returned: Wei | None = None
     note: str = ""
     """Why it was missed, or judged as it was."""
+    rules: str = ""
+    """`Policy.release_digest` when it was trained."""
 
     @property
     def bond_lost(self) -> Wei | None:

@@ -73,6 +73,8 @@ class Trained:
     gradient: Gradient
     box: bytes
     seconds: float
+    rules: str
+    """`Policy.release_digest` of the policy that agreed."""
 
 
 class Worker:
@@ -160,7 +162,7 @@ class Worker:
                 return
             submission = self.prepare(trained)
         if submission.state in UNSENT:
-            self.post(submission)
+            self.post(submission, policy)
         elif submission.state is State.SENT and not (policy.work.confirmations and self._taken_back(submission)):
             self.expire(campaign)
 
@@ -202,15 +204,16 @@ class Worker:
         seconds = time.perf_counter() - started
         box = offer.seal(gradient.payload, self._account, present.number)
         return Trained(
-            offer, decision.facts.record, present.number, campaign.version, dataset, provenance, gradient, box, seconds
-        )
+            offer, decision.facts.record, present.number, campaign.version, dataset, provenance, gradient, box, seconds,
+            policy.release_digest,
+        )  # fmt: skip
 
     def refuse(self, campaign: KnownCampaign, reason: str) -> None:
         """Writes down why the campaign's present round is left alone."""
         self.ledger.look(Prospect(campaign.id, campaign.round, State.REFUSED, note=reason))
 
     def prepare(self, trained: Trained) -> Submission:
-        """Writes down a sealed gradient: from here on it is posted, whatever happens to this process."""
+        """Writes down a sealed gradient: it is posted, whatever happens to this process, while its owner agrees."""
         submission = Submission(
             campaign=trained.offer.campaign.id,
             round=trained.round,
@@ -220,6 +223,7 @@ class Worker:
             artifact=Artifact(Cid(""), digest_of(trained.box)),
             gradient=trained.gradient.digest,
             bond=trained.terms.terms.bond,
+            rules=trained.rules,
         )
         self.ledger.train(submission, trained.box, {
             "capsule": trained.offer.campaign.admission.oracle, "spec": trained.offer.campaign.spec.digest,
@@ -237,8 +241,16 @@ class Worker:
         assert box is not None
         return self.ledger.store(submission, self._store.put(box).cid)
 
-    def post(self, submission: Submission) -> Submission:
-        """Gets a trained gradient into the store and on chain, or finds out how far it got before."""
+    def post(self, submission: Submission, policy: Policy) -> Submission:
+        """Gets a trained gradient into the store and on chain, or finds out how far it got before.
+
+        One that is not signed yet is given up where the owner has since denied the campaign, or changed what the policy
+        says of who may have what of the data.
+        """
+        if submission.state is not State.SIGNED and (reason := self._withheld(submission, policy)):
+            submission = self.ledger.miss(submission, reason)
+            self._report("missed", {**_place(submission), "reason": reason})
+            return submission
         if submission.state is State.TRAINED:
             submission = self.store(submission)
         after = self._poster.advance(submission)
@@ -249,6 +261,14 @@ class Worker:
         elif after.state is State.MISSED:
             self._report("missed", {**_place(after), "reason": after.note})
         return after
+
+    def _withheld(self, submission: Submission, policy: Policy) -> str | None:
+        word = self.ledger.approval(submission.campaign)
+        if word is not None and not word.approved:
+            return "the campaign was denied after it was trained"
+        if submission.rules != policy.release_digest:
+            return "what the policy says of campaigns, data or privacy was changed after it was trained"
+        return None
 
     def expire(self, campaign: KnownCampaign) -> bool:
         """Gives up a round that nobody settled in time, so that the bonds in it come back; whether it did."""

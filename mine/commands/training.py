@@ -67,7 +67,7 @@ def train(
         if not dry_run:
             assert submission is not None
             if submission.state in UNSENT:
-                submission = worker.post(submission)
+                submission = worker.post(submission, policy)
             result |= {"artifact": submission.artifact.cid, "index": submission.index}
         result["state"] = "dry-run" if dry_run or submission is None else submission.state.value
     if as_json:

@@ -53,6 +53,7 @@ def submission_of(row: sqlite3.Row) -> Submission:
         payout=wei("payout"),
         bond_returned=wei("bond_returned"),
         note=row["note"],
+        rules=row["rules"],
     )
 
 

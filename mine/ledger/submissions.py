@@ -21,7 +21,7 @@ CREATE TABLE submissions (
     campaign BLOB NOT NULL, round INTEGER NOT NULL, state TEXT NOT NULL, version INTEGER NOT NULL,
     dataset TEXT NOT NULL, cid TEXT NOT NULL, artifact BLOB NOT NULL, gradient BLOB NOT NULL, bond TEXT NOT NULL,
     box BLOB, hash BLOB, position INTEGER, verdict INTEGER, share INTEGER, payout TEXT,
-    bond_returned TEXT, note TEXT NOT NULL DEFAULT '', PRIMARY KEY (campaign, round)
+    bond_returned TEXT, note TEXT NOT NULL DEFAULT '', rules TEXT NOT NULL DEFAULT '', PRIMARY KEY (campaign, round)
 );
 CREATE INDEX submissions_by_state ON submissions (state)
 """
@@ -78,10 +78,11 @@ class Submissions(Audited, Transactions):
         with self._told(submission.campaign, submission.round, **(facts or {})):
             self._database.execute(
                 "INSERT INTO submissions "
-                "(campaign, round, state, version, dataset, cid, artifact, gradient, bond, box) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "(campaign, round, state, version, dataset, cid, artifact, gradient, bond, box, rules) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 submission.campaign, submission.round, State.TRAINED, submission.version, submission.dataset, "",
                 submission.artifact.digest, submission.gradient, str(submission.bond), box,
+                submission.rules,
             )  # fmt: skip
 
     def store(self, submission: Submission, cid: Cid) -> Submission:

@@ -76,7 +76,7 @@ class Policy(Table):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """The policy in a TOML file, or the default one if there is none.
+        """The policy in a TOML file; an empty one holds the defaults, and a missing one nothing at all.
 
         Raises PolicyError that names the file, the line, the setting, its value and what to write.
         """
@@ -87,8 +87,10 @@ class Policy(Table):
                 raise PolicyError(f"the policy {path} has more than {_LARGEST} bytes: is it the right file?")
             text = data.decode("utf-8")
             values = tomllib.loads(text)
-        except FileNotFoundError:
-            return cls()
+        except FileNotFoundError as error:  # a lost mount, or an editor at work: defaults could allow what it forbade
+            raise PolicyError(
+                f"there is no policy {path}: put it back, or make an empty file for the defaults"
+            ) from error
         except OSError as error:
             raise PolicyError(f"the policy {path} cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -118,6 +120,12 @@ class Policy(Table):
     def digest(self) -> str:
         """SHA-256 of all settings in canonical form: changes exactly when what holds changes."""
         return sha256(canonical.dumps(self.model_dump(mode="json"))).hexdigest()
+
+    @property
+    def release_digest(self) -> str:
+        """The same of the settings that say who may have what of the data; not of those of money and work."""
+        tables = {"accept", "data", "privacy", "datasets", "committees"}
+        return sha256(canonical.dumps(self.model_dump(mode="json", include=tables))).hexdigest()
 
     def changed(self) -> dict[str, dict[str, Any]]:
         """The settings that are not at their default, by table."""

@@ -60,7 +60,7 @@ def test_a_round_that_closed_without_the_gradient_is_told_with_the_reason(stage,
     prepared = worker.prepare(worker.train(ledger.campaign(campaign), mine.home.policy()))
     stage.submit_other(campaign)
     stage.submit_other(campaign)
-    worker.post(prepared)
+    worker.post(prepared, mine.home.policy())
     assert entries(ledger)[-1] == (
         "missed", {"campaign": "0x" + campaign.hex(), "round": 0, "reason": "the round closed before it was posted"},
     )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from mine.data import gather, match
 from mine.errors import DataError, PolicyError
+from mine.policy.approval import Approval
 from mine.records import State
 from sonar import syft
 from sonar.chain.records import Verdict
@@ -110,6 +111,38 @@ def test_data_that_have_changed_are_not_trained_on_in_mini_batches_before_their_
         write_csv(path, records=61)
         with pytest.raises(DataError, match="61 usable records, not the 60 in which the classes were counted"):
             worker.gather(dataset, of, policy)
+
+
+@pytest.mark.parametrize("change", ["denied", "privacy", "owner"])
+def test_a_trained_gradient_is_given_up_where_its_owner_has_changed_his_mind(stage, opened_mine, change):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(stage.spec())
+    worker = mine.worker(ledger, stage.store)
+    worker.follow(mine.home.policy())
+    prepared = worker.store(worker.prepare(worker.train(ledger.campaign(campaign), mine.home.policy())))
+    if change == "denied":
+        ledger.approve(Approval(campaign, False, "consent was withdrawn", stage.owner.address, 0.0))
+    elif change == "privacy":
+        mine.agree(privacy={"mode": "on"})
+    else:
+        mine.agree(accept={"refuse_owners": [stage.owner.address]})
+    mine.daemon(ledger, stage.store).step()
+    given_up = ledger.submission(campaign, prepared.round)
+    assert given_up.state is State.MISSED
+    assert "after it was trained" in given_up.note
+    assert ledger.box(given_up) is None
+    assert stage.submitted(campaign) == []
+
+
+def test_a_trained_gradient_is_posted_where_only_money_has_changed(stage, opened_mine):
+    mine, ledger = opened_mine
+    campaign = stage.campaign(stage.spec())
+    worker = mine.worker(ledger, stage.store)
+    worker.follow(mine.home.policy())
+    worker.prepare(worker.train(ledger.campaign(campaign), mine.home.policy()))
+    mine.agree(money={"max_gas_gwei": 500.0})
+    mine.daemon(ledger, stage.store).step()
+    assert len(stage.submitted(campaign)) == 1
 
 
 def test_a_mine_posts_once_a_round_and_again_in_the_next_one(stage, opened_mine, next_paillier):

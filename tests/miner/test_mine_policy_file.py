@@ -21,8 +21,10 @@ def load(tmp_path):
     return read
 
 
-def test_without_a_file_everything_is_at_its_default(tmp_path):
-    assert Policy.load(tmp_path / "none.toml") == Policy()
+def test_an_empty_file_holds_the_defaults_and_a_missing_one_nothing(tmp_path, load):
+    assert load("") == Policy()
+    with pytest.raises(PolicyError, match=r"there is no policy .*none.toml: put it back, or make an empty file"):
+        Policy.load(tmp_path / "none.toml")
 
 
 def test_the_template_explains_every_setting_and_says_its_default(load):
