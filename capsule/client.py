@@ -15,7 +15,7 @@ from eth_account.signers.local import LocalAccount
 from pydantic import BaseModel, ValidationError
 
 from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
-from capsule.errors import CapsuleRefusedError, CapsuleReplyError, CapsuleUnavailableError
+from capsule.errors import CapsuleError, CapsuleRefusedError, CapsuleReplyError, CapsuleUnavailableError
 from capsule.standing import AuditHeadReply, HealthReply
 from capsule.wire import (
     ACCOUNT_HEADER,
@@ -31,7 +31,9 @@ from capsule.wire import (
     InfoReply,
     KeyReply,
     KeyRequest,
+    PartsRequest,
     RoundReply,
+    WeightsRequest,
     hexadecimal,
 )
 from sonar.protocol.errors import SignatureError
@@ -45,18 +47,18 @@ from sonar.protocol.messages import (
     verify_answer,
 )
 from sonar.storage.base import Artifact
-from sonar.units import Address, CampaignId, KeyId, Ppm, digest_of
+from sonar.units import Address, CampaignId, Digest, KeyId, Ppm, digest_of
 
 __all__ = [
-    "CapsuleClient", "CapsuleInfo", "CapsuleRefusedError", "CapsuleUnavailableError", "KeyGrant", "RoundReport",
-    "SignedAdmission",
+    "CapsuleClient", "CapsuleError", "CapsuleInfo", "CapsuleRefusedError", "CapsuleUnavailableError", "KeyGrant",
+    "RoundReport", "SignedAdmission",
 ]  # fmt: skip
 
-MAX_REPLY_BYTES = 16 << 20
+MAX_REPLY_BYTES = 33 << 20
 """Enough for the largest model's sealed weights in hex."""
 
 ADMISSION_SECONDS = 310.0
-"""A little more than a Capsule takes for an admission at most: who leaves before has lost its key."""
+"""A little more than a Capsule takes at most, for an admission: who leaves before has lost its key."""
 
 _LONGEST_MESSAGE = 2_000
 
@@ -169,6 +171,36 @@ class CapsuleClient:
         body = DeliveryRequest(campaign=hexadecimal(campaign), sealing_key=hexadecimal(sealing_key))
         return self._post("deliveries", body, DeliveryReply).data()
 
+    def attribution(self, campaign: CampaignId, sealing_key: bytes) -> bytes:
+        """What each mine's part is of what the campaign changed, in a box sealed to `sealing_key`; for its owner.
+
+        `sonar.protocol.attribution.decode_shares` reads it: the same, however often it is asked for. The box's context
+        is (ATTRIBUTION, chain, contract, owner, campaign in hex, model version).
+        """
+        body = DeliveryRequest(campaign=hexadecimal(campaign), sealing_key=hexadecimal(sealing_key))
+        seconds = max(self._timeout, ADMISSION_SECONDS)
+        return self._post("attributions", body, DeliveryReply, seconds=seconds).data()
+
+    def parts(self, campaign: CampaignId, first: int, sealing_key: bytes) -> bytes:
+        """What mines added to the weights, a page from the `first`th on, in a box; where the spec opens it to her.
+
+        `sonar.protocol.attribution.decode_parts` reads it. The box's context is (PARTS, chain, contract, owner,
+        campaign in hex, model version).
+        """
+        body = PartsRequest(campaign=hexadecimal(campaign), sealing_key=hexadecimal(sealing_key), first=first)
+        return self._post("parts", body, DeliveryReply, seconds=max(self._timeout, ADMISSION_SECONDS)).data()
+
+    def weights(self, campaign: CampaignId, terms: Digest, sealing_key: bytes) -> bytes:
+        """The present weights of a network in a box sealed to `sealing_key` (32 bytes, X25519); for admitted mines.
+
+        Asking accepts the spec whose digest `terms` is. The box's context is (WEIGHTS, chain, contract, account,
+        campaign in hex, model version).
+        """
+        body = WeightsRequest(
+            campaign=hexadecimal(campaign), sealing_key=hexadecimal(sealing_key), terms=hexadecimal(terms)
+        )
+        return self._post("weights", body, DeliveryReply).data()
+
     def round(self, campaign: CampaignId, number: int, *, seconds: float | None = None) -> RoundReport:
         """The signed settlement of a round, which anyone may relay to the contract; waits `seconds` for it at most."""
         reply = self._get(f"/v1/campaigns/{hexadecimal(campaign)}/rounds/{number}", RoundReply, seconds=seconds)
@@ -231,6 +263,10 @@ class CapsuleClient:
         seconds: float | None = None,
     ) -> tuple[bytes, str]:
         """The body of a success, and the signature that came with it (empty for none)."""
+        if self._http.is_closed:
+            raise CapsuleError(
+                f"the connection to the Capsule at {self._url} was closed, as its session was: connect anew"
+            )
         wait = self._timeout if seconds is None else seconds
         deadline = time.monotonic() + wait
         try:

@@ -23,7 +23,7 @@ from sonar.errors import ConfigError
 from sonar.units import Wei
 from sonar.wording import wording
 
-__all__ = ["FILE", "Settings"]
+__all__ = ["FILE", "Settings", "shown_url"]
 
 FILE = "capsule.toml"
 _PREFIX = "SONAR_CAPSULE_"
@@ -36,13 +36,18 @@ _GWEI = 10**9
 _DAY = 86_400
 
 
+def shown_url(database: str) -> str:
+    """A database's URL for people: neither password nor options."""
+    return make_url(database).set(query={}).render_as_string(hide_password=True)
+
+
 def _database(text: str) -> str:
     try:
         kind = make_url(text).get_backend_name()
     except (ArgumentError, ValueError) as error:
-        raise ValueError("not a database's URL: write it like postgresql+psycopg://user@host/name") from error
+        raise ValueError("not a database's URL: write it like postgresql://user@host/name") from error
     if kind not in {"postgresql", "sqlite"}:
-        raise ValueError("databases are sqlite:///FILE and postgresql+psycopg://user@host/name")
+        raise ValueError("databases are sqlite:///FILE and postgresql://user@host/name")
     return text
 
 
@@ -204,7 +209,7 @@ class Settings(BaseModel):
         """The settings without secrets: of a database's URL neither password nor options."""
         values = self.model_dump(mode="json")
         if self.database is not None:
-            values["database"] = make_url(self.database).set(query={}).render_as_string(hide_password=True)
+            values["database"] = shown_url(self.database)
         return values
 
     def toml(self) -> str:

@@ -129,7 +129,7 @@ def open_state(directory: Path, database: str | None = None, *, migrate: bool = 
                 f"{directory} has a Capsule's account, but no database: set `database` in its capsule.toml, or "
                 "SONAR_CAPSULE_DATABASE, or give --database"
             )
-        raise CapsuleHomeError(f"{directory} is no Capsule's directory: run `capsule init` first, or give --home")
+        raise _no_home(directory)
     return State(database or directory / _DATABASE, migrate=migrate, create=False)
 
 
@@ -200,7 +200,7 @@ def locked(directory: Path, *, shared: bool = False) -> Iterator[None]:
     if shared:
         _make(directory)
     elif not directory.is_dir():
-        raise CapsuleHomeError(f"{directory} is no Capsule's directory: run `capsule init` first, or give --home")
+        raise _no_home(directory)
     with (directory / "lock").open("w") as file:
         if os.name == "posix":
             import fcntl
@@ -210,6 +210,13 @@ def locked(directory: Path, *, shared: bool = False) -> Iterator[None]:
             except OSError as error:
                 raise CapsuleHomeError(f"another process serves {directory}: stop it first") from error
         yield
+
+
+def _no_home(directory: Path) -> CapsuleHomeError:
+    return CapsuleHomeError(
+        f"{directory} is no Capsule's directory: run `capsule init` first, give --home, or name the database if a "
+        "server has it (`database` in the directory's capsule.toml, or --database)"
+    )
 
 
 def _check_unused(state: State) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 from capsule.errors import CapsuleError
 from capsule.secret import SecretKey, generate_key, harden
@@ -18,32 +19,42 @@ from sonar.sandbox.environment import inherited_environment
 __all__ = ["KeyProcess"]
 
 _REST_SECONDS = 10.0
+_KEY_SECONDS, _USUAL_BITS = 300.0, 3072
+"""How long a key of the usual size, which is made in seconds, may take: a process that takes longer hangs. Primes take
+about the fourth power of their length."""
 
 
 class KeyProcess:
     """A process that makes keys for as long as they are wanted, started when one is."""
 
-    def __init__(self, bits: int, *, allow_insecure_small_key: bool = False) -> None:
+    def __init__(self, bits: int, *, allow_insecure_small_key: bool = False, seconds: float | None = None) -> None:
         self._bits, self._allow = bits, allow_insecure_small_key
+        self._seconds = _KEY_SECONDS * max(1.0, bits / _USUAL_BITS) ** 4 if seconds is None else seconds
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._cancelled = False
         self._child: subprocess.Popen[bytes] | None = None
 
     def make(self) -> SecretKey:
-        """A fresh key; raises CapsuleError where the process fails or was cancelled."""
+        """A fresh key; raises CapsuleError where the process fails, takes too long or was cancelled."""
         with self._turn:
             child = self._started()
             assert child.stdin is not None
             assert child.stdout is not None
+            late = threading.Timer(self._seconds, child.kill)
+            late.daemon, begun = True, time.monotonic()
+            late.start()
             try:
                 child.stdin.write(b"\n")
                 child.stdin.flush()
                 line = child.stdout.readline()
             except BrokenPipeError:  # it ended before; why is told below
                 line = b""
+            finally:
+                late.cancel()
             if not line.endswith(b"\n"):
-                raise self._failure(child)
+                hung = time.monotonic() - begun >= self._seconds
+                raise self._failure(child, f"it made no key in {self._seconds:g} s" if hung else "no reason given")
         return SecretKey.from_bytes(bytes.fromhex(line.decode()), allow_insecure_small_key=self._allow)
 
     def rest(self) -> None:
@@ -74,10 +85,10 @@ class KeyProcess:
                 )
             return self._child
 
-    def _failure(self, child: subprocess.Popen[bytes]) -> CapsuleError:
+    def _failure(self, child: subprocess.Popen[bytes], why: str) -> CapsuleError:
         self._child = None
         words = _end(child)
-        last = words.decode(errors="replace").strip().rpartition("\n")[2] or "no reason given"
+        last = words.decode(errors="replace").strip().rpartition("\n")[2] or why
         return CapsuleError(f"the key process ended with {child.returncode}: {last}")
 
 

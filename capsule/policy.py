@@ -34,7 +34,8 @@ class Policy:
     (`require_funds`), which its campaign needs anyway. `spare_keys` are kept ready. An account of which
     `failed_admissions_per_hour` were refused must wait: a model that cannot be read is work, and leaves its key unused.
 
-    A gradient that cannot be fetched for `fetch_seconds` after its round's closing is unavailable.
+    A gradient that cannot be fetched for `fetch_seconds` after its round's closing is unavailable, or for five times as
+    long where none of its round can.
 
     An event counts once it is `confirmations` blocks deep; None leaves that to the chain's kind. A transaction that is
     not mined within `replace_seconds`, and offers too little by then, is sent again with higher fees, up to

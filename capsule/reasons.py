@@ -43,6 +43,10 @@ class Reasons:
         said, reason = told[index]
         return reason if said is verdict else ""
 
+    def close(self) -> None:
+        """Closes the connections to the Capsule."""
+        self._client.close()
+
     def _round(self, campaign: CampaignId, number: int) -> _Told:
         key, now = (campaign, number), self._clock()
         if key in self._rounds:

@@ -9,9 +9,11 @@ from typing import Any
 
 from capsule.admission import Admitter
 from capsule.answers import CapsuleInfo, KeyGrant, RoundReport, SignedAdmission
+from capsule.attribution import Attributor
 from capsule.errors import CapsuleError, CapsuleRefusedError, CapsuleUnavailableError, refusing
 from capsule.parts import Capsule
 from capsule.readiness import Readiness
+from capsule.releases import Releaser
 from capsule.state import Version
 from capsule.weights import open_weights
 from capsule.wire import RoundReply
@@ -24,12 +26,13 @@ from sonar.protocol.messages import (
     CapsuleAnswer,
     CapsuleRequest,
     Domain,
+    SignedRequest,
     sign_answer,
     verify_request,
 )
 from sonar.protocol.sealing import BoxContext, Purpose, seal
 from sonar.storage import Artifact
-from sonar.units import Address, CampaignId, Ppm
+from sonar.units import Address, CampaignId, Digest, Ppm
 
 __all__ = ["CapsuleService"]
 
@@ -55,6 +58,8 @@ class CapsuleService:
         self._capsule = capsule
         self.readiness = readiness or Readiness(capsule, worker_health)
         self._admitter = Admitter(capsule)
+        self._releaser = Releaser(capsule)
+        self._attributor = Attributor(capsule)
         # One at a time: a validation set may fill a quarter of a gigabyte.
         self._admitting = threading.Lock()
         # Who waits holds a thread, and the threads are few: health and settlements need some as well.
@@ -109,7 +114,10 @@ class CapsuleService:
         capsule = self._capsule
         limit, since = capsule.policy.keys_per_hour, capsule.clock() - 3600
         if capsule.state.issued_since(account, since) >= limit:
-            raise CapsuleRefusedError("too_many_keys", f"{account} got {limit} keys within an hour: use them, or wait")
+            raise CapsuleRefusedError(
+                "too_many_keys",
+                f"{account} got {limit} keys within an hour, which is the most: wait until the first are an hour old",
+            )
         if capsule.policy.require_funds and not capsule.chain.balance(account):
             raise CapsuleRefusedError(
                 "no_funds", f"{account} holds no coin on chain {capsule.chain.chain_id}: fund it before asking for keys"
@@ -134,34 +142,8 @@ class CapsuleService:
     def deliver(self, account: Address, campaign: CampaignId, sealing_key: bytes) -> bytes:
         """The campaign's last weights, sealed to `sealing_key`; for its owner only, once it is over."""
         capsule = self._capsule
-        self.admission(campaign)  # refuses what this Capsule did not admit
-        record = self._campaign(campaign)
-        if record.owner != account:  # not the admission's owner: she may have handed the campaign over since
-            raise CapsuleRefusedError(
-                "not_owner", f"campaign 0x{campaign.hex()} belongs to {record.owner}, not {account}"
-            )
-        if not self._is_over(record):
-            raise CapsuleRefusedError(
-                "not_over",
-                f"campaign 0x{campaign.hex()} is not over: wait for its target, its deadline or its last round",
-            )
-        self._await_confirmations(record)
-        version = capsule.state.version(campaign, record.version)
-        if version is None:
-            if campaign in capsule.state.missed():
-                raise CapsuleRefusedError(
-                    "undeliverable",
-                    f"campaign 0x{campaign.hex()} was brought to version {record.version} by another database than "
-                    "this Capsule's, which cannot deliver its model: ask the Capsule's operator",
-                )
-            raise CapsuleUnavailableError(
-                f"the Capsule has not yet seen version {record.version} of campaign 0x{campaign.hex()}: try again "
-                "shortly"
-            )
-        if not version.weights:
-            raise CapsuleRefusedError(
-                "deleted", f"the weights of campaign 0x{campaign.hex()} were deleted after their retention time"
-            )
+        record = self._ended(account, campaign)
+        version = self._last(record)
         context = BoxContext(
             Purpose.DELIVERY, capsule.chain.chain_id, capsule.chain.address, account, campaign.hex(), version.number
         )
@@ -175,6 +157,60 @@ class CapsuleService:
         # Before she has it: what is deleted some time after a delivery must be known to be delivered.
         capsule.state.delivered(campaign, account, version.number)
         return box
+
+    def attribute(self, account: Address, campaign: CampaignId, sealing_key: bytes) -> bytes:
+        """Each mine's share of what the campaign changed, sealed to `sealing_key`; for its owner, once it is over."""
+        record = self._ended(account, campaign)
+        return self._attributor.shares(record, self._last(record), sealing_key)
+
+    def parts(self, account: Address, campaign: CampaignId, first: int, sealing_key: bytes) -> bytes:
+        """What mines added to the weights, from the `first`th on, where the spec opens it; as `attribute` otherwise."""
+        record = self._ended(account, campaign)
+        return self._attributor.parts(record, self._last(record), first, sealing_key)
+
+    def _ended(self, account: Address, campaign: CampaignId) -> CampaignRecord:
+        """A campaign that is over for good; raises CapsuleRefusedError for another, and for whom it does not belong."""
+        self.admission(campaign)  # refuses what this Capsule did not admit
+        record = self._campaign(campaign)
+        if record.owner != account:  # not the admission's owner: she may have handed the campaign over since
+            raise CapsuleRefusedError(
+                "not_owner", f"campaign 0x{campaign.hex()} belongs to {record.owner}, not {account}"
+            )
+        if not self._is_over(record):
+            raise CapsuleRefusedError(
+                "not_over",
+                f"campaign 0x{campaign.hex()} is not over: wait for its target, its deadline or its last round",
+            )
+        self._await_confirmations(record)
+        return record
+
+    def _last(self, record: CampaignRecord) -> Version:
+        """The version that the campaign ended with, whose secrets are still there."""
+        state, campaign = self._capsule.state, record.id
+        version = state.version(campaign, record.version)
+        if version is None:
+            if campaign in state.missed():
+                raise CapsuleRefusedError(
+                    "undeliverable",
+                    f"campaign 0x{campaign.hex()} was brought to version {record.version} by another database than "
+                    "this Capsule's, which cannot deliver its model: ask the Capsule's operator",
+                )
+            raise CapsuleUnavailableError(
+                f"the Capsule has not yet seen version {record.version} of campaign 0x{campaign.hex()}: try again "
+                "shortly"
+            )
+        if not version.weights:
+            raise CapsuleRefusedError(
+                "deleted", f"the weights of campaign 0x{campaign.hex()} were deleted after their retention time"
+            )
+        return version
+
+    def release(self, accepted: SignedRequest, campaign: CampaignId, terms: Digest, sealing_key: bytes) -> bytes:
+        """The present weights of a network, sealed to `sealing_key`; for a mine that the campaign's terms admit.
+
+        `accepted` is its verified request, by which it accepts the terms.
+        """
+        return self._releaser.release(accepted, campaign, terms, sealing_key)
 
     def _weights(self, record: CampaignRecord, version: Version) -> bytes:
         """The version's weights; raises CapsuleUnavailableError where its row is not that of the chain's version."""

@@ -9,6 +9,7 @@ from mine.commands.earnings import earnings
 from mine.commands.matching import match
 from mine.commands.policy import approve, deny, policy
 from mine.commands.privacy import privacy
+from mine.commands.removing import remove
 from mine.commands.running import run, status
 from mine.commands.training import campaigns, train
 from sonar import __version__
@@ -26,6 +27,7 @@ def main() -> None:
 main.add_command(init)
 main.add_command(encrypt)
 main.add_command(add)
+main.add_command(remove)
 main.add_command(match)
 main.add_command(campaigns)
 main.add_command(policy)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from mine.errors import ApartError, LedgerError, NotNowError, PolicyError
+from mine.errors import ApartError, LedgerError, NotNowError, PolicyError, SourceAwayError
 from mine.policy import Policy
 from mine.records import KnownCampaign, token_or_none
+from mine.reporting import Report
 from mine.stopping import Stop
 from mine.strategy import in_turn
-from mine.worker import Report, Worker
+from mine.worker import Worker
 from sonar.chain.errors import (
     ChainError,
     ContractRevertError,
@@ -88,13 +89,20 @@ class Daemon:
             down = self._pauses.get("chain")
             self._stop.sleep(self._poll if down is None else max(0.0, down.until - self._clock()))
 
+    def close(self) -> None:
+        """Lets go of the worker; the next step connects anew."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+
     def attempt(self, only: str = "") -> None:
         """One step that takes an unreachable chain as something to wait for."""
         try:
             self.step(only)
         except RpcUnavailableError as error:
             # The node may come back as another chain, so everything that was learned from it is looked at anew.
-            self._worker, self._provided_at = None, None
+            self.close()
+            self._provided_at = None
             self._wait("chain", error)
         except PolicyError as error:
             self._wait("policy", error)  # its file was changed and cannot be read: nothing is done until it can be
@@ -241,7 +249,7 @@ def _passes(error: SonarError) -> bool:
     if isinstance(error, ApartError):
         return not error.lasting
     # An engine whose helper process was killed, for memory perhaps, starts another one.
-    return isinstance(error, EngineError | NotNowError | SignerError)
+    return isinstance(error, EngineError | NotNowError | SignerError | SourceAwayError)
 
 
 def _kind(error: SonarError) -> Hashable:

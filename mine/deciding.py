@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
-from mine.data import Dataset, Match, file_state, match
+from mine.data import Dataset, Match, consider, file_state, listed, match, nearness
 from mine.errors import DataError
 from mine.ledger import Ledger
 from mine.offer import Offer, read_offer
@@ -12,7 +12,10 @@ from mine.policy.data_rules import best_offer
 from mine.policy.facts import Facts, Offered
 from mine.policy.reading import FactReader
 from mine.policy.rules import judge, require
+from mine.privacy.declared import about, declared
 from mine.privacy.release import clip_of, statistic_key
+from mine.privacy.rounds import Place, noise_of, round_key
+from mine.readiness import require_ready, source_finding
 from mine.records import KnownCampaign
 from sonar.chain.client import SonarClient
 from sonar.chain.errors import UnfundedAccountError
@@ -22,6 +25,9 @@ from sonar.storage import ContentStore
 from sonar.units import Address, CampaignId
 
 __all__ = ["Decider", "Decision"]
+
+_LOOK_AGAIN = 3600.0
+"""Seconds for which a refusal holds where a server has the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +41,14 @@ class Decision:
     findings: tuple[Finding, ...]
     dataset: Dataset | None
     match: Match | None = None
+    fitting: int = 0
+    """How many data sets fit; the largest of them that the rules allow is taken."""
 
     def require(self) -> Dataset:
         """The data set; raises PolicyError or UnfundedAccountError with the sentences of the rules that refuse."""
         refused = [finding for finding in self.findings if not finding.ok]
         if [finding.rule for finding in refused] == ["funds"]:
-            raise UnfundedAccountError(refused[0].sentence)
+            raise UnfundedAccountError(refused[0].text)
         require(self.findings)
         assert self.dataset is not None
         return self.dataset
@@ -63,6 +71,7 @@ class Decider:
         self._ledger = ledger
         self._network = network
         self._store = store
+        self._clock = clock
         self._reader = FactReader(client, ledger, deployment, mine, network.capsule, clock)
         self._offers: dict[tuple[CampaignId, str | None], Offer] = {}
 
@@ -82,47 +91,71 @@ class Decider:
         then, and ProtocolError, StorageError and ChainError where something does not hold or cannot be had.
         """
         offer = self.offer(campaign, policy)
-        facts = self._reader.facts(campaign, offer.spec)
-        fitting, unfit = self.fitting(campaign.id, offer.spec)
+        facts = self._reader.facts(campaign, offer.spec, noised=policy.privacy.mode == "on")
+        fitting, unfit = self.fitting(campaign.id, offer.spec, policy)
         facts = best_offer(
             policy,
             replace(facts, unfit=unfit),
-            [self._offered(found, offer.spec, policy) for found in fitting.values()],
+            [self._offered(campaign, found, offer.spec, policy) for found in fitting.values()],
         )
-        dataset, found = (None, None) if facts.offered is None else fitting[facts.offered.name]
-        return Decision(offer, facts, tuple(judge(policy, facts)), dataset, found)
+        findings = judge(policy, facts)
+        if facts.offered is None:
+            return Decision(offer, facts, tuple(findings), None)
+        dataset, found = fitting[facts.offered.name]
+        source = source_finding(dataset, found, offer.spec, policy)
+        return Decision(offer, facts, (*findings, source), dataset, found, len(fitting))
 
     def basis(self, campaign: KnownCampaign, policy: Policy) -> Hashable:
         """All that a lasting refusal may go by and that can change: round, policy, data, the owner's word."""
         datasets = [
-            (dataset, file_state(dataset), tuple(self._ledger.saved_match(campaign.id, dataset.name).items()))
+            (dataset, self._state(dataset), tuple(self._ledger.saved_match(campaign.id, dataset.name).items()))
             for dataset in self._ledger.datasets()
         ]
         return campaign.round, policy.model_dump_json(), tuple(datasets), self._ledger.approval(campaign.id)
 
-    def fitting(self, campaign: CampaignId, spec: Spec) -> tuple[dict[str, tuple[Dataset, Match]], str]:
-        """The data sets that fit a campaign's spec, by name, with how, and why the others do not.
+    def _state(self, dataset: Dataset) -> Hashable:
+        """What changes when the records do; of a server nobody can tell, so what was refused is looked at each hour."""
+        return int(self._clock() // _LOOK_AGAIN) if dataset.source.remote else file_state(dataset)
 
+    def fitting(self, campaign: CampaignId, spec: Spec, policy: Policy) -> tuple[dict[str, tuple[Dataset, Match]], str]:
+        """The data sets that fit a campaign's spec and can be read, by name, with how, and why the others do not.
+
+        Of those the one that comes nearest has its reason told, the rest their names.
         What the owner confirmed with `mine match` counts; what is unsure does not fit.
         """
-        fitting, reasons = {}, []
+        fitting, misses = {}, []
         for dataset in self._ledger.datasets():
+            seen, saved = _seen(dataset, policy), self._ledger.saved_match(campaign, dataset.name)
             try:
-                found = match(dataset, spec, self._ledger.saved_match(campaign, dataset.name))
+                found = match(seen, spec, saved)
+                require_ready(dataset, found, spec, policy)
             except DataError as error:
-                reasons.append(str(error))
+                misses.append((nearness(consider(seen, spec, saved)), dataset.name, str(error)))
             else:
                 fitting[dataset.name] = dataset, found
-        if not fitting and not reasons:
-            reasons.append("there is no data set: add one with `mine add`")
-        return fitting, "; ".join(reasons)
+        if not misses:
+            return fitting, "" if fitting else "there is no data set: add one with `mine add`"
+        (_, _, nearest), *others = sorted(misses)
+        if others:
+            nearest += f"; nor {'does' if len(others) == 1 else 'do'} {listed([name for _, name, _ in others])}"
+        return fitting, nearest
 
-    def _offered(self, fitting: tuple[Dataset, Match], spec: Spec, policy: Policy) -> Offered:
-        dataset, found = fitting
-        offered = Offered(dataset.name, dataset.records, tuple(dataset.labels) if spec.classes else ())
+    def _offered(self, campaign: KnownCampaign, fitting: tuple[Dataset, Match], spec: Spec, policy: Policy) -> Offered:
+        (dataset, found), rule = fitting, policy.privacy
+        seen = _seen(dataset, policy)
+        offered = Offered(dataset.name, seen.records, tuple(seen.labels) if spec.classes else ())
         pool = self._ledger.pool_of(dataset.name)
         if pool is None:
             return offered
-        key = statistic_key(spec, (*found.columns, *found.target_columns), clip_of(spec, policy.privacy))
-        served = self._ledger.serving(pool, key, dataset.name, dataset.records) is not None
-        return replace(offered, spent=self._ledger.spent(pool), served=served)
+        spent, chosen = self._ledger.spent(pool), (*found.columns, *found.target_columns)
+        if spec.network is not None:
+            place = Place(campaign.id, campaign.round, campaign.version)
+            key = round_key(spec, dataset.name, chosen, noise_of(spec, about(dataset.records), rule), place)
+            return replace(offered, spent=spent, served=self._ledger.reserved(key))
+        key = statistic_key(spec, chosen, clip_of(spec, rule))
+        return replace(offered, spent=spent, served=self._ledger.serves(dataset.name, key))
+
+
+def _seen(dataset: Dataset, policy: Policy) -> Dataset:
+    """A data set as the rules may see it: with privacy on a decision must not tell of its records."""
+    return declared(dataset, policy.data.min_class_records) if policy.privacy.mode == "on" else dataset

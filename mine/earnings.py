@@ -15,6 +15,7 @@ from eth_utils.address import to_checksum_address
 from mine.follow import deployment_of, follow
 from mine.home import Home
 from mine.ledger import Ledger
+from mine.reasons import shortage
 from mine.records import JUDGED, Fate, hexed, token_or_none
 from sonar.chain.client import SonarClient
 from sonar.chain.errors import RpcUnavailableError
@@ -36,13 +37,15 @@ WITHDRAWALS = "withdrawals"
 class Row:
     """A line of the account: amounts in wei, or in the smallest unit of `token` (None: native coin).
 
-    `group` is a campaign's id or a month such as 2026-03, empty for everything; `net` is what is left.
+    `group` is a campaign's id or a month such as 2026-03, empty for everything. Of its gradients `paid` brought pay,
+    and `too_few` were left out because too few mines took part in their rounds. `net` is what is left.
     """
 
     group: str
     token: Address | None
     gradients: int = 0
     paid: int = 0
+    too_few: int = 0
     payout: int = 0
     bonds_lost: int = 0
     gas: int = 0
@@ -56,14 +59,16 @@ class Row:
         """Both together, under this one's group and token."""
         return Row(
             self.group, self.token, self.gradients + other.gradients, self.paid + other.paid,
-            self.payout + other.payout, self.bonds_lost + other.bonds_lost, self.gas + other.gas,
+            self.too_few + other.too_few, self.payout + other.payout, self.bonds_lost + other.bonds_lost,
+            self.gas + other.gas,
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """The row for machines."""
         return {
             "group": self.group or None, "token": self.token, "gradients": self.gradients, "paid": self.paid,
-            "payout": self.payout, "bonds_lost": self.bonds_lost, "gas": self.gas, "net": self.net,
+            "too_few": self.too_few, "payout": self.payout, "bonds_lost": self.bonds_lost, "gas": self.gas,
+            "net": self.net,
         }  # fmt: skip
 
 
@@ -116,7 +121,11 @@ def _movements(ledger: Ledger, deployment: str) -> Iterator[tuple[str, Row]]:
     for one in ledger.submissions(deployment, *JUDGED):
         month = _month(times.get(judged_in.get((one.campaign, one.round), -1)))
         group, token, kept = hexed(one.campaign), paid_in[one.campaign], one.verdict is Verdict.KEPT
-        yield month, Row(group, token, gradients=1, paid=int(kept and bool(one.payout)), payout=one.payout or 0)
+        few = int(shortage(ledger, one) is not None)
+        yield (
+            month,
+            Row(group, token, gradients=1, paid=int(kept and bool(one.payout)), too_few=few, payout=one.payout or 0),
+        )
         if one.bond_lost:  # bonds are native coin, whatever the campaign pays in
             yield month, Row(group, None, bonds_lost=one.bond_lost)
     spent = [
@@ -136,7 +145,7 @@ def earnings_table(rows: list[Row], by: By | None) -> str:
     """The account for people."""
     if not rows:
         return "nothing was earned or spent yet"
-    head = [by or "", "gradients", "paid", "payout", "bonds lost", "gas", "net"]
+    head = [by or "", "gradients", "paid", "too few mines", "payout", "bonds lost", "gas", "net"]
     lines = [head, *(_cells(row, by) for row in rows)]
     if by is None:
         lines = [line[1:] for line in lines]
@@ -151,4 +160,4 @@ def _cells(row: Row, by: By | None) -> list[str]:
 
     group = row.group[:14] if by == "campaign" and row.group.startswith("0x") else row.group
     costs = [amount(row.bonds_lost), amount(row.gas)] if row.token is None else ["", ""]
-    return [group, str(row.gradients), str(row.paid), amount(row.payout), *costs, amount(row.net)]
+    return [group, str(row.gradients), str(row.paid), str(row.too_few), amount(row.payout), *costs, amount(row.net)]

@@ -3,12 +3,14 @@
 MineError                       9
 |-- ApartError                  the process that reads and trains has no answer, or cannot be started
 |-- DataError                   a data set that cannot be read or trained on
-|   `-- SchemaMismatchError     a data set that does not fit a campaign's features and classes
+|   |-- SchemaMismatchError     a data set that does not fit a campaign's features and classes
+|   `-- SourceAwayError         a server that does not answer now, or does not let the mine in
 |-- PolicyError                 a campaign or round that this mine's owner does not want to take part in
-|   `-- BudgetError             a statistic that would cost more than what is left of a data set's privacy budget
+|   `-- BudgetError             a statistic or round that would cost more than is left of a data set's privacy budget
 |   `-- NotNowError             only for now: the hour, the price of gas, a budget, an approval to come
 `-- LedgerError                 the mine's own records: unknown version, impossible step, home in use
     `-- AuditError              the audit log is not the one that the mine wrote
+        `-- UnreadableLogError  what it is cannot be told, since its file cannot be read
 """
 
 from sonar.errors import SonarError
@@ -23,6 +25,8 @@ __all__ = [
     "NotNowError",
     "PolicyError",
     "SchemaMismatchError",
+    "SourceAwayError",
+    "UnreadableLogError",
 ]
 
 
@@ -48,6 +52,10 @@ class SchemaMismatchError(DataError):
     """A data set does not have what a campaign needs; the message lists every reason."""
 
 
+class SourceAwayError(DataError):
+    """The server of a data set does not answer, or lets the mine in no more; it may by itself, so it is asked again."""
+
+
 class PolicyError(MineError):
     """The owner's policy does not allow this campaign, or cannot be read."""
 
@@ -61,7 +69,7 @@ class NotNowError(PolicyError):
 
 
 class BudgetError(PolicyError):
-    """A noised statistic would cost more than what is left of a data set's privacy budget."""
+    """A noised statistic, or a network's round, would cost more than what is left of a data set's privacy budget."""
 
 
 class LedgerError(MineError):
@@ -74,3 +82,7 @@ class AuditError(LedgerError):
     def __init__(self, message: str, *, line: int | None = None) -> None:
         super().__init__(message)
         self.line = line
+
+
+class UnreadableLogError(AuditError):
+    """The audit log's file cannot be read, and what stands in it must not be taken for lost."""

@@ -6,10 +6,13 @@ from sonar.chain.client import SonarClient
 from sonar.chain.cursor import EventCursor
 from sonar.chain.events import Event
 from sonar.chain.lookups import block_hash
-from sonar.errors import ConfigError
+from sonar.errors import ConfigError, printable
 from sonar.units import Address
 
 __all__ = ["deployment_of", "find_campaign", "follow"]
+
+_DIGITS = frozenset("0123456789abcdef")
+_LONGEST_SHOWN = 80
 
 
 def deployment_of(client: SonarClient, start_block: int) -> str:
@@ -31,10 +34,17 @@ def follow(
 
 def find_campaign(ledger: Ledger, deployment: str, text: str) -> KnownCampaign:
     """The campaign whose id is `text`, or starts with it; raises ConfigError if that is none or several."""
-    digits = text.lower().removeprefix("0x")
-    found = [campaign for campaign in ledger.campaigns(deployment) if campaign.id.hex().startswith(digits)]
-    if len(digits) < 4 or len(found) != 1:
+    digits, shown = text.lower().removeprefix("0x"), repr(printable(text, _LONGEST_SHOWN))
+    if not 4 <= len(digits) <= 64 or not set(digits) <= _DIGITS:
         raise ConfigError(
-            f"{text!r} names {len(found)} campaigns: give the id, or at least 4 of its first digits (`mine campaigns`)"
+            f"{shown} is not a campaign's id: give 0x and its 64 hexadecimal digits, or at least the first 4 "
+            "(`mine campaigns`)"
         )
+    known = ledger.campaigns(deployment)
+    found = [campaign for campaign in known if campaign.id.hex().startswith(digits)]
+    if not found:
+        others = "`mine campaigns` lists them all" if known else "there is no campaign on this chain yet"
+        raise ConfigError(f"no campaign's id begins with {shown}: {others}")
+    if len(found) > 1:
+        raise ConfigError(f"the ids of {len(found)} campaigns begin with {shown}: give more digits (`mine campaigns`)")
     return found[0]

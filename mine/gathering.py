@@ -1,8 +1,5 @@
 """What training needs of a data set: read apart, once for all campaigns that need the same, noised where it must be."""
 
-from collections.abc import Callable
-from typing import Any
-
 from mine.apart.workroom import Limits, Workroom
 from mine.data import Dataset, Match, Provenance, check_gathered, file_state
 from mine.errors import DataError
@@ -11,6 +8,7 @@ from mine.policy import Policy
 from mine.policy.data_rules import check_records
 from mine.privacy.sketch import Contents
 from mine.privacy.working import RoomReader, gather_privately
+from mine.reporting import Report
 from sonar.protocol.spec import Spec
 from sonar.storage import ContentStore
 from sonar.syft import Progress
@@ -28,9 +26,7 @@ _TOLD_EVERY = 5.0
 class Gatherer:
     """Keeps what was gathered last. `report` takes what happened, as a word, and its facts."""
 
-    def __init__(
-        self, ledger: Ledger, store: ContentStore, room: Workroom, report: Callable[[str, dict[str, Any]], None]
-    ) -> None:
+    def __init__(self, ledger: Ledger, store: ContentStore, room: Workroom, report: Report) -> None:
         self._ledger = ledger
         self._store = store
         self._room = room
@@ -38,14 +34,18 @@ class Gatherer:
         self._kept: dict[object, tuple[Gathered, Provenance]] = {}
         self._recognised: dict[object, Contents] = {}
 
-    def gather(self, dataset: Dataset, found: Match, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
+    def gather(
+        self, dataset: Dataset, found: Match, spec: Spec, policy: Policy, *, rehearse: bool = False
+    ) -> tuple[Gathered, Provenance]:
         """What a spec's training needs of a data set that fits it as `found` says, and what was read for that.
+
+        To `rehearse` charges no budget, and nothing of it may leave the mine.
 
         Raises DataError, PolicyError where the records have become too few, and with privacy on BudgetError past the
         budget.
         """
         if policy.privacy.mode == "on":
-            return self._privately(dataset, found, spec, policy)
+            return self._privately(dataset, found, spec, policy, rehearse=rehearse)
         state = file_state(dataset)
         key = (
             dataset, state, found.columns, found.target_columns, spec.features, spec.classes,
@@ -62,23 +62,32 @@ class Gatherer:
         _check_classes_known(dataset, spec, gathered, provenance)
         return gathered, provenance
 
-    def _privately(self, dataset: Dataset, found: Match, spec: Spec, policy: Policy) -> tuple[Gathered, Provenance]:
+    def _privately(
+        self, dataset: Dataset, found: Match, spec: Spec, policy: Policy, *, rehearse: bool
+    ) -> tuple[Gathered, Provenance]:
         """The same from sums with noise, which are in the ledger from then on."""
-        key = dataset, file_state(dataset), found.columns, found.target_columns, spec.to_bytes(), policy.privacy
-        if key not in self._kept:
-            reader = RoomReader(
-                self._room, dataset, found, spec, policy.data.on_bad_records, limits_of(policy),
-                self._progress(dataset), self._recognised,
-            )  # fmt: skip
-            released, provenance = gather_privately(self._ledger, self._store, reader, policy.privacy)
-            for reason in released.said:
-                self._report("warning", {"reason": reason})
-            if released.fresh:
-                self._report("released", {
-                    "what": dataset.name, "epsilon": round(released.epsilon, 4), "budget": policy.privacy.budget,
-                })  # fmt: skip
+        rule = policy.privacy
+        key = (
+            dataset, file_state(dataset), found.columns, found.target_columns, spec.to_bytes(), rule.model_dump_json()
+        )  # fmt: skip
+        # Of a server nobody can tell whether it has other records now, which `renew` would have noised anew.
+        if key in self._kept and not (rule.renew and dataset.source.remote):
+            return self._kept[key]
+        reader = RoomReader(
+            self._room, dataset, found, spec, limits_of(policy), self._progress(dataset), self._recognised
+        )
+        released, provenance = gather_privately(
+            self._ledger, self._store, reader, rule, networks="network" in policy.accept.modes, rehearse=rehearse
+        )
+        for reason in released.said:
+            self._report("warning", {"reason": reason})
+        if released.fresh:
+            self._report("rehearsed" if rehearse else "released", {
+                "what": dataset.name, "epsilon": round(released.epsilon, 4), "budget": rule.budget,
+            })  # fmt: skip
+        if not (rehearse and released.fresh):
             self._keep(key, (released.statistics, provenance))
-        return self._kept[key]
+        return released.statistics, provenance
 
     def _keep(self, key: object, gathered: tuple[Gathered, Provenance]) -> None:
         self._kept.pop(key, None)

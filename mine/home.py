@@ -2,8 +2,9 @@
 
 import fcntl
 import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,9 +47,17 @@ class Home:
         return self.path / "vitals.json"
 
     def create(self) -> None:
-        """Makes the directory, for this user only."""
+        """Makes the directory, for this user only; raises ConfigError, too, for one that is open to others."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_user()
+            if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
+                if any(self.path.iterdir()):  # not ours to close: it may be a folder of something else
+                    raise ConfigError(
+                        f"the mine's home {self.path} is open to others, and so would be what it holds of the data: "
+                        f"close it with `chmod 700 {self.path}`, or name another one with --home"
+                    )
+                self.path.chmod(0o700)
         except OSError as error:
             raise ConfigError(f"the mine's home {self.path} cannot be made: {error.strerror}") from error
 
@@ -69,7 +78,9 @@ class Home:
     def write_policy(self) -> None:
         """Writes the default policy with its explanations, unless there is one."""
         if not self.policy_file.exists():
-            self.policy_file.write_text(Policy.template())
+            descriptor = os.open(self.policy_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(Policy.template())
 
     @property
     def wallet(self) -> Wallet:
@@ -88,17 +99,34 @@ class Home:
 
     def require(self) -> None:
         """Raises ConfigError unless `mine init` has been here."""
-        if not self.wallet.exists:
+        try:
+            self._check_user()
+            found = self.wallet.exists
+        except OSError as error:
+            raise ConfigError(f"the mine's home {self.path} cannot be looked at: {error.strerror}") from error
+        if not found:
             raise ConfigError(f"there is no mine at {self.path}: run `mine init`, or name its home with --home")
+
+    def _check_user(self) -> None:
+        """Raises ConfigError for a home that this user may not write, as a volume that root made in a container."""
+        if not self.path.exists() or os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            return
+        user, owner = os.geteuid(), self.path.stat().st_uid
+        if user == owner:
+            raise ConfigError(f"the mine's home {self.path} cannot be written: is it mounted for reading only?")
+        raise ConfigError(
+            f"the mine's home {self.path} is user {owner}'s, and this is user {user}, who may not write it: give it "
+            f"over with `chown -R {user} {self.path}`, or run the mine as its user"
+        )
 
     def ledger(self) -> Ledger:
         """The ledger, made if it is missing; the caller closes it."""
         self.require()
         return Ledger(self.path / "mine.db")
 
-    def policy(self) -> Policy:
-        """The owner's settings as they are now."""
-        return Policy.load(self.policy_file)
+    def policy(self, datasets: Sequence[str] = ()) -> Policy:
+        """The owner's settings as they are now, for the `datasets` that there are; raises as `Policy.load`."""
+        return Policy.load(self.policy_file, datasets)
 
     @contextmanager
     def running(self) -> Iterator[None]:

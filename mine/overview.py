@@ -5,10 +5,10 @@ from typing import Any
 from mine.collecting import withdrawn_by
 from mine.errors import PolicyError
 from mine.policy import Policy
+from mine.policy.finding import many
 from mine.records import Aim, KnownCampaign, Purpose, hexed, token_or_none
 from mine.worker import Worker
 from sonar.chain.calls import withdraw
-from sonar.chain.errors import UnfundedAccountError
 from sonar.chain.records import NATIVE, Status, show_amount
 from sonar.protocol.errors import ProtocolError
 from sonar.storage import StorageError
@@ -41,34 +41,50 @@ def _campaign_row(worker: Worker, policy: Policy, campaign: KnownCampaign) -> di
         "round": present.number,
         "open": present.open,
         "dataset": None,
-        "reason": None,
+        "waits": False,
+        "reasons": [],
     }
     if campaign.status is not Status.RUNNING:
         return row
     try:
         row["name"] = worker.offer(campaign, policy).spec.name
-        row["dataset"] = worker.decide(campaign, policy).require().name
-    except (PolicyError, UnfundedAccountError, ProtocolError, StorageError) as error:
-        row["reason"] = str(error)
-    return row
+        decision = worker.decide(campaign, policy)
+    except (PolicyError, ProtocolError, StorageError) as error:
+        row["reasons"] = [str(error)]
+        return row
+    refused = [finding for finding in decision.findings if not finding.ok]
+    lasting = [finding for finding in refused if not finding.passing]
+    if not refused and decision.dataset is not None:
+        row["dataset"] = decision.dataset.name
+    return row | {"waits": bool(refused) and not lasting, "reasons": [finding.text for finding in lasting or refused]}
 
 
 def campaign_table(rows: list[dict[str, Any]]) -> str:
-    """Campaigns for people: a line each, and below it what fits or why nothing does."""
+    """Campaigns for people: a line each, and below it the data set that fits, or each reason why none is used."""
     if not rows:
         return "no campaigns yet"
-    lines = []
-    for row in rows:
-        left = show_amount(row["bounty_wei"] - row["paid_wei"], row["token"] or NATIVE)
-        lines.append(
-            f"{row['id'][:14]}  {row['name'] or '(not read)'}  {row['status']}  round {row['round']}  "
-            f"{format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}  {left} left"
-        )
+    cells = [_HEAD, *(_cells(row) for row in rows)]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(_HEAD))]
+    head, *lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+                    for line in cells]  # fmt: skip
+    shown = [head]
+    for row, line in zip(rows, lines, strict=True):
+        shown.append(line)
         if row["dataset"]:
-            lines.append(f"    fits data set {row['dataset']}")
-        elif row["reason"]:
-            lines.append(f"    left alone: {row['reason']}")
-    return "\n".join(lines)
+            shown.append(f"    fits data set {row['dataset']}")
+        for number, reason in enumerate(row["reasons"]):
+            word = "waits" if row["waits"] else "left alone"
+            shown.append(f"    {word if not number else '':<{len(word)}}  {reason}")
+    return "\n".join(shown)
+
+
+_HEAD = ("CAMPAIGN", "NAME", "STATUS", "ROUND", "SCORE", "BOUNTY LEFT")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    left = show_amount(row["bounty_wei"] - row["paid_wei"], row["token"] or NATIVE)
+    score = f"{format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}"
+    return row["id"][:14], row["name"] or "-", row["status"], str(row["round"]), score, left
 
 
 def withdraw_all(worker: Worker, to: str | None, token: str | None) -> dict[str, Any]:
@@ -104,20 +120,35 @@ def sentence(what: str, facts: dict[str, Any]) -> str:
         place += f" round {facts['round']}"
     match what:
         case "started":
-            return (
-                f"mining as {facts['address']} with {', '.join(facts['datasets']) or 'no data set yet'}; audit log of "
-                f"{facts['audit_entries']} entries, head {facts['audit_head']}"
-            )
+            datasets = ", ".join(facts["datasets"]) or "no data set yet"
+            log = f"{many(facts['audit_entries'], 'entry', 'entries')}, the last {facts['audit_head']}"
+            return f"mining as {facts['address']} with {datasets}; its audit log has {log}"
         case "reading":
             return f"data set {place}: reading, {facts['done']:.0%} done"
+        case "released" if "round" in facts:
+            return (
+                f"{place}: paid for from {facts['dataset']}, epsilon {facts['epsilon']} of {facts['budget']} is spent"
+            )
+        case "rehearsed" if "round" in facts:
+            spent = f"bring what is spent of {facts['dataset']} to epsilon {facts['epsilon']} of {facts['budget']}"
+            return f"{place}: trained with noise for this trial alone, at no charge; a gradient would {spent}"
         case "released":
             return f"data set {place}: noised a statistic, epsilon {facts['epsilon']} of {facts['budget']} is spent"
+        case "rehearsed":
+            spent = f"it would bring what is spent to epsilon {facts['epsilon']} of {facts['budget']}"
+            return f"data set {place}: noised a statistic for this trial alone, at no charge; for a gradient {spent}"
         case "warning":
             return f"warning: {facts['reason']}"
         case "training":
             return f"{place}: training, {facts['done']:.0%} done"
+        case "at risk":
+            return (
+                f"{place}: holds {facts['gradients']} of the {facts['needed']} gradients that it needs; if no other "
+                f"comes, {round_ether(facts['bond_wei'])} ether of the bond is lost"
+            )
         case "trained":
-            return f"{place}: trained on {facts['dataset']} ({facts['records']} records, {facts['seconds']} s)"
+            count = ("about " if facts.get("noised") else "") + many(facts["records"], "record")
+            return f"{place}: trained on {facts['dataset']} ({count}, {facts['seconds']} s)"
         case "posted":
             return f"{place}: posted as gradient {facts['index']}"
         case "judged":
@@ -132,7 +163,7 @@ def sentence(what: str, facts: dict[str, Any]) -> str:
         case "campaign":
             return f"{place}: new"
         case "withdrawn":
-            return f"withdrawn {round_ether(facts['amount_wei'])} ether to {facts['to']}"
+            return f"withdrawn {show_amount(facts['amount_wei'], facts.get('token') or NATIVE)} to {facts['to']}"
         case "metrics":
             return f"metrics and health at {facts['url']}"
     return f"{place}: {what}" if place else what

@@ -149,7 +149,7 @@ class Submission:
     note: str = ""
     """Why it was missed, or judged as it was."""
     rules: str = ""
-    """`Policy.release_digest` when it was trained."""
+    """What it was trained under, as `mine.withholding.agreement` has it."""
 
     @property
     def bond_lost(self) -> Wei | None:

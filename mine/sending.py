@@ -58,6 +58,10 @@ class Sender:
         self._fee_limit = fee_limit
         self._clock = clock
 
+    def limit_fees(self, limit: Wei) -> None:
+        """Has `limit` be the most wei per gas that is offered from now on."""
+        self._fee_limit = lambda: limit
+
     def found(self, aim: Aim) -> Receipt | None:
         """The receipt of a mined transaction for an aim, if one is known by now."""
         return self._look_up(self._under_way(aim))
@@ -158,10 +162,13 @@ class Sender:
         """Whether a waiting transaction should offer more: the chain asks for more, or cannot mean what it asks for."""
         if any(words in refusal.lower() for words in _TOO_LOW):
             return True
+        # One from the future was signed by a clock that was ahead: how long it waits nobody knows, so it is overdue.
         age = self._clock() - transaction.time
-        if not refusal and age < REPLACE_SECONDS:
+        if not refusal and 0 <= age < REPLACE_SECONDS:
             return False
-        return age >= _OVERDUE * REPLACE_SECONDS or self._client.fee_market().asks_more_than(Fees.of(transaction.raw))
+        return not 0 <= age < _OVERDUE * REPLACE_SECONDS or self._client.fee_market().asks_more_than(
+            Fees.of(transaction.raw)
+        )
 
     def _replace(
         self, former: Transaction, call: Call | EncodedCall, intend: Callable[[Transaction], object] | None

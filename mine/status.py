@@ -6,6 +6,7 @@ A daemon that runs follows the chain for all: to read its events in its place wo
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mine.home import Home
 from mine.ledger import Ledger
 from mine.overview import lost, said
 from mine.policy import Policy
+from mine.policy.finding import many
 from mine.reasons import explain, reasons_of
 from mine.records import Prospect, State, Submission, hexed, token_or_none
 from mine.vitals import load_vitals
@@ -33,6 +35,14 @@ from sonar.units import Address, round_ether
 __all__ = ["show_live", "status_report", "status_table"]
 
 _COLUMNS = ("campaign", "round", "state", "data", "pay", "said")
+_ON_THE_WAY = {
+    State.TRAINED: "trained, and not stored yet",
+    State.STORED: "stored, and not posted yet",
+    State.SIGNED: "sent to the chain, and not in a block yet",
+    State.SENT: "posted, and not judged yet",
+}
+_DATASETS = 5
+"""So many data sets stand on a live screen, above the rounds."""
 
 
 def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
@@ -57,8 +67,8 @@ def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
             client = None
         submissions = ledger.submissions(deployment) if deployment else []
         prospects = ledger.prospects(deployment) if deployment else []
-        if client is not None:
-            reasons = reasons_of(net, client)
+        reasons = None if client is None else reasons_of(net, client)
+        with nullcontext() if reasons is None else closing(reasons):
             submissions = [explain(ledger, reasons, one) for one in submissions]
         paid_in = {known.id: known.token for known in ledger.campaigns(deployment or "")}
         report["datasets"] = [
@@ -82,8 +92,7 @@ def status_report(home: Path | None, network: Path | None) -> dict[str, Any]:
 
 def status_table(report: dict[str, Any]) -> str:
     """The mine's record for people."""
-    lines = _head(report)
-    lines += [f"data      {one['name']}: {one['records']} records, {one['path']}" for one in report["datasets"]]
+    lines = [*_head(report), *_data(report)]
     lines += [
         f"round     {one['campaign'][:14]} round {one['round']}: {said(one['state'], one['note'])}"
         for one in report["rounds"]
@@ -91,7 +100,8 @@ def status_table(report: dict[str, Any]) -> str:
     ]
     for one in report["submissions"]:
         pay = "" if one["payout_wei"] is None else f", {show_amount(one['payout_wei'], one['token'] or NATIVE)}"
-        told = said(one["verdict"] or one["state"], one["note"]) + pay + lost(one["bond_lost_wei"])
+        stands = one["verdict"] or _ON_THE_WAY.get(one["state"], one["state"])
+        told = said(stands, one["note"]) + pay + lost(one["bond_lost_wei"])
         lines.append(f"gradient  {one['campaign'][:14]} round {one['round']}: {told}")
     return "\n".join(lines)
 
@@ -106,7 +116,7 @@ def show_live(read: Callable[[], dict[str, Any]], console: Console, *, seconds: 
 
 def _screen(report: dict[str, Any], height: int) -> Group:
     """The record as it fits on a screen: the latest rounds first, as many as there is room for."""
-    head = _head(report)
+    head = [*_head(report), *_data(report, at_most=_DATASETS)]
     table = Table(*_COLUMNS, expand=True, box=None)
     rows = [
         *((one["campaign"], one["round"], one["state"], one["dataset"], "", one["note"]) for one in report["rounds"]),
@@ -119,7 +129,10 @@ def _screen(report: dict[str, Any], height: int) -> Group:
     ]  # fmt: skip
     for campaign, *others in rows[: max(height - len(head) - 3, 1)]:
         # What owners and Capsules write is text: neither markup nor anything that steers the terminal.
-        cells = [Text(printable(str(one or "")), overflow="ellipsis", no_wrap=True) for one in (campaign[:14], *others)]
+        cells = [
+            Text(printable("" if one is None else str(one)), overflow="ellipsis", no_wrap=True)
+            for one in (campaign[:14], *others)
+        ]
         table.add_row(*cells)
     return Group(Text("\n".join(map(printable, head))), Text(""), table)
 
@@ -141,6 +154,15 @@ def _head(report: dict[str, Any]) -> list[str]:
         lines += [f"waiting   {what[:14]}: {why}" for what, why in daemon["waiting"].items()]
         lines += [f"not kept  what reads and trains, from {what}: {why}" for what, why in daemon["not_kept"].items()]
     return lines
+
+
+def _data(report: dict[str, Any], at_most: int | None = None) -> list[str]:
+    datasets = report["datasets"]
+    if not datasets:
+        return ["data      none yet: `mine add` adds a data set"]
+    lines = [f"data      {one['name']}: {many(one['records'], 'record')}, {one['path']}" for one in datasets[:at_most]]
+    left = len(datasets) - len(lines)
+    return [*lines, f"          and {left} more: `mine status --once` lists all"] if left else lines
 
 
 def _daemon(place: Home) -> dict[str, Any] | None:

@@ -13,8 +13,8 @@ from sonar.chain.records import CampaignRecord, Terms, Verdict
 from sonar.units import PPM, CampaignId, Wei
 
 __all__ = [
-    "FUNDED_GAS", "SUBMISSION_GAS", "Estimate", "OwnRound", "Rest", "estimate", "in_turn", "payable", "promised",
-    "rest_of", "unpaid_rounds",
+    "FUNDED_GAS", "SUBMISSION_GAS", "Estimate", "OwnRound", "Rest", "alone_until", "at_risk_alone", "estimate",
+    "in_turn", "payable", "promised", "rest_of", "sharers", "short_rounds", "unpaid_rounds",
 ]  # fmt: skip
 
 SUBMISSION_GAS: Final = 72_000
@@ -33,12 +33,16 @@ _LONGEST_REST: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class OwnRound:
-    """What one round brought this mine; `verdict` is None where its gradient was never judged, `ended` is Unix time."""
+    """What one round brought this mine; `verdict` is None where its gradient was never judged, `ended` is Unix time.
+
+    `short`: it was left out because fewer gradients came than the campaign keeps at least, whatever it was worth.
+    """
 
     round: int
     verdict: Verdict | None
     payout: Wei
     ended: float
+    short: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +94,69 @@ def _paid_at(record: CampaignRecord, score: int) -> Wei:
 
 
 def unpaid_rounds(own: Sequence[OwnRound]) -> int:
-    """How many of the last rounds in a row brought nothing."""
+    """How many of the last rounds in a row brought nothing; those to which too few came say nothing of the work."""
     count = 0
-    for one in own:
+    for one in _full(own):
         if one.payout:
             break
         count += 1
     return count
 
 
-def estimate(record: CampaignRecord, settled: int, own: Sequence[OwnRound], gas_price: Wei) -> Estimate:
+def short_rounds(own: Sequence[OwnRound]) -> int:
+    """To how many of this mine's last rounds in a row too few other gradients came."""
+    count = 0
+    for one in own:
+        if not one.short:
+            break
+        count += 1
+    return count
+
+
+def at_risk_alone(terms: Terms, others: int) -> Wei:
+    """What of the bond a round costs that holds `others` gradients, if none comes but this mine's: nothing if enough.
+
+    The contract lets no round advance that keeps fewer than `min_mines`, and a gradient that is not kept loses `slash`.
+    """
+    return Wei(0) if others + 1 >= terms.min_mines else Wei(terms.bond * terms.slash // PPM)
+
+
+def alone_until(own: Sequence[OwnRound], round_seconds: int) -> float:
+    """Until when (Unix time) a mine to whose last rounds too few others came lets somebody else post first.
+
+    After one such round for as long as two rounds last, then four, then eight: were it for good, mines that have each
+    been alone once would wait for each other.
+    """
+    return own[0].ended + (1 << min(short_rounds(own), _LONGEST_REST)) * round_seconds
+
+
+def _full(own: Sequence[OwnRound]) -> list[OwnRound]:
+    return [one for one in own if not one.short]
+
+
+def sharers(terms: Terms, present: int, before: int) -> int:
+    """How many gradients are expected to share a round's pay that holds `present` without this mine's.
+
+    At least those that it holds and this one, those that the campaign keeps at least, and as many as came into the
+    round before (`before`, 0 for the first); at most a full round's.
+    """
+    return min(terms.round_size, max(present + 1, terms.min_mines, before))
+
+
+def estimate(
+    record: CampaignRecord, settled: int, own: Sequence[OwnRound], gas_price: Wei, *, shared_by: int
+) -> Estimate:
     """What one more gradient is expected to bring and to cost.
 
     Every round is taken to pay the same part of what was left before it, as the `settled` rounds did together with one
-    more that pays an eighth. A full round shares that; then each of this mine's `own` rounds (the latest first) counts
-    as much as all before.
+    more that pays an eighth. So many gradients share that; then each of this mine's `own` rounds (the latest first)
+    to which enough gradients came counts as much as all before.
     """
     left, all_of_it = payable(record), promised(record)
     rounds = max(2, min(_HORIZON, record.terms.max_rounds - settled))
     part = 1 - (left / all_of_it * (1 - 1 / rounds)) ** (1 / (settled + 1)) if left else 0.0
-    payout = int(left * part) // record.terms.round_size
-    for one in reversed(own):
+    payout = int(left * part) // shared_by
+    for one in reversed(_full(own)):
         payout = (payout + one.payout) // 2
     return Estimate(
         Wei(min(payout, left)), Wei(SUBMISSION_GAS * gas_price), _bond_loss(record.terms, [one.verdict for one in own])
@@ -134,8 +180,8 @@ def rest_of(own: Sequence[OwnRound], round_seconds: int) -> Rest | None:
     unpaid = unpaid_rounds(own)
     if unpaid <= _TRIES:
         return None
-    skipped = 1 << min(unpaid - _TRIES - 1, _LONGEST_REST)
-    return Rest(own[0].round + 1 + skipped, own[0].ended + skipped * round_seconds)
+    skipped, last = 1 << min(unpaid - _TRIES - 1, _LONGEST_REST), _full(own)[0]
+    return Rest(last.round + 1 + skipped, last.ended + skipped * round_seconds)
 
 
 def in_turn(campaigns: Iterable[KnownCampaign], served: Mapping[CampaignId, int]) -> list[KnownCampaign]:

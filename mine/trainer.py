@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from mine.errors import PolicyError
 from sonar.protocol.spec import Spec
-from sonar.syft import Obfuscator, Progress, apply_map
+from sonar.syft import EncryptedTensor, Obfuscator, Progress, apply_map
 from sonar.syft.schedule import Gathered
 from sonar.syft.wire import dump_gradient, load_model, model_size_limit
 from sonar.units import Digest, KeyId, digest_of
 
-__all__ = ["Gradient", "max_model_bytes", "train"]
+__all__ = ["Gradient", "max_model_bytes", "read_model", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,32 @@ def train(
     Raises PolicyError for a model that is not the one the chain and the spec describe, SyftError for bytes that are no
     model, records that make no map, and a spec whose gradient bound cannot hold every map.
     """
+    encrypted = read_model(spec, model, key, allow_insecure_small_key=allow_insecure_small_key)
+    encoding = spec.encoding
+    # Whether a mine posts is public, so it must not depend on its records: what would not fit is clipped.
+    affine = spec.training.schedule.training_map(gathered).within(
+        encoding.gradient_bound / 2.0**encoding.gradient_scale,
+        weight_bound=encoding.weight_bound / 2.0**encoding.weight_bits,
+        rounding=2.0**-encoding.map_bits,
+    )
+    gradient = apply_map(
+        affine,
+        encrypted,
+        map_bits=encoding.map_bits,
+        factor_bits=encoding.factor_bits,
+        gradient_bound=encoding.gradient_bound,
+        obfuscator=Obfuscator(encrypted.key),
+        progress=progress,
+    )
+    payload = dump_gradient(gradient)
+    return Gradient(payload, digest_of(payload), gathered.records)
+
+
+def read_model(spec: Spec, model: bytes, key: KeyId, *, allow_insecure_small_key: bool = False) -> EncryptedTensor:
+    """The encrypted model in an artifact's bytes.
+
+    Raises PolicyError for one that is not what the chain and the spec describe, SyftError for bytes that are no model.
+    """
     rows, outputs = spec.shape
     encrypted = load_model(model, max_rows=rows, max_outputs=outputs, allow_insecure_small_key=allow_insecure_small_key)
     encoding = spec.encoding
@@ -57,23 +83,7 @@ def train(
     for name, value in wanted.items():
         if found[name] != value:
             raise PolicyError(f"its model has {name} {found[name]}, but {value} was promised: do not train it")
-    # Whether a mine posts is public, so it must not depend on its records: what would not fit is clipped.
-    affine = spec.training.schedule.training_map(gathered).within(
-        encoding.gradient_bound / 2.0**encoding.gradient_scale,
-        weight_bound=encoding.weight_bound / 2.0**encoding.weight_bits,
-        rounding=2.0**-encoding.map_bits,
-    )
-    gradient = apply_map(
-        affine,
-        encrypted,
-        map_bits=encoding.map_bits,
-        factor_bits=encoding.factor_bits,
-        gradient_bound=encoding.gradient_bound,
-        obfuscator=Obfuscator(encrypted.key),
-        progress=progress,
-    )
-    payload = dump_gradient(gradient)
-    return Gradient(payload, digest_of(payload), gathered.records)
+    return encrypted
 
 
 def max_model_bytes(spec: Spec) -> int:

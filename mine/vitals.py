@@ -77,9 +77,12 @@ class Watch:
         self.vitals = Vitals(started=now, stepped=now, patience=_SPARE_SECONDS)
 
     def look(self) -> None:
-        """Takes note of how the daemon stands after a step; of what is in the ledger and on chain only now and then."""
+        """Takes note of how the daemon stands after a step; of what is in the ledger and on chain only now and then.
+
+        Also once a clock that was ahead is right: then what was seen last is in the future.
+        """
         now, before, waiting = self._clock(), self.vitals, self._daemon.reasons()
-        due = now - self._saved_at >= _SAVED_SECONDS or dict(before.waiting) != waiting
+        due = not 0 <= now - self._saved_at < _SAVED_SECONDS or dict(before.waiting) != waiting
         worker = self._daemon.worker
         found = {} if worker is None or not due else {**_in_ledger(worker), **self._on_chain(worker, now, waiting)}
         self.vitals = replace(
@@ -90,7 +93,7 @@ class Watch:
             self._save(now)
 
     def _on_chain(self, worker: "Worker", now: float, waiting: Mapping[str, str]) -> dict[str, Any]:
-        if now - self._coin_at < _COIN_SECONDS or "chain" in waiting:
+        if 0 <= now - self._coin_at < _COIN_SECONDS or "chain" in waiting:
             return {}
         try:
             coin = {"balance": worker.client.balance(worker.address), "credit": worker.client.credit(worker.address)}

@@ -1,4 +1,4 @@
-"""One mine on one connected chain: what it takes to get from a campaign to a posted gradient, step by step.
+"""One mine on one connected chain: what it takes to get from a trained gradient to one that is posted, step by step.
 
 Everything here raises what stops it; `mine.daemon` decides what is waited for and what is left alone. The Capsule is
 asked for nothing but the reasons of its verdicts: while it is down a round simply stays unsettled.
@@ -11,41 +11,36 @@ from typing import Any
 
 from mine.apart.workroom import Workroom
 from mine.collecting import Collector
-from mine.data import Dataset, Match, Provenance, match
+from mine.data import Dataset, Match, Provenance
 from mine.deciding import Decider, Decision
 from mine.expiring import expire
 from mine.follow import deployment_of, follow
-from mine.gathering import Gatherer, limits_of
 from mine.home import Home
 from mine.ledger import Ledger
+from mine.making import Maker, Trained
 from mine.offer import Offer
 from mine.policy import Policy
 from mine.posting import Poster, aim_of
 from mine.reasons import explain, reasons_of
 from mine.records import UNSENT, Aim, Fate, KnownCampaign, Prospect, Purpose, State, Submission, hexed
+from mine.reporting import Report
 from mine.sending import Sender
-from mine.trainer import Gradient, max_model_bytes
+from mine.withholding import withheld
 from sonar.chain.client import SonarClient
 from sonar.chain.events import Event, GradientJudged
-from sonar.chain.records import CampaignRecord, Status
+from sonar.chain.records import Status
 from sonar.chain.signing import Signer
 from sonar.config import Network
 from sonar.protocol.spec import Spec
 from sonar.storage import Artifact, ContentStore
 from sonar.syft import get_engine
-from sonar.syft.progress import paced
 from sonar.syft.schedule import Gathered
 from sonar.units import Address, Cid, digest_of, ether
 
-__all__ = ["Options", "Report", "Trained", "Worker"]
-
-Report = Callable[[str, dict[str, Any]], None]
-"""Takes what happened, as a word, and its facts."""
+__all__ = ["Options", "Worker"]
 
 _FEE_LIMIT = Policy().money.highest_gas_price
 """The most wei per gas to pay until the owner's policy is known."""
-_TOLD_EVERY = 5.0
-"""Seconds between two reports of how far a long training is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +53,6 @@ class Options:
     """Unix time, by which the policy's rules go."""
     insecurely_in_this_process: bool = False
     """Whether to read and train beside the key; tests of other things are quicker so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A gradient for one round, neither stored nor posted yet; `box` is its sealed bytes."""
-
-    offer: Offer
-    terms: CampaignRecord
-    round: int
-    version: int
-    dataset: Dataset
-    provenance: Provenance
-    gradient: Gradient
-    box: bytes
-    seconds: float
-    rules: str
-    """`Policy.release_digest` of the policy that agreed."""
 
 
 class Worker:
@@ -100,7 +78,6 @@ class Worker:
         self.deployment = deployment_of(self.client, network.start_block)
         self.address = Address(account.address)
         self.ledger = ledger
-        self._account = account
         self._network = network
         self._store = store
         self._report = report
@@ -110,15 +87,23 @@ class Worker:
         )
         self._fee_limit = _FEE_LIMIT
         self._decider = Decider(self.client, ledger, self.deployment, self.address, network, store, options.clock)
-        self._collector = Collector(self.client, self.address, self.sender, report)
+        self._collector = Collector(self.client, self.address, self.sender, report, self._signed_last)
         self._poster = Poster(self.client, ledger, self.deployment, self.address, self.sender)
         self._reasons = reasons_of(network, self.client)
         self.room = Workroom(
             lambda warning: report("warning", {"reason": warning}),
             allow_insecure_small_key=options.allow_insecure_small_key,
             insecurely_in_this_process=options.insecurely_in_this_process,
+            home=home.path,
         )
-        self._gatherer = Gatherer(ledger, store, self.room, report)
+        self._maker = Maker(
+            self.client, ledger, self.address, account, network, store, report, self._decider, self.room
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Closes what asks the Capsule; what it was given stays open."""
+        if self._reasons is not None:
+            self._reasons.close()
 
     def follow(self, policy: Policy) -> list[Event]:
         """Takes note of what is new on chain, and of what the policy lets transactions cost."""
@@ -137,8 +122,14 @@ class Worker:
                 self._store.put(box)
 
     def collect(self, policy: Policy) -> None:
-        """Withdraws what is owed in native coin once it is as much as the policy says; raises ChainError."""
-        self._collector.step(ether(policy.money.withdraw_above))
+        """Withdraws what is owed as far as the policy says; raises ChainError."""
+        money = policy.money
+        self._collector.step(ether(money.withdraw_above), money.withdraw_tokens, self._options.clock())
+
+    def _signed_last(self, aim: Aim) -> float | None:
+        """When the last transaction for an aim that is mined was signed; one under way is gone on with."""
+        signed = self.ledger.transactions(self.deployment, Fate.MINED, aim=aim)
+        return signed[-1].time if signed else None
 
     def tend(self) -> None:
         """Looks after transactions whose aim was reached without them, or is out of reach."""
@@ -176,37 +167,9 @@ class Worker:
         self.ledger.take_back(submission)
         return True
 
-    def train(self, campaign: KnownCampaign, policy: Policy) -> Trained | None:
-        """A gradient for the campaign's present round; None if that round takes none from this mine now.
-
-        Raises PolicyError, DataError, ProtocolError or SyftError where it should not or cannot be trained, and
-        UnfundedAccountError where it could not be posted.
-        """
-        present = self.client.round(campaign.id)
-        if present.number != campaign.round or not present.open:
-            return None  # full or over, or its events are still to come
-        if self.client.last_submission(campaign.id, self.address) == present.number:
-            return None
-        decision = self.decide(campaign, policy)
-        if decision.dataset is not None:
-            self._look(campaign, State.MATCHED, decision.dataset)
-        dataset, offer = decision.require(), decision.offer
-        gathered, provenance = self.gather(dataset, offer.spec, policy, decision.match)
-        self._look(campaign, State.APPROVED, dataset)
-        model = self._store.get(campaign.model, max_bytes=max_model_bytes(offer.spec))
-        started = time.perf_counter()
-        gradient = self.room.train(
-            offer.spec, model, campaign.key, gathered, limits_of(policy),
-            paced(lambda done: self._report("training", {
-                "campaign": hexed(campaign.id), "round": present.number, "done": round(done, 2),
-            }), _TOLD_EVERY),
-        )  # fmt: skip
-        seconds = time.perf_counter() - started
-        box = offer.seal(gradient.payload, self._account, present.number)
-        return Trained(
-            offer, decision.facts.record, present.number, campaign.version, dataset, provenance, gradient, box, seconds,
-            policy.release_digest,
-        )  # fmt: skip
+    def train(self, campaign: KnownCampaign, policy: Policy, *, rehearse: bool = False) -> Trained | None:
+        """A gradient for the campaign's present round, as `Maker.train` makes it."""
+        return self._maker.train(campaign, policy, rehearse=rehearse)
 
     def refuse(self, campaign: KnownCampaign, reason: str) -> None:
         """Writes down why the campaign's present round is left alone."""
@@ -225,13 +188,15 @@ class Worker:
             bond=trained.terms.terms.bond,
             rules=trained.rules,
         )
+        if not trained.noised:
+            self.ledger.note_plain(submission.campaign, submission.round, submission.dataset)
         self.ledger.train(submission, trained.box, {
             "capsule": trained.offer.campaign.admission.oracle, "spec": trained.offer.campaign.spec.digest,
             "records": trained.gradient.records, "data": trained.provenance.to_dict(),
         })  # fmt: skip
         self._report("trained", {
             **_place(submission), "version": trained.version, "dataset": trained.dataset.name,
-            "records": trained.gradient.records, "seconds": round(trained.seconds, 3),
+            "records": trained.gradient.records, "noised": trained.noised, "seconds": round(trained.seconds, 3),
         })  # fmt: skip
         return submission
 
@@ -244,10 +209,10 @@ class Worker:
     def post(self, submission: Submission, policy: Policy) -> Submission:
         """Gets a trained gradient into the store and on chain, or finds out how far it got before.
 
-        One that is not signed yet is given up where the owner has since denied the campaign, or changed what the policy
-        says of who may have what of the data.
+        One that is not signed yet is given up where the owner has since denied the campaign, changed what the policy
+        says of who may have what of the data, or removed the data set or put another in its place.
         """
-        if submission.state is not State.SIGNED and (reason := self._withheld(submission, policy)):
+        if submission.state is not State.SIGNED and (reason := withheld(self.ledger, submission, policy)):
             submission = self.ledger.miss(submission, reason)
             self._report("missed", {**_place(submission), "reason": reason})
             return submission
@@ -261,14 +226,6 @@ class Worker:
         elif after.state is State.MISSED:
             self._report("missed", {**_place(after), "reason": after.note})
         return after
-
-    def _withheld(self, submission: Submission, policy: Policy) -> str | None:
-        word = self.ledger.approval(submission.campaign)
-        if word is not None and not word.approved:
-            return "the campaign was denied after it was trained"
-        if submission.rules != policy.release_digest:
-            return "what the policy says of campaigns, data or privacy was changed after it was trained"
-        return None
 
     def expire(self, campaign: KnownCampaign) -> bool:
         """Gives up a round that nobody settled in time, so that the bonds in it come back; whether it did."""
@@ -292,17 +249,10 @@ class Worker:
         return self._decider.basis(campaign, policy)
 
     def gather(
-        self, dataset: Dataset, spec: Spec, policy: Policy, found: Match | None = None
+        self, dataset: Dataset, spec: Spec, policy: Policy, found: Match | None = None, *, rehearse: bool = False
     ) -> tuple[Gathered, Provenance]:
-        """What a spec's training needs of a data set, read once for all specs that need the same, and what was read.
-
-        `found` is how the data set fits the spec; by name alone where it is not given. Raises DataError, and
-        PolicyError where the records have become too few.
-        """
-        return self._gatherer.gather(dataset, found or match(dataset, spec), spec, policy)
-
-    def _look(self, campaign: KnownCampaign, state: State, dataset: Dataset) -> None:
-        self.ledger.look(Prospect(campaign.id, campaign.round, state, dataset.name))
+        """What a spec's training needs of a data set, and what was read, as `Maker.gather` has it."""
+        return self._maker.gather(dataset, spec, policy, found, rehearse=rehearse)
 
 
 def _place(submission: Submission) -> dict[str, Any]:

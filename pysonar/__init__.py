@@ -18,25 +18,49 @@ from pysonar.errors import CampaignError
 from sonar.units import ether, format_ether
 
 if TYPE_CHECKING:
+    from pysonar import aio as aio
     from pysonar.campaign import Campaign
-    from pysonar.linear import LinearModel
-    from pysonar.models import LinearClassifier
-    from pysonar.session import Sonar, connect
+    from pysonar.connecting import connect
+    from pysonar.estimating.estimate import Estimate, estimate
+    from pysonar.models import (
+        Head,
+        KernelClassifier,
+        LinearClassifier,
+        LinearRegressor,
+        PolynomialClassifier,
+        RidgeClassifier,
+    )
+    from pysonar.network import Network
+    from pysonar.results import TrainedClassifier, TrainedRegressor
+    from pysonar.session import Sonar
 
 __all__ = [
-    "Campaign", "CampaignError", "LinearClassifier", "LinearModel", "Sonar", "connect", "ether", "format_ether",
+    "Campaign", "CampaignError", "Estimate", "Head", "KernelClassifier", "LinearClassifier", "LinearRegressor",
+    "Network", "PolynomialClassifier", "RidgeClassifier", "Sonar", "TrainedClassifier", "TrainedRegressor", "connect",
+    "estimate", "ether", "format_ether",
 ]  # fmt: skip
 
 _HOMES = {
     "Campaign": "pysonar.campaign",
+    "Estimate": "pysonar.estimating.estimate",
+    "Head": "pysonar.models",
+    "KernelClassifier": "pysonar.models",
     "LinearClassifier": "pysonar.models",
-    "LinearModel": "pysonar.linear",
+    "LinearRegressor": "pysonar.models",
+    "Network": "pysonar.network",
+    "PolynomialClassifier": "pysonar.models",
+    "RidgeClassifier": "pysonar.models",
     "Sonar": "pysonar.session",
-    "connect": "pysonar.session",
+    "TrainedClassifier": "pysonar.results",
+    "TrainedRegressor": "pysonar.results",
+    "connect": "pysonar.connecting",
+    "estimate": "pysonar.estimating.estimate",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "aio":
+        return import_module("pysonar.aio")
     if name not in _HOMES:
         raise AttributeError(f"module 'pysonar' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

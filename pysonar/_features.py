@@ -1,13 +1,18 @@
 """The public feature maps in torch, the same as `sonar.syft.features` has them in numpy.
 
-Only that Fourier features are not rounded, which would leave nothing to differentiate: 1e-6 at most lies between.
+Only that Fourier features and a backbone's outputs are not rounded, which would leave nothing to differentiate: 1e-6
+of the former at most lies between, and 1e-5 of the latter.
 """
 
 import math
+from typing import Self
 
 import numpy as np
 import torch
 
+from sonar.network.building import build
+from sonar.network.frozen import Frozen
+from sonar.network.parameters import parted
 from sonar.syft.features import CLIP, FeatureMap, Identity, Polynomial, RandomFourier
 
 __all__ = ["torch_map"]
@@ -22,8 +27,29 @@ def torch_map(mapping: FeatureMap) -> torch.nn.Module:
             return _Fourier(mapping)
         case Polynomial():
             return _Polynomial(mapping)
+        case Frozen():
+            return _Backbone(mapping)
         case _:
             raise TypeError(f"there is no torch module for {mapping!r}")
+
+
+class _Backbone(torch.nn.Module):
+    """The network itself, whose parameters are not trained; what is no number counts as 0, as in the map."""
+
+    def __init__(self, mapping: Frozen) -> None:
+        super().__init__()
+        self.network = build(mapping.graph, parted(mapping.graph, mapping.parameters)).requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen: a dropout in it never drops anything."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def forward(self, scaled: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.network(scaled)
+        return outputs.nan_to_num(0.0, CLIP, -CLIP).clamp(-CLIP, CLIP)
 
 
 class _Fourier(torch.nn.Module):

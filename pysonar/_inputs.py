@@ -1,24 +1,21 @@
-"""What a notebook may hand in, turned into exact values: arrays, labels, amounts, targets, deadlines."""
+"""Tables, labels and targets as a notebook may hand them in, turned into exact values; what too few of them mean."""
 
 import math
 import warnings
-from collections.abc import Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pysonar._noise import standard_error
-from pysonar.errors import FewRecordsWarning, TermsError, UnknownCampaignError, ValidationSetError
-from sonar.chain.records import LARGEST_AMOUNT
-from sonar.errors import ConfigError
+from pysonar.errors import ColdStartWarning, FewRecordsWarning, ValidationSetError
 from sonar.protocol.spec import MetricName
-from sonar.units import PPM, Address, CampaignId, Ppm, Wei, address_of, campaign_id_of, duration
 
 __all__ = [
-    "address", "campaign_id", "class_indices", "deadline_at", "feature_table", "parts_per_million", "plain_array",
-    "warn_of_few", "wei",
+    "class_indices", "class_name", "feature_table", "plain_array", "sample_weights", "target_table",
+    "warn_of_cold_start", "warn_of_few",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -29,8 +26,17 @@ _COARSEST = 0.05
 
 
 def plain_array(values: Any) -> npt.NDArray[Any]:
-    """The array in a list, array, data frame or tensor (also one that is being trained)."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    """The array in a list, array, data frame or tensor (also one that is being trained); no sparse one."""
+    if hasattr(values, "tocsr"):
+        raise ValidationSetError(f"a {type(values).__name__} is sparse, which is not taken: give it dense, .toarray()")
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise ValidationSetError(
+            f"{int(np.ma.getmaskarray(values).sum())} of the values are masked: remove or fill them, .filled()"
+        )
+    try:
+        return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    except ValueError as error:  # lists of several lengths
+        raise ValidationSetError(f"the values make no table ({error!s:.200}): give as many in each row") from error
 
 
 def feature_table(table: Any, names: Sequence[str]) -> Floats:
@@ -38,37 +44,63 @@ def feature_table(table: Any, names: Sequence[str]) -> Floats:
 
     Raises ValidationSetError for a wrong shape, values that are no numbers, NaN and infinities.
     """
+    return _table(table, names, "feature")
+
+
+def _table(table: Any, names: Sequence[str], what: str) -> Floats:
     columns = getattr(table, "columns", None)
     if columns is not None:
         given = {str(column): column for column in columns}
         missing = [name for name in names if name not in given]
+        if len(given) < len(columns):
+            counts = Counter(str(column) for column in columns)
+            if twice := [name for name in names if counts[name] > 1]:
+                raise ValidationSetError(f"the table has {counts[twice[0]]} columns {twice[0]!r}: give it one such")
         if not missing:
-            table = np.column_stack([np.asarray(table[given[name]]) for name in names])
+            table = _side_by_side({name: np.asarray(table[given[name]]) for name in names}, what)
         elif len(missing) < len(names) or len(given) != len(names):
             raise ValidationSetError(
-                f"the table has no column {missing[0]!r} ({len(missing)} of {len(names)} features are missing): "
-                "name the model's features like its columns"
+                f"the table has no column {missing[0]!r} ({len(missing)} of {len(names)} {what}s are missing): "
+                f"name the model's {what}s like its columns"
             )
+        elif all(isinstance(column, str) for column in columns):
+            raise ValidationSetError(
+                f"the table has columns {_some(given)}, and the model the {what}s {_some(names)}: name them alike, "
+                f"{what}s=list(table.columns), or give table.to_numpy() to have them taken in their order"
+            )
+    raw = plain_array(table)
     try:
-        raw = plain_array(table)
-        values = raw.astype(np.float64)
+        values = raw.real.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ValidationSetError(f"the features are not all numbers ({error}): encode them as numbers first") from error
+        raise ValidationSetError(f"the {what}s are not all numbers ({error}): encode them as numbers first") from error
+    if raw.dtype.kind == "c":
+        raise ValidationSetError(
+            f"Complex data not supported: the {what}s are {raw.dtype}, not numbers: give real ones"
+        )
     if raw.dtype.kind not in "biufO":
-        raise ValidationSetError(f"the features are {raw.dtype}, not numbers: encode them as numbers first")
+        raise ValidationSetError(f"the {what}s are {raw.dtype}, not numbers: encode them as numbers first")
     if values.ndim != 2 or values.shape[1] != len(names):
         raise ValidationSetError(
-            f"the features have shape {values.shape}, but the model takes (records, {len(names)}): "
-            "give one row a record and one column a feature"
+            f"the {what}s have shape {values.shape}, but the model takes (records, {len(names)}): "
+            f"give one row a record and one column a {what}"
         )
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = (int(at) for at in bad[0])
         raise ValidationSetError(
-            f"feature {names[column]!r} of record {row} is {values[row, column]} "
+            f"{what} {names[column]!r} of record {row} is {_told(values[row, column])} "
             f"({len(bad)} such values in all): remove or fill them"
         )
     return values
+
+
+def _side_by_side(columns: dict[str, npt.NDArray[Any]], what: str) -> npt.NDArray[Any]:
+    for name, values in columns.items():
+        if values.dtype.kind in "mM":  # which numpy would not put beside numbers
+            raise ValidationSetError(
+                f"{what} {name!r} holds times ({values.dtype}): make numbers of them, such as days since a date"
+            )
+    return np.column_stack(list(columns.values()))
 
 
 def class_indices(labels: Any, classes: Sequence[str], records: int) -> Ints:
@@ -85,7 +117,7 @@ def class_indices(labels: Any, classes: Sequence[str], records: int) -> Ints:
             f"the labels have shape {given.shape}, but there are {records} records: give one label a record"
         )
     if given.dtype.kind in "OUS":
-        return _by_name([_text(label) for label in given.tolist()], classes)
+        return _by_name([class_name(label) for label in given.tolist()], classes)
     if given.dtype.kind not in "biuf":
         raise ValidationSetError(f"labels of type {given.dtype} name no class: give class names or indices")
     if given.dtype.kind == "f" and not (np.isfinite(given).all() and (given == np.round(given)).all()):
@@ -103,91 +135,95 @@ def class_indices(labels: Any, classes: Sequence[str], records: int) -> Ints:
     return numbers
 
 
-def wei(amount: Any, what: str) -> Wei:
-    """An amount in wei; raises TermsError for a fraction, a negative or too large amount or another type."""
-    if isinstance(amount, bool) or not isinstance(amount, int | np.integer) or amount < 0:
-        raise TermsError(f"{what} {amount!r} is not an amount in wei: write pysonar.ether(1.5) for 1.5 ether")
-    if amount > LARGEST_AMOUNT:
-        raise TermsError(f"{what} {amount!r} is above 2^128 - 1, the most that the contract takes: offer less")
-    return Wei(int(amount))
+def target_table(targets: Any, names: Sequence[str], records: int) -> Floats:
+    """Numbers to predict (records, targets); one target may come as (records,), columns of a data frame by name.
+
+    Raises ValidationSetError for another shape, values that are no numbers, NaN and infinities.
+    """
+    if getattr(targets, "columns", None) is None:
+        given = plain_array(targets)
+        if given.ndim == 1 and len(names) == 1:
+            targets = given[:, None]
+        elif given.ndim != 2 or given.shape[1] != len(names):
+            wanted = "(records,)" if len(names) == 1 else f"(records, {len(names)})"
+            raise ValidationSetError(
+                f"the targets have shape {given.shape}, but the model predicts {wanted}: give one row a record and one "
+                "column a target"
+            )
+    values = _table(targets, names, "target")
+    if len(values) != records:
+        raise ValidationSetError(
+            f"the targets have shape {values.shape}, but there are {records} records: give targets for each"
+        )
+    return values
 
 
-def address(text: Any, what: str) -> Address:
-    """An account's or contract's address, checksummed; raises TermsError."""
+def sample_weights(given: Any, records: int) -> Floats:
+    """How much each record (records,) counts, all alike unless given; raises ValidationSetError."""
     try:
-        return address_of(text)
-    except ConfigError as error:
-        raise TermsError(f"{what} {error}") from error
+        weights = np.ones(records) if given is None else plain_array(given).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValidationSetError(f"sample_weight is not all numbers ({error!s:.200}): give one a record") from error
+    if weights.shape != (records,) or not (np.isfinite(weights) & (weights >= 0)).all() or weights.sum() == 0:
+        raise ValidationSetError(
+            f"sample_weight has shape {weights.shape} for {records} records, or is negative, or all zero: give one "
+            "number from 0 on for each record"
+        )
+    return weights
 
 
-def campaign_id(given: Any) -> CampaignId:
-    """A campaign's id of 32 bytes, or of its hex text; raises UnknownCampaignError."""
-    if isinstance(given, bytes | bytearray) and len(given) == 32:
-        return CampaignId(bytes(given))
-    try:
-        return campaign_id_of(given)
-    except ConfigError as error:
-        raise UnknownCampaignError(str(error)) from error
-
-
-def parts_per_million(fraction: Any, what: str) -> Ppm:
-    """A score in (0, 1] as parts per million; raises TermsError."""
-    number = isinstance(fraction, int | float | np.integer | np.floating) and not isinstance(fraction, bool)
-    if not number or not 0 < fraction <= 1 or round(float(fraction) * PPM) == 0:
-        raise TermsError(f"{what} {fraction!r} is not a score above 0 and up to 1: write 0.92 for 92%")
-    return Ppm(round(float(fraction) * PPM))
-
-
-def warn_of_few(labels: Ints, classes: int, metric: MetricName, target: float, noise: float) -> None:
+def warn_of_few(counts: Ints, metric: MetricName, target: float, noise: float) -> None:
     """Warns where the validation set cannot tell five points of score near the target: less than that is unpaid there.
 
-    `labels` (records,) are class indices, `target` is a score in (0, 1], `noise` the standard errors above which credit
-    starts. A target above 0.9 is taken as 0.9, through which the score must go.
+    `counts` are the validation records of each class, or of a regression all of them; `target` is a score in (0, 1],
+    `noise` the standard errors above which credit starts. A target above 0.9 is taken as 0.9, through which the score
+    must go.
     """
-    near = min(target, 0.9)
-    seen = noise * standard_error(metric, near, np.bincount(labels, minlength=classes))
+    near, records = min(target, 0.9), int(counts.sum())
+    seen = noise * standard_error(metric, near, counts)
     if seen > _COARSEST:
         # Errors fall with the root of the records; what floats add must not ask for one more.
-        needed = math.ceil(len(labels) * (seen / _COARSEST) ** 2 - 1e-6)
+        needed = math.ceil(records * (seen / _COARSEST) ** 2 - 1e-6)
         warnings.warn(
-            f"{len(labels)} validation records tell the {metric.replace('_', ' ')} near {near:.0%} to about {seen:.1%} "
+            f"{records} validation records tell the {metric.replace('_', ' ')} near {near:.0%} to about {seen:.1%} "
             f"only, and mines that raise it by less may be left out or kept without pay: give {needed} records or more",
             FewRecordsWarning,
             stacklevel=4,
         )
 
 
-def deadline_at(deadline: Any, now: int) -> int:
-    """Unix seconds of a deadline: '2h' or whole seconds from now, or a datetime (without a zone: local time).
+def warn_of_cold_start(score: float) -> None:
+    """Warns that a model which knows nothing makes the first round take nearly all of the pay."""
+    warnings.warn(
+        f"the start model is all zero and scores {score:.2%}, so the first round takes nearly all of the pay, for what "
+        "anybody's records would teach: start from a model of your own, by weights=, from_fitted or fitted_on",
+        ColdStartWarning,
+        stacklevel=4,
+    )
 
-    Raises TermsError when it is not one of them or has passed.
-    """
-    if isinstance(deadline, datetime):
-        at = int(deadline.timestamp())
-    elif isinstance(deadline, int | np.integer) and not isinstance(deadline, bool) and deadline <= 0:
-        raise TermsError(f"the deadline {deadline} is not ahead: give '2h', seconds from now above 0, or a datetime")
-    elif isinstance(deadline, str | int | np.integer) and not isinstance(deadline, bool):
-        try:
-            at = now + duration(deadline if isinstance(deadline, str) else int(deadline))
-        except ConfigError as error:
-            raise TermsError(f"the deadline {deadline!r} is not a time ahead: {error}") from error
-    else:
-        raise TermsError(f"the deadline {deadline!r} is not a time: give '2h', seconds from now, or a datetime")
-    if at <= now:
-        raise TermsError(f"the deadline {deadline} is in the past (or now): mines could post nothing")
-    return at
+
+def _some(names: Iterable[str]) -> str:
+    first = list(names)
+    return ", ".join(first[:8]) + (", ..." if len(first) > 8 else "")
+
+
+def _told(value: float) -> str:
+    return "NaN" if math.isnan(value) else str(value)
 
 
 def _by_name(labels: list[str], classes: Sequence[str]) -> Ints:
     index = {name: at for at, name in enumerate(classes)}
     unknown = [label for label in labels if label not in index]
     if unknown:
-        known = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
         raise ValidationSetError(
-            f"label {unknown[0]!r} is not among the model's classes {known} ({len(unknown)} such labels in all)"
+            f"label {unknown[0]!r} is not among the model's classes {_some(classes)} ({len(unknown)} such labels in "
+            "all): name the model's classes as the labels do, in `classes`"
         )
     return np.array([index[label] for label in labels], dtype=np.int64)
 
 
-def _text(label: Any) -> str:
+def class_name(label: Any) -> str:
+    """A class's name as tables have it: 1.0, which numpy makes of whole numbers in a column with gaps, is 1."""
+    if isinstance(label, float | np.floating) and float(label).is_integer():
+        return str(int(label))
     return label.decode(errors="replace") if isinstance(label, bytes) else str(label)

@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from capsule.client import CapsuleClient, KeyGrant, SignedAdmission
-from pysonar._inputs import deadline_at, parts_per_million, warn_of_few, wei
+from pysonar._inputs import warn_of_cold_start, warn_of_few
+from pysonar._terms import deadline_at, parts_per_million, wei
 from pysonar.errors import AdmissionMismatchError, TermsError, ValidationSetError
-from pysonar.models import Floats, Ints, LinearClassifier
+from pysonar.estimating.gas import Gas
+from pysonar.estimating.speed import training_seconds
+from pysonar.models.base import Floats, Labels, Model
 from sonar import syft
 from sonar.chain import calls
 from sonar.chain.client import SonarClient
@@ -19,13 +24,13 @@ from sonar.chain.records import NATIVE, Admission, Terms
 from sonar.chain.token import require_balance
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.messages import Domain, hash_admission, verify_admission
-from sonar.protocol.payloads import check_validation_size, encode_validation
+from sonar.protocol.payloads import check_judge_work, check_validation_size, encode_validation
 from sonar.protocol.sealing import BoxContext, Purpose, seal
-from sonar.protocol.spec import Encoding, Feature, ImageSize, Rounds, Spec, Training
+from sonar.protocol.spec import Attribution, Encoding, Feature, ImageSize, Rounds, Spec, Training
 from sonar.storage.base import Artifact, ContentStore
-from sonar.units import PPM, Address, CampaignId, KeyId, format_ether, format_ppm
+from sonar.units import PPM, Address, CampaignId, KeyId, Ppm, Wei, format_ether, format_ppm, round_ether
 
-__all__ = ["Plan", "Published", "admit", "escrow_call", "make_plan", "publish"]
+__all__ = ["Plan", "Published", "admit", "check_worth", "escrow_call", "make_plan", "publish"]
 
 Options = Mapping[str, Any]
 
@@ -34,9 +39,9 @@ Options = Mapping[str, Any]
 class Plan:
     """A campaign that was checked as far as this side can: what will be published and escrowed."""
 
-    model: LinearClassifier
+    model: Model
     features: Floats
-    labels: Ints
+    labels: Labels
     spec: Spec
     terms: Terms
 
@@ -53,7 +58,7 @@ class Published:
 
 
 def make_plan(
-    model: LinearClassifier,
+    model: Model,
     validation: Any,
     *,
     bounty: Any,
@@ -61,29 +66,45 @@ def make_plan(
     target: Any,
     deadline: Any,
     now: int,
-    name: str | None,
-    description: str,
-    purpose: str,
-    licence: str,
-    target_column: str,
-    columns: Mapping[str, Options],
-    image: ImageSize | Options | None,
-    min_records: int,
-    training: Training | Options | None,
-    rounds: Rounds | Options | None,
-    encoding: Encoding | Options | None,
-    payout: Options | None,
+    name: str | None = None,
+    description: str = "",
+    purpose: str = "",
+    licence: str = "",
+    target_column: str = "target",
+    columns: Mapping[str, Options] | None = None,
+    image: ImageSize | Options | None = None,
+    min_records: int | None = None,
+    training: Training | Options | None = None,
+    rounds: Rounds | Options | None = None,
+    encoding: Encoding | Options | None = None,
+    payout: Options | None = None,
+    attribution: Attribution = "validation",
 ) -> Plan:
     """Checks what the data scientist asked for and writes its spec and terms; raises CampaignError or SpecError."""
+    if not isinstance(model, Model):
+        kind = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
+        raise TermsError(
+            f"{kind} cannot be trained encrypted: describe it as one of pysonar's models, such as "
+            "pysonar.LinearClassifier(features, classes) (from_fitted starts from a fitted one of scikit-learn)"
+        )
+    columns, payout = _by_name(columns, "columns"), _by_name(payout, "payout")
+    if not isinstance(training, Training):
+        training = _by_name(training, "training")
     features, labels = model.check_validation(validation)
     at = deadline_at(deadline, now)
     escrow = wei(bounty, "bounty")
     if escrow == 0:
         raise TermsError("the bounty is zero, for which no mine works: write pysonar.ether(1) for 1 ether")
-    if {"target"} & (payout or {}).keys():
+    outputs = model.spec_outputs()
+    if "targets" in outputs and target_column != "target":
+        raise TermsError(
+            f"the target column {target_column!r} is of classifiers: a regression's model names what it predicts, "
+            f"targets=[{target_column!r}]"
+        )
+    if "target" in payout:
         raise TermsError("the target is an argument of its own: take it out of payout")
     spec = Spec.build(
-        name=_name(model) if name is None else name,
+        name=model.name if name is None else name,
         description=description,
         purpose=purpose,
         licence=licence,
@@ -92,37 +113,83 @@ def make_plan(
         features=_described(model.spec_features(), columns),
         image=image,
         feature_map=model.feature_map,
-        classes=model.classes,
-        min_records=min_records,
-        training=Training() if training is None else training,
-        rounds=Rounds() if rounds is None else rounds,
-        encoding=Encoding.for_rows(model.shape[0]) if encoding is None else encoding,
-        payout={"target": parts_per_million(target, "target"), **(payout or {})},
+        min_records=model.least_records if min_records is None else min_records,
+        training=training if isinstance(training, Training) else {**model.training, **training},
+        rounds=rounds if isinstance(rounds, Rounds) else {**model.rounds, **_by_name(rounds, "rounds")},
+        encoding=model.encoding() if encoding is None else encoding,
+        payout={"target": parts_per_million(target, "target"), **payout},
+        attribution=attribution,
+        **outputs,
     )
     model.check_weights(spec.encoding)
     try:
         widest = max(len(spec.features), spec.mapping.outputs)
-        check_validation_size(len(labels), widest, spec.shape[1], spec.metric, spec.rounds.round_size)
+        check_validation_size(len(labels), widest, spec.outputs, spec.metric, spec.rounds.round_size)
+        check_judge_work(spec, len(labels))
     except ProtocolError as error:
         raise ValidationSetError(str(error)) from error
-    warn_of_few(labels, len(spec.classes), spec.metric, spec.payout.target / PPM, spec.rounds.noise)
+    counts = np.bincount(labels.astype(np.int64)) if spec.classes else np.array([len(labels)])
+    warn_of_few(counts, spec.metric, spec.payout.target / PPM, spec.rounds.noise)
+    start = model.start_score(features, labels)
+    if start >= spec.payout.target / PPM:
+        raise TermsError(
+            f"the start model scores {start:.2%} already, at or above the target {format_ppm(spec.payout.target)}: aim "
+            "higher"
+        )
+    if spec.rounds.min_gain > PPM * (1 - start):
+        raise TermsError(
+            f"the start model scores {start:.2%}, from where no round can raise it by min_gain "
+            f"{format_ppm(Ppm(spec.rounds.min_gain))}: ask for less"
+        )
+    if not model.weights.any():
+        warn_of_cold_start(start)
     return Plan(model, features, labels, spec, spec.terms(bounty=escrow, deadline=at, token=token))
+
+
+def _by_name(given: Any, what: str) -> Options:
+    """Options by name, none unless given; raises TermsError for anything else."""
+    if given is not None and not isinstance(given, Mapping):
+        raise TermsError(f"{what} {given!r:.100} is not what it must be: write {what}={{...}}, a value for each name")
+    return given or {}
 
 
 def _described(features: tuple[Feature, ...], columns: Mapping[str, Options]) -> tuple[Options, ...]:
     """The features with what is promised of their columns."""
     names = {feature.name for feature in features}
-    for name, told in columns.items():
+    for name in columns:
+        told = _by_name(columns[name], f"columns[{name!r}]")
         if name not in names:
             raise TermsError(f"columns tells of {name!r}, which is no feature of the model: leave it out")
         if given := {"name", "offset", "scale"} & told.keys():
             raise TermsError(f"the {min(given)} of feature {name!r} is the model's: take it out of columns")
-    return tuple({**feature.model_dump(), **_floats(columns.get(feature.name, {}))} for feature in features)
+    return tuple({**feature.model_dump(), **_floats(columns.get(feature.name) or {})} for feature in features)
 
 
 def _floats(told: Options) -> Options:
     """Whole numbers will do for a range."""
     return {name: float(value) if type(value) is int else value for name, value in told.items()}
+
+
+def check_worth(plan: Plan, gas_price: Wei, key_bits: int, now: int) -> None:
+    """Raises TermsError for a bounty below the gas of those who must earn it, and a deadline before they can.
+
+    Of a bounty in a token nobody here knows the price. Time is that of one training on a machine like this one, at the
+    very least.
+    """
+    terms, gas = plan.terms, Gas.of(plan.terms.token)
+    needed = terms.min_mines * (gas.submit_first + gas.withdraw) * gas_price
+    if terms.token == NATIVE and terms.bounty < needed:
+        raise TermsError(
+            f"the bounty of {round_ether(terms.bounty)} ether is less than the {round_ether(Wei(needed))} ether of gas "
+            f"that the {terms.min_mines} mines of a single round pay to post and to be paid: offer more, or wait until "
+            "gas is cheaper"
+        )
+    least = training_seconds(plan.spec, key_bits)
+    if terms.deadline - now < least:
+        raise TermsError(
+            f"the deadline is in {terms.deadline - now} s, but on a machine like this one a mine trains this model for "
+            f"{least:.0f} s: give the mines more time, or a smaller model"
+        )
 
 
 def check_funds(plan: Plan, client: SonarClient, owner: Address) -> None:
@@ -159,9 +226,8 @@ def publish(
             f"the Capsule's key has the fingerprint 0x{key.key_id.hex()}, but the Capsule says 0x{grant.key_id.hex()}: "
             "do not use it"
         )
-    weights = syft.encode(plan.model.weights, encoding.weight_bits, encoding.weight_bound)
     encrypted = syft.encrypt(
-        weights,
+        plan.model.encoded(plan.spec),
         key,
         syft.Obfuscator(key),
         slot_width=encoding.slot_width,
@@ -227,11 +293,6 @@ def escrow_call(plan: Plan, published: Published, signed: SignedAdmission) -> ca
     return calls.create_campaign(
         plan.terms, signed.admission, signed.signature, published.spec.cid, published.model.cid
     )
-
-
-def _name(model: LinearClassifier) -> str:
-    kind = {"identity": "Linear", "fourier": "Fourier", "polynomial": "Polynomial"}[model.feature_map.kind]
-    return f"{kind} classifier of {len(model.features)} features, {len(model.classes)} classes"
 
 
 def _show(value: Any) -> str:

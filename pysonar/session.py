@@ -6,97 +6,45 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from eth_account.signers.local import LocalAccount
-from eth_utils.address import to_checksum_address
-
 from capsule.client import CapsuleClient
 from capsule.reasons import Reasons
 from pysonar import creation
-from pysonar._inputs import address, campaign_id
+from pysonar._terms import address, campaign_id
 from pysonar.campaign import Campaign
 from pysonar.drafts import Draft, Drafts
-from pysonar.errors import TermsError, UnknownCampaignError
+from pysonar.errors import UnknownCampaignError
 from pysonar.escrow import Escrows, is_on_chain
-from pysonar.models import LinearClassifier
+from pysonar.estimating.gas import gas_price
+from pysonar.models import Model
 from sonar.chain import calls
 from sonar.chain.client import SonarClient
 from sonar.chain.cursor import EventCursor
 from sonar.chain.events import CampaignCreated, CampaignTransferred, Withdrawn
 from sonar.chain.records import NATIVE
-from sonar.config import Network, home
+from sonar.config import Network
 from sonar.errors import ConfigError
 from sonar.protocol.messages import Domain
 from sonar.storage.base import ContentStore
-from sonar.storage.opening import open_store
 from sonar.units import Address, CampaignId, Wei
-from sonar.wallet import owner_account
 
 if TYPE_CHECKING:
-    from sonar.protocol.spec import Encoding, ImageSize, Rounds, Training
+    from sonar.protocol.spec import Attribution, Encoding, ImageSize, Rounds, Training
 
-__all__ = ["Sonar", "connect"]
-
-
-def connect(
-    network: Network | Path | str | None = None,
-    *,
-    account: LocalAccount | Path | str | None = None,
-    store: ContentStore | str | None = None,
-    chain: SonarClient | str | None = None,
-    capsule: CapsuleClient | str | None = None,
-    directory: Path | str | None = None,
-    allow_insecure_small_key: bool = False,
-) -> "Sonar":
-    """A session on the network whose file is found as `sonar.config` says; every part can be passed in.
-
-    `account` is an account or the path of its keystore or key file (else SONAR_ACCOUNT, else accounts/owner.key in the
-    home); `store`, `chain` and `capsule` are objects or URLs; `directory` is where unconfirmed campaigns are noted
-    (else campaigns in the home). Raises ConfigError for files, ChainError when the chain is not the network's.
-    """
-    found = network if isinstance(network, Network) else Network.load(network)
-    if found.capsule is None or (capsule is None and found.capsule_url is None):
-        raise ConfigError(
-            "the network names no Capsule: its file needs capsule_url and capsule, the address that signs"
-        )
-    if isinstance(chain, SonarClient):
-        client = chain
-        if account is not None:
-            raise ConfigError("a chain client brings its own account: leave out account, or give chain as a URL")
-    else:
-        place = found if chain is None else found.model_copy(update={"rpc_url": chain})
-        client = SonarClient.from_network(place, _account(account))
-    if (client.chain_id, client.address.lower()) != (found.chain_id, found.contract.lower()):
-        raise ConfigError(
-            f"the chain client is for contract {client.address} on chain {client.chain_id}, but the network names "
-            f"{found.contract} on {found.chain_id}: pass the network that belongs to it"
-        )
-    if client.account is None:
-        raise ConfigError("the chain client has no account to sign with: connect it with one")
-    oracle = Address(to_checksum_address(found.capsule))
-    opened: list[CapsuleClient | ContentStore] = []
-    if not isinstance(capsule, CapsuleClient):
-        url = capsule or str(found.capsule_url)
-        if not isinstance(client.account, LocalAccount):
-            raise ConfigError("the account's own key signs requests to the Capsule: connect with its file")
-        capsule = CapsuleClient(url, Domain(client.chain_id, client.address), client.account, attester=oracle)
-        opened.append(capsule)
-    if store is None or isinstance(store, str):
-        store = open_store(store or found.store)
-        opened.append(store)
-    return Sonar(
-        found,
-        client,
-        store,
-        capsule,
-        oracle=oracle,
-        directory=Path(directory) if directory is not None else home() / "campaigns",
-        opened=opened,
-        allow_insecure_small_key=allow_insecure_small_key,
-    )
+__all__ = ["Sonar"]
 
 
 class Sonar:
-    """One account on one network. `connect` makes it; what it `opened` is closed with it, what was passed in is not."""
+    """One account on one network. `connect` makes it; what it `opened` is closed with it, what was passed in is not.
+
+    Amounts are in wei, or in the smallest unit of a token.
+
+    >>> pysonar.format_ether(sonar.balance()), sonar.credit()
+    ('100', 0)
+    >>> campaign = sonar.create_campaign(
+    ...     pysonar.LinearClassifier(4, 3), (X_val, y_val), bounty=pysonar.ether(1), target=0.9, deadline="2h")
+    >>> sonar.campaigns() == [campaign] and sonar.campaign(str(campaign.id)) == campaign
+    True
+    """
 
     def __init__(
         self,
@@ -152,7 +100,7 @@ class Sonar:
 
     def create_campaign(
         self,
-        model: LinearClassifier,
+        model: Model,
         validation: Any,
         bounty: int,
         target: float,
@@ -166,27 +114,29 @@ class Sonar:
         target_column: str = "target",
         columns: Mapping[str, Mapping[str, Any]] | None = None,
         image: "ImageSize | Mapping[str, Any] | None" = None,
-        min_records: int = 100,
+        min_records: int | None = None,
         training: "Training | Mapping[str, Any] | None" = None,
         rounds: "Rounds | Mapping[str, Any] | None" = None,
         encoding: "Encoding | Mapping[str, Any] | None" = None,
         payout: Mapping[str, Any] | None = None,
+        attribution: "Attribution" = "validation",
     ) -> Campaign:
         """Encrypts the start model, has the Capsule admit it, and escrows the bounty; returns the campaign.
 
         `bounty` is in wei, or in the smallest unit of the ERC-20 token at the address `token`, of which the contract is
-        allowed to take exactly that. `validation` is a pair (X, y) that only the Capsule will see; `target` the
-        accuracy, 0 to 1, at which the campaign is finished; `deadline` '2h', seconds from now, or a datetime.
+        allowed to take exactly that. `validation` is a pair (X, y) that only the Capsule will see: X (records,
+        features) in raw units, y (records,) class names or indices, or numbers; `target` the score by the model's
+        metric, 0 to 1, at which the campaign is finished; `deadline` '2h', a timedelta, seconds, or a datetime.
+        `min_records` is how many records a mine must have, unless given what the model needs (`least_records`).
         `training`, `rounds`, `encoding` and `payout` are the options of `sonar.protocol.spec` by name, for instance
         payout={"base": "gain"} or rounds={"round_size": 4, "round_seconds": 60}. `columns` are promises that mines hold
         their records to, by feature: columns={"age": {"unit": "years", "minimum": 0, "maximum": 120}}; with `image`,
-        such as {"width": 28, "height": 28}, the features are an image's pixels.
+        such as {"width": 28, "height": 28}, the features are an image's pixels. attribution="open" asks for all that
+        each mine adds to the model, which mines refuse unless their policy allows it; else the end tells their shares.
 
         Raises CampaignError for input that cannot work, UnfundedAccountError, CapsuleError when the Capsule refuses or
         is down, StorageError, ChainError. What was begun to be escrowed when the program died, `resume` finishes.
         """
-        if not isinstance(model, LinearClassifier):
-            raise TermsError(f"a {type(model).__name__} cannot be trained encrypted: give a pysonar.LinearClassifier")
         plan = creation.make_plan(
             model,
             validation,
@@ -207,9 +157,11 @@ class Sonar:
             rounds=rounds,
             encoding=encoding,
             payout=payout,
+            attribution=attribution,
         )
         creation.check_funds(plan, self.client, self.address)
         info = self.capsule.info()
+        creation.check_worth(plan, gas_price(self.client), info.key_bits, self.now())
         published = creation.publish(
             plan,
             self.capsule.new_key(),
@@ -296,9 +248,3 @@ class Sonar:
 def _close_all(opened: tuple[CapsuleClient | ContentStore, ...]) -> None:
     for connection in opened:
         connection.close()
-
-
-def _account(given: LocalAccount | Path | str | None) -> LocalAccount:
-    if isinstance(given, LocalAccount):
-        return given
-    return owner_account(given)

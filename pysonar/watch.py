@@ -16,12 +16,14 @@ from rich.text import Text
 
 from pysonar.errors import NotOverError
 from pysonar.history import Gradient, Round, RoundState
+from pysonar.refusals import why_none
+from pysonar.viewing import left_unsettled
 from sonar.chain.errors import RpcUnavailableError
 from sonar.chain.records import CampaignRecord, RoundRecord, Status, Terms, Verdict
 from sonar.units import format_ppm, round_ether
 
 if TYPE_CHECKING:
-    from pysonar.campaign import Campaign
+    from pysonar.viewing import CampaignView
 
 __all__ = ["watch"]
 
@@ -30,7 +32,7 @@ _MOST_SHOWN = 16
 
 
 def watch(
-    campaign: "Campaign",
+    campaign: "CampaignView",
     *,
     poll: float,
     timeout: float | None,
@@ -44,11 +46,12 @@ def watch(
     notebook = console.is_jupyter and find_spec("ipywidgets") is not None
     live = (console.is_terminal and not console.is_dumb_terminal) or notebook
     view: _View = _LiveView(console) if live else _LineView(console)
-    limit = None if timeout is None else monotonic() + timeout
+    began = monotonic()
+    limit = None if timeout is None else began + timeout
     with view.shown():
         while True:
             try:
-                if _step(campaign, view):
+                if _step(campaign, view, monotonic() - began):
                     return
             except RpcUnavailableError as error:
                 # The chain keeps the campaign; whoever watches need not start again because a node restarts.
@@ -69,6 +72,7 @@ class _Seen:
     present: RoundRecord
     rounds: tuple[Round, ...]
     now: int
+    hints: tuple[str, ...] = ()
 
     @property
     def past(self) -> bool:
@@ -79,17 +83,15 @@ class _Seen:
         return self.record.status is not Status.RUNNING or (self.past and self.present.count == 0)
 
 
-def _step(campaign: "Campaign", view: "_View") -> bool:
-    """Reads and shows once; whether the campaign is over."""
+def _step(campaign: "CampaignView", view: "_View", waited: float) -> bool:
+    """Reads and shows once, after so many seconds of watching; whether the campaign is over."""
     # The record is read before the events: what comes in between shows a step late, and no round is ever left out.
     record, present, now = campaign.record, campaign.present_round, campaign.now()
-    seen = _Seen(record, present, campaign.rounds(), now)
+    rounds = campaign.rounds()
+    seen = _Seen(record, present, rounds, now, () if rounds else why_none(campaign, record, waited=waited))
     view.show(seen)
-    if not seen.over and seen.past and now >= present.expires_at:
-        raise NotOverError(
-            f"round {present.number} of campaign 0x{campaign.id.hex()} was not settled in time and the deadline is "
-            "past: campaign.expire() gives its bonds back, then close the campaign"
-        )
+    if not seen.over and (left := left_unsettled(record, present, now)):
+        raise left
     return seen.over
 
 
@@ -129,6 +131,8 @@ class _LineView:
                 self._tell_gradients(held, terms)
         if not seen.over and seen.present.open:
             self._say(f"round {seen.present.number} {_closing(seen)}")
+            for hint in seen.hints:
+                self._say(hint)
         if seen.over:
             self._say(_ending(record))
 
@@ -186,13 +190,14 @@ class _LiveView:
             for held in judged[-1:]
             for gradient in held.gradients[:_MOST_SHOWN]
         ]
+        hints = [] if seen.over else [Text(hint, style="yellow") for hint in seen.hints]
         left = max(0, terms.deadline - seen.now)
         state = (
             _ending(record)
             if seen.over
             else f"{terms.show(record.paid)} of {terms.show(terms.bounty)} paid, {_clock(left)} to the deadline"
         )
-        self._shown = Group(head, rounds, *reasons, Text(state))
+        self._shown = Group(head, rounds, *reasons, *hints, Text(state))
         self._live.update(self._shown, refresh=True)
 
 

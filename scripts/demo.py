@@ -8,6 +8,7 @@ import argparse
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -212,6 +213,18 @@ def run_campaign(
     return campaign
 
 
+def audit(campaign: CampaignId, net: devnet.Devnet) -> dict[str, Any]:
+    """What `sonar audit`, a process without any key, finds from chain and store alone."""
+    command = [sys.executable, "-m", "sonar", "audit", "0x" + campaign.hex(), "--json"]
+    done = subprocess.run(
+        [*command, "--network", str(net.network_file)], capture_output=True, text=True, timeout=300, check=False
+    )
+    if not done.stdout:
+        raise ProcessError(f"the audit ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def tell(event: Event, names: dict[str, str], say: Console) -> None:
     """One line of progress for an event."""
     match event:
@@ -254,6 +267,7 @@ def run(arguments: argparse.Namespace, folder: Path, say: Console) -> int:
         campaign = run_campaign(Actors(net, folder, plan, stack), client, names, tables, say)
         campaign_seconds = time.monotonic() - campaign_started
         outcome = Outcome.read(client, campaign, net.network.start_block)
+        audited = audit(campaign, net)
         identity = {"client": client.web3.client_version, "chain_id": client.chain_id, "contract": client.address}
         result = json.loads((folder / "result.json").read_text())
 
@@ -272,9 +286,16 @@ def run(arguments: argparse.Namespace, folder: Path, say: Console) -> int:
     say.print(f"devnet {devnet_seconds:.1f} s, campaign {campaign_seconds:.1f} s at {arguments.key_bits}-bit keys")
     if len(outcome.rounds) == first_paid_round(outcome):
         say.print("the campaign was over with its first improvement, so poisoner and thief had nothing to attack")
+    counts = {verdict: audited[verdict] for verdict in ("holds", "differs", "unchecked")}
+    say.print(f"audited from chain and store alone: {counts['holds']} checks hold")
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report(outcome, identity, model, seconds), indent=2) + "\n")
+        arguments.json.write_text(json.dumps(report(outcome, identity, model, counts, seconds), indent=2) + "\n")
     problems = failures(outcome, [addresses[name] for name in honest], addresses["poisoner"], addresses["thief"])
+    problems += [
+        f"audit, {finding['check']}, {finding['place']}: {finding['sentence']}"
+        for finding in audited["findings"]
+        if finding["verdict"] != "holds"
+    ]
     for problem in problems:
         say.print(f"FAILED: {problem}", style="red")
     return 1 if problems else 0

@@ -55,7 +55,7 @@ def main() -> None:
     model = campaign.result()
     campaign.close()
     refund = campaign.withdraw()
-    accuracy = float(np.mean([classes[k] == label for k, label in zip(model.predict(X_test), y_test, strict=True)]))
+    accuracy = model.score(X_test, y_test)
     arguments.result.write_text(json.dumps({"withdrawn_wei": refund, "test_accuracy": accuracy}))
 
 

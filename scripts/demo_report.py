@@ -96,8 +96,10 @@ def failures(outcome: Outcome, honest: list[str], poisoner: str, thief: str) -> 
     return problems
 
 
-def report(outcome: Outcome, chain: dict[str, Any], model: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
-    """The machine-readable report; amounts in wei, scores and shares in ppm."""
+def report(
+    outcome: Outcome, chain: dict[str, Any], model: dict[str, Any], audit: dict[str, int], seconds: dict[str, float]
+) -> dict[str, Any]:
+    """The machine-readable report; amounts in wei, scores and shares in ppm, the audit's checks by verdict."""
     record = outcome.record
     return {
         "chain": chain,
@@ -129,5 +131,6 @@ def report(outcome: Outcome, chain: dict[str, Any], model: dict[str, Any], secon
         ],
         "refund_wei": outcome.refund,
         "model": model,
+        "audit": audit,
         "seconds": seconds,
     }

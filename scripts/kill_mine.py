@@ -121,7 +121,9 @@ def _run(chosen: argparse.Namespace, directory: Path, stack: ExitStack) -> dict[
         if not chosen.json and kill % 10 == 9:
             print(f"{kill + 1} kills, {watch.rounds()} rounds", file=sys.stderr)
     rounds = watch.rounds()
-    _wait(lambda: watch.rounds() >= rounds + len(ids), "another round of every campaign", found)
+    # Two of each in the end, also where a busy machine let the mines live too short for one.
+    enough = max(rounds + len(ids), 2 * len(ids))
+    _wait(lambda: watch.rounds() >= enough, "another round of every campaign", found)
     for mine in mines:
         code = _end(mine, signal.SIGTERM)
         # One that is only just starting ends as any process does that has not said yet what SIGTERM is to do.

@@ -1,5 +1,6 @@
 """The `sonar` command: what belongs to no single actor. Deploy, run a development network, look at campaigns."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,12 +133,14 @@ def campaigns(network: Path | None, as_json: bool) -> None:
         return
     if not rows:
         talk("no campaigns yet")
+    now = time.time()
     for row in rows:
         # The decimals of a token are its own to say, so its amounts are shown in its smallest unit.
         show, unit = (round_ether, "ether") if row["token"] is None else (str, f"of token {row['token']}")
         offer = f"  offered to {row['pending_owner']}" if row["pending_owner"] else ""
+        status = "past its deadline" if row["status"] == "running" and row["deadline"] <= now else row["status"]
         click.echo(
-            f"{row['id']}  {row['status']:<8}  {format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}  "
+            f"{row['id']}  {status:<8}  {format_ppm(row['score_ppm'])} of {format_ppm(row['target_ppm'])}  "
             f"bounty {show(row['bounty_wei'])}  paid {show(row['paid_wei'])} {unit}{offer}"
         )
 
@@ -235,6 +238,36 @@ def stats(network: Path | None, as_json: bool) -> None:
         return
     for name, value in values.items():
         click.echo(f"{name:<20} {value}")
+
+
+@main.command()
+@click.argument("campaign")
+@click.option("--all", "everything", is_flag=True, help="Print what holds, too.")
+@_network
+@_json
+@click.pass_context
+def audit(context: click.Context, campaign: str, everything: bool, network: Path | None, as_json: bool) -> None:
+    """Compute again, from chain and IPFS alone, what was promised in CAMPAIGN: signatures, products, payouts.
+
+    CAMPAIGN is its id, or enough of the id's first digits. Ends with 0 where all holds, with 1 where something differs,
+    and with 11 where nothing does but some artifact is not to be had. Other codes: the audit itself could not be made.
+    """
+    from sonar.audit import audit_campaign
+    from sonar.config import Network
+    from sonar.overview import find_campaign
+    from sonar.storage.opening import open_store
+
+    client, start_block = _connect(network)
+    key, found = find_campaign(client, start_block, campaign), Network.load(network)
+    with open_store(found.store) as store:
+        report = audit_campaign(client, store, key, start_block=start_block)
+    if stranger := report.stranger_to(found.capsule):
+        talk(stranger)
+    if as_json:
+        echo_json(report.to_dict())
+    else:
+        click.echo("\n".join(report.lines(everything=everything)))
+    context.exit(report.exit_code)
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""What the chain says about all campaigns together: for `sonar campaigns` and `sonar stats`."""
+"""What the chain says about all campaigns together: for `sonar campaigns`, `sonar stats` and short ids."""
 
 from collections import Counter
 from typing import Any
@@ -15,9 +15,14 @@ from sonar.chain.events import (
     RoundSettled,
 )
 from sonar.chain.records import NATIVE
+from sonar.errors import ConfigError
 from sonar.units import Address, CampaignId
 
-__all__ = ["campaign_rows", "totals"]
+__all__ = ["campaign_rows", "find_campaign", "totals"]
+
+_SHORTEST = 4
+_WHOLE = 64
+"""Hexadecimal digits of an id."""
 
 
 def campaign_rows(client: SonarClient, start_block: int) -> list[dict[str, Any]]:
@@ -47,6 +52,31 @@ def campaign_rows(client: SonarClient, start_block: int) -> list[dict[str, Any]]
             "version": record.version,
         })  # fmt: skip
     return rows
+
+
+def find_campaign(client: SonarClient, start_block: int, text: str) -> CampaignId:
+    """The campaign whose id is `text`, or begins with it, 4 digits at least; raises ConfigError for none and several.
+
+    A whole id is not looked for.
+    """
+    digits = text.lower().removeprefix("0x")
+    if set(digits) - set("0123456789abcdef") or not _SHORTEST <= len(digits) <= _WHOLE:
+        raise ConfigError(
+            f"{text!r:.100} is not a campaign's id: give 0x and its 64 hexadecimal digits, or the first "
+            f"{_SHORTEST} or more (`sonar campaigns`)"
+        )
+    if len(digits) == _WHOLE:
+        return CampaignId(bytes.fromhex(digits))
+    created = (event for event in EventCursor(client, start_block).read() if isinstance(event, CampaignCreated))
+    found = list(dict.fromkeys(event.id for event in created if event.id.hex().startswith(digits)))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigError(
+            f"the id of no campaign on contract {client.address} begins with 0x{digits}: `sonar campaigns` lists them"
+        )
+    some = ", ".join(f"0x{one.hex()[: len(digits) + 8]}" for one in found[:4]) + (", ..." if len(found) > 4 else "")
+    raise ConfigError(f"the ids of {len(found)} campaigns begin with 0x{digits} ({some}): give more digits")
 
 
 def totals(client: SonarClient, start_block: int) -> dict[str, int]:

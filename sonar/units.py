@@ -69,7 +69,11 @@ def campaign_id_of(text: object) -> CampaignId:
 
 
 def ether(amount: int | float | str | Decimal) -> Wei:
-    """Wei of an amount in ether, exactly; raises ConfigError for a negative amount or a fraction of a wei."""
+    """Wei of an amount in ether, exactly; raises ConfigError for a negative amount or a fraction of a wei.
+
+    >>> ether(1.5), ether("0.000000000000000001")
+    (1500000000000000000, 1)
+    """
     try:
         with localcontext(prec=100):
             wei = Decimal(str(amount)) * _WEI_PER_ETHER
@@ -83,7 +87,11 @@ def ether(amount: int | float | str | Decimal) -> Wei:
 
 
 def format_ether(wei: int) -> str:
-    """The amount in ether without trailing zeros, e.g. '0.025'."""
+    """The amount in ether without trailing zeros.
+
+    >>> format_ether(25 * 10**15)
+    '0.025'
+    """
     with localcontext(prec=100):
         text = f"{Decimal(wei) / _WEI_PER_ETHER:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -19,6 +19,7 @@ __all__ = [
     "create_keystore",
     "decrypt_keystore",
     "encrypt_keystore",
+    "given_passphrase",
     "load_account",
     "owner_account",
     "read_keystore",
@@ -180,10 +181,28 @@ def _read(file: Path) -> str:
     raise ConfigError(f"{file} is neither a keystore nor a key of 64 hexadecimal digits")
 
 
-def _passphrase(file: Path) -> str:
+def given_passphrase() -> str | None:
+    """SONAR_PASSPHRASE, else the first line of the file that SONAR_PASSPHRASE_FILE names; None where neither is set.
+
+    Raises ConfigError, which holds nothing of the file, where it cannot be read.
+    """
     words = os.environ.get(_PASSPHRASE_VARIABLE)
-    if words is None and (place := os.environ.get(_PASSPHRASE_FILE_VARIABLE)):
-        return _read(Path(place)).partition("\n")[0].rstrip("\r")
+    if words is not None or not (place := os.environ.get(_PASSPHRASE_FILE_VARIABLE)):
+        return words
+    try:
+        with Path(place).open("rb") as stream:
+            line = stream.readline(_LARGEST_FILE)
+        return line.decode().rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(
+            f"the passphrase file {place}, which {_PASSPHRASE_FILE_VARIABLE} names, cannot be read: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"the passphrase file {place} does not begin with a line of UTF-8 text") from None
+
+
+def _passphrase(file: Path) -> str:
+    words = given_passphrase()
     if words is None:
         if not sys.stdin.isatty():
             raise ConfigError(

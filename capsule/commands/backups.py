@@ -83,22 +83,26 @@ def restore(
 
     The former Capsule must be stopped for good. What it may have done after the backup is held back: `capsule held`.
     """
+    from capsule.config import shown_url
     from capsule.custody.restoring import restore as run
     from capsule.home import default_home, new_home
 
     directory = home or default_home()
     own = options.optional_passphrase(backup_passphrase_file, kind="backup")
     words = options.read_passphrase(passphrase_file)
-    with new_home(directory, options.database_of(directory, database)) as target:
+    url = options.database_of(directory, database)
+    with new_home(directory, url) as target:
         manifest = run(file, own or words, words, target, moved=moved)
     facts = {
-        "home": str(directory),
+        **({"home": str(directory)} if url is None else {"database": shown_url(url)}),
         "address": manifest.address,
         "made": datetime.fromtimestamp(manifest.made, UTC).isoformat(),
         "audit_length": manifest.audit_length,
         "audit_head": "0x" + manifest.audit_hash,
     }
     options.show(facts, as_json=as_json)
+    if url is not None:
+        talk(f"nothing was written to a home: to serve it, have {directory / 'capsule.toml'} name this database")
     if not moved:
         talk("rounds that the former Capsule may have signed are held back: see `capsule held` once this one serves")
 

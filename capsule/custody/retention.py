@@ -5,6 +5,9 @@ secrets of its keys, its validation set and its weights are deleted; their rows 
 never deleted, whatever the clock says: only what the chain, read up to its last confirmed block, shows as over, or as
 never made by when it had to be. That is looked at again in the transaction that deletes, since another thread or worker
 may have forgotten a part of the chain meanwhile, to read it again.
+
+A time has passed when it has by this machine's clock and by the chain's too: a clock that jumps ahead, as one that is
+set over the network may, deletes nothing early, and neither does a node that shows a block of a later time.
 """
 
 import logging
@@ -51,8 +54,9 @@ class Kept:
 
 def is_due(kept: Kept, policy: Policy, now: float, seen: float) -> bool:
     """Whether the campaign's secrets are to be deleted; `seen` is the time of the last block that was read."""
+    now = min(now, seen)
     if kept.state is None:  # its admission was never used, and cannot be any more
-        return seen > kept.valid_until and now >= kept.valid_until + policy.abandoned_seconds
+        return now > kept.valid_until and now >= kept.valid_until + policy.abandoned_seconds
     if kept.state != "over" or kept.ended is None:
         return False
     if kept.delivered is None:
@@ -78,7 +82,7 @@ class Retention:
         now = self._clock()
         if now >= self._next:
             due = [kept.campaign for kept in self._kept() if is_due(kept, self._policy, now, tip.time)]
-            deleted = sum(self._delete(campaign, tip, now) for campaign in due) + self._delete_useless_keys(now)
+            deleted = sum(self._delete(campaign, tip, now) for campaign in due) + self._delete_useless_keys(tip, now)
             if deleted:
                 self._unscrubbed_since, self._next_scrub = self._unscrubbed_since or now, now
             self._next = now + _PAUSE_SECONDS
@@ -101,12 +105,13 @@ class Retention:
         _log.info("deleted the secrets of campaign 0x%s", campaign.hex()[:16])
         return True
 
-    def _delete_useless_keys(self, now: float) -> int:
+    def _delete_useless_keys(self, tip: Block, now: float) -> int:
         """Keys that were used up by an admission that failed, and keys that nobody has used for long."""
+        passed = min(now, tip.time)
         admitted = select(t.admissions.c.campaign).where(t.admissions.c.key == t.keys.c.id).exists()
-        failed_before = now - max(self._policy.retention_seconds, _ADMISSION_SECONDS)
+        failed_before = passed - max(self._policy.retention_seconds, _ADMISSION_SECONDS)
         used_up = and_(t.keys.c.use == "used", func.coalesce(t.keys.c.used, t.keys.c.time) < failed_before, ~admitted)
-        unused = and_(t.keys.c.use == "issued", t.keys.c.time < now - self._policy.abandoned_seconds)
+        unused = and_(t.keys.c.use == "issued", t.keys.c.time < passed - self._policy.abandoned_seconds)
         with self._state.transaction() as db:
             retired = update(t.keys).where(unused).values(use="used", used=now).returning(t.keys.c.id, t.keys.c.owner)
             for key, owner in db.execute(retired).all():

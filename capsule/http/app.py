@@ -29,7 +29,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is taken: requests a minute of an address and of an account, calls at once, seconds a call.
+    """How much is taken: requests a minute of an address and of an account, those for weights, calls, seconds a call.
 
     Admissions and the rest have places of their own; together they stay below the 40 threads that there are, so that
     health finds one.
@@ -37,6 +37,7 @@ class Limits:
 
     address_per_minute: int = 1200
     account_per_minute: int = 60
+    weights_per_minute: int = 6
     calls: int = 20
     call_seconds: float = 30.0
     admissions: int = 9
@@ -64,7 +65,9 @@ def create_app(
     places = Places(limits.calls, limits.call_seconds)
     slow = Places(limits.admissions, limits.admission_seconds)
     add_public_routes(app, service, places)
-    add_signed_routes(app, service, places, slow, Limit("the account", limits.account_per_minute), counts)
+    accounts = Limit("the account", limits.account_per_minute)
+    releases = Limit("for weights the account", limits.weights_per_minute)
+    add_signed_routes(app, service, places, slow, accounts, releases, counts)
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -6,11 +6,20 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from capsule.wire import SIGNATURE_HEADER, AdmissionRequest, DeliveryRequest, ErrorReply, KeyRequest
+from capsule.wire import (
+    SIGNATURE_HEADER,
+    AdmissionRequest,
+    DeliveryRequest,
+    ErrorReply,
+    KeyRequest,
+    PartsRequest,
+    WeightsRequest,
+)
 from sonar.protocol.messages import ANSWER_TYPES, REQUEST_LIFETIME, REQUEST_TYPES
 
 __all__ = ["document"]
 
+_BODIES = (KeyRequest, AdmissionRequest, DeliveryRequest, PartsRequest, WeightsRequest, ErrorReply)
 _REFERENCE = "#/components/schemas/{model}"
 _WORDS = f"""Issues Paillier keys, admits start models, and says what it judged and signed.
 
@@ -24,7 +33,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the application's routes."""
     made = get_openapi(title=app.title, version=app.version, description=_WORDS, routes=app.routes)
     _, others = models_json_schema(
-        [(kind, "validation") for kind in (KeyRequest, AdmissionRequest, DeliveryRequest, ErrorReply)],
+        [(kind, "validation") for kind in _BODIES],
         ref_template=_REFERENCE,
     )
     components = made.setdefault("components", {})

@@ -1,4 +1,4 @@
-"""What accounts ask under their signature: keys, admissions, deliveries. Nothing is parsed before it is verified."""
+"""What accounts ask under their signature. Nothing is parsed before it is verified."""
 
 import re
 from collections.abc import AsyncIterator
@@ -28,10 +28,12 @@ from capsule.wire import (
     DeliveryRequest,
     KeyReply,
     KeyRequest,
+    PartsRequest,
+    WeightsRequest,
     hexadecimal,
 )
 from sonar.errors import ConfigError
-from sonar.protocol.messages import CapsuleRequest, hash_admission
+from sonar.protocol.messages import CapsuleRequest, SignedRequest, hash_admission
 from sonar.units import Address, address_of, digest_of
 from sonar.wording import told
 
@@ -46,6 +48,7 @@ SIGNED_HEADERS = {
 """The headers of a signed request: pattern and meaning of each."""
 
 _SIGNED = "The Capsule's EIP-712 signature of the Answer to this very request."
+_OF_OWNERS = ("not_owner", "unknown_campaign", "not_over", "undeliverable", "deleted", "bad_key")
 _COMMON = ("bad_request", "bad_signature", "replayed")
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -68,11 +71,7 @@ class _Desk:
         body = await request.body()
         asked, signature = _claimed(request, action, body)
         await self.places.run(self.service.verify, asked, signature, body)
-        try:
-            self.accounts.take(asked.account)
-        except LimitedError:
-            self.counts.limited("account")
-            raise
+        _take(self.accounts, asked.account, self.counts)
         try:
             await self.places.run(self.service.take, asked)
             yield asked, _parsed(body, kind)
@@ -84,11 +83,29 @@ class _Desk:
         content = reply.model_dump_json().encode()
         return signed_answer(content, await self.places.run(self.service.sign, asked.answer(content)))
 
+    async def deliver(self, asked: CapsuleRequest, box: bytes) -> Response:
+        """A box's reply; as it may have tens of megabytes, none of it is made where all requests are answered."""
+        return signed_answer(*await self.places.run(self._with_box, asked, box))
+
+    def _with_box(self, asked: CapsuleRequest, box: bytes) -> tuple[bytes, bytes]:
+        content = DeliveryReply.content(box)
+        return content, self.service.sign(asked.answer(content))
+
 
 def add_signed_routes(
-    app: FastAPI, service: CapsuleService, places: Places, slow: Places, accounts: Limit, counts: Counts
+    app: FastAPI,
+    service: CapsuleService,
+    places: Places,
+    slow: Places,
+    accounts: Limit,
+    releases: Limit,
+    counts: Counts,
 ) -> None:
-    """Adds the routes that need a signature; `slow` are the places of what takes minutes."""
+    """Adds the routes that need a signature; `slow` are the places of what takes minutes.
+
+    `accounts` limits every request of an account, `releases` those for weights besides: an answer to a few hundred
+    bytes may have 32 MB.
+    """
     desk = _Desk(service, places, accounts, counts)
 
     @app.post(
@@ -129,14 +146,65 @@ def add_signed_routes(
     @app.post(
         "/v1/deliveries",
         response_model=DeliveryReply,
-        responses=_responses("not_owner", "unknown_campaign", "not_over", "undeliverable", "deleted", "bad_key"),
+        responses=_responses(*_OF_OWNERS),
         openapi_extra=_extra("deliveries", DeliveryRequest),
     )
     async def deliveries(request: Request) -> Response:
         """The last weights of a campaign that is over, sealed; for the account that owns it on chain now."""
         async with desk.opened(request, "deliveries", DeliveryRequest) as (asked, body):
             box = await places.run(service.deliver, asked.account, body.campaign_id(), body.sealing_key_bytes())
-        return await desk.answer(asked, DeliveryReply(box=hexadecimal(box)))
+        return await desk.deliver(asked, box)
+
+    @app.post(
+        "/v1/attributions",
+        response_model=DeliveryReply,
+        responses=_responses(*_OF_OWNERS, "not_split"),
+        openapi_extra=_extra("attributions", DeliveryRequest),
+    )
+    async def attributions(request: Request) -> Response:
+        """Each mine's share of what a campaign that is over changed, sealed; for the account that owns it now."""
+        async with desk.opened(request, "attributions", DeliveryRequest) as (asked, body):
+            box = await slow.run(service.attribute, asked.account, body.campaign_id(), body.sealing_key_bytes())
+        return await desk.deliver(asked, box)
+
+    @app.post(
+        "/v1/parts",
+        response_model=DeliveryReply,
+        responses=_responses(*_OF_OWNERS, "not_split", "not_open"),
+        openapi_extra=_extra("parts", PartsRequest),
+    )
+    async def parts(request: Request) -> Response:
+        """What mines added to the weights, sealed, where the spec opens it; for the account that owns the campaign."""
+        async with desk.opened(request, "parts", PartsRequest) as (asked, body):
+            box = await slow.run(service.parts, asked.account, body.campaign_id(), body.first, body.sealing_key_bytes())
+        return await desk.deliver(asked, box)
+
+    @app.post(
+        "/v1/weights",
+        response_model=DeliveryReply,
+        responses=_responses(
+            "unknown_campaign", "not_released", "other_terms", "over", "not_admitted", "no_bond", "bad_key"
+        ),
+        openapi_extra=_extra("weights", WeightsRequest),
+    )  # fmt: skip
+    async def weights(request: Request) -> Response:
+        """The present weights of a network, sealed; for a mine that the campaign's terms admit, which accepts them."""
+        async with desk.opened(request, "weights", WeightsRequest) as (asked, body):
+            _take(releases, asked.account, counts)
+            content = await request.body()
+            accepted = SignedRequest(asked, content, _claimed(request, "weights", content)[1])
+            box = await places.run(
+                service.release, accepted, body.campaign_id(), body.terms_digest(), body.sealing_key_bytes()
+            )
+        return await desk.deliver(asked, box)
+
+
+def _take(limit: Limit, account: Address, counts: Counts) -> None:
+    try:
+        limit.take(account)
+    except LimitedError:
+        counts.limited("account")
+        raise
 
 
 def _parsed(body: bytes, kind: type[Body]) -> Body:

@@ -14,7 +14,7 @@ import numpy as np
 
 from capsule.judge._exact import Floats, Ints, excess_bits, rounded_shift, sum_of_squares
 from capsule.judge.measure import INFLUENCE_BITS, VALUE_BITS, Measured
-from capsule.judge.validation import ValidationSet
+from capsule.judge.validation import AnySet, ValidationSet
 
 __all__ = ["STEP_BITS", "Estimate", "Game"]
 
@@ -51,9 +51,9 @@ class Estimate:
 class Game:
     """The present model's class scores and the gradients' pushes (outputs, records), rounded to 34 bits together."""
 
-    def __init__(self, validation: ValidationSet, base: Ints, pushes: Sequence[Ints]) -> None:
+    def __init__(self, validation: AnySet, base: Ints, pushes: Sequence[Ints]) -> None:
         self._validation = validation
-        shift = excess_bits([base, *pushes], _PUSH_BITS)
+        shift = self._shift = excess_bits([base, *pushes], _PUSH_BITS)
         self._shape = base.shape
         self._bits = validation.bits - shift + STEP_BITS
         self._base: Floats = rounded_shift(base, shift).ravel() * float(1 << STEP_BITS)
@@ -103,6 +103,19 @@ class Game:
             scores = table @ self._pushes
             scores += self._base
             yield scores.reshape(len(table), *self._shape)
+
+    @property
+    def weights(self) -> tuple[int, int]:
+        """The shape of what `push` takes."""
+        return self._linear().inputs.shape[1], self.outputs
+
+    def push(self, direction: Ints) -> Ints:
+        """What a direction of +1 and -1 adds to the class scores (outputs, records), in units of its own."""
+        return self._linear().scores(direction)
+
+    def _linear(self) -> ValidationSet:
+        assert isinstance(self._validation, ValidationSet)  # other kinds of model have games of their own
+        return self._validation
 
     def lengths(self) -> list[int]:
         """The lengths of the pushes in the game's units, rounded down."""

@@ -15,7 +15,6 @@ from capsule.judge._exact import Ints, excess_bits, rounded_shift, sum_of_square
 from capsule.judge.blend import LIMIT_BITS, Blend
 from capsule.judge.game import STEP_BITS, Game
 from capsule.judge.measure import Measured
-from capsule.judge.validation import ValidationSet
 
 __all__ = ["DIRECTIONS", "luck"]
 
@@ -25,7 +24,7 @@ MOST_SCORES = 1 << 24
 _BITS = 34
 
 
-def luck(game: Game, blend: Blend, validation: ValidationSet, noise: float, seed: bytes) -> Measured | None:
+def luck(game: Game, blend: Blend, noise: float, seed: bytes) -> Measured | None:
     """The best model that a random direction makes of the present one, or None if none is better by more than noise.
 
     Directions have +1 and -1 for all weights, drawn from the seed. They are as long, by what they do to the class
@@ -33,10 +32,9 @@ def luck(game: Game, blend: Blend, validation: ValidationSet, noise: float, seed
     """
     lengths = sorted(length * limit >> LIMIT_BITS for length, limit in zip(game.lengths(), blend.limits, strict=True))
     length, part = lengths[len(lengths) // 2], max(blend.parts(blend.everybody, 1 << STEP_BITS))
-    shape = validation.inputs.shape[1], game.outputs
     best: Measured | None = None
     for number in range(max(1, min(DIRECTIONS, MOST_SCORES // game.size))):
-        push = validation.scores(_direction(seed, number, shape))
+        push = game.push(_direction(seed, number, game.weights))
         push = rounded_shift(push, excess_bits([push], _BITS))
         found = game.beside(times_ratio(push, length, max(1, _length(push))), part)
         if best is None or found.values[0] > best.values[0]:

@@ -16,8 +16,9 @@ from capsule.judge.credit import Credit, credit, split
 from capsule.judge.game import Game
 from capsule.judge.likeness import unions
 from capsule.judge.luck import luck
+from capsule.judge.networks import NetworkGame, NetworkSet
 from capsule.judge.search import Option, Search
-from capsule.judge.validation import ValidationSet, score
+from capsule.judge.validation import AnySet, score
 from sonar.chain.records import Verdict
 from sonar.protocol.spec import Spec
 from sonar.units import Ppm
@@ -29,6 +30,7 @@ NORM_FACTOR = 4
 SHORT_FACTOR = 16
 """So is one this many times shorter: from nothing even it would decide classes, and others' parts shrink by its own."""
 _LEAST_FOR_MEDIAN = 3
+_WORD = 62
 _TRIES = 64
 _SETS = 3
 """How many sets may have nobody who is owed pay before the model stays."""
@@ -43,6 +45,7 @@ _SHORT = f"left out: less than a {SHORT_FACTOR}th as long as the median of its r
 _NOISE = "left out: its value is not above the noise of the validation set"
 _WORSE = "left out: the best set of this round does better without it"
 _STAYS = "left out: the round does not raise the score by the campaign's min_gain, so the model stays"
+_FEW = "left out: fewer gradients than the campaign's min_mines can be judged in this round, so the model stays"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,9 @@ class Judgement:
 
 
 def judge_round(
-    spec: Spec, validation: ValidationSet, weights: Ints, current: Ppm, gradients: Sequence[BigInts], seed: bytes
+    spec: Spec, validation: AnySet, weights: Ints, current: Ppm, gradients: Sequence[BigInts], seed: bytes
 ) -> Judgement:
-    """The verdict on a round's valid gradients, each (features + 1, outputs) at the spec's gradient scale.
+    """The verdict on a round's valid gradients, each of the weights' shape at the spec's gradient scale.
 
     What would leave the weight bound, and what is far longer or shorter than the others, is left out and takes no
     further part. Credit is due to a gradient whose value is above the noise, and where luck reaches something, beyond
@@ -100,7 +103,8 @@ def judge_round(
     found = None if search is None else search.credit
     error = _NOTHING if found is None else found.sampling_error
     if search is None or chosen is None:
-        return Judgement(current, 0, None, round_.results({}, {}, found, _STAYS), error)
+        why = _FEW if len(gradients) < spec.rounds.min_mines else _STAYS
+        return Judgement(current, 0, None, round_.results({}, {}, found, why), error)
     option, new_score, new_weights, owed = chosen
     exponent, error = spec.encoding.step_bits, max(error, owed.sampling_error)
     shares = split(list(owed.worth.values()))
@@ -119,9 +123,10 @@ def next_weights(
 ) -> Ints | None:
     """weights + sum of a_i * g_i / 2^exponent at the weights' scale, halves rounded up; None outside the bound."""
     shift = spec.encoding.gradient_shift + exponent
-    total = weights.astype(object) * (1 << shift)
+    kind = _kind(spec)
+    total: BigInts = weights.astype(kind) * (1 << shift)
     for gradient, multiplier in zip(gradients, multipliers, strict=True):
-        total = total + gradient.astype(object) * multiplier
+        total = total + gradient.astype(kind) * multiplier
     rounded = rounded_shift(total, shift)
     if np.abs(rounded).max() > spec.encoding.weight_bound:
         return None
@@ -133,29 +138,32 @@ class _Round:
     """A round's gradients, sorted into those that are out by themselves and the players, by their index."""
 
     spec: Spec
-    validation: ValidationSet
+    validation: AnySet
     weights: Ints
     gradients: Sequence[BigInts]
     beyond: set[int] = field(init=False)
     short: set[int] = field(init=False)
     players: list[int] = field(init=False)
+    moves: list[Ints] = field(init=False)
     pushes: list[Ints] = field(init=False)
     limits: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         bits, bound = self.spec.encoding.gradient_shift, self.spec.encoding.weight_bound
-        here = self.weights.astype(object) * (1 << bits)
+        kind = _kind(self.spec)
+        here: BigInts = self.weights.astype(kind) * (1 << bits)
         # A mean of the present model and of models inside the bound is inside: no gradient spoils the sets it is in.
-        ends = (np.abs(here + gradient).max() for gradient in self.gradients)
+        ends = (np.abs(here + gradient.astype(kind)).max() for gradient in self.gradients)
         self.beyond = {i for i, end in enumerate(ends) if end > bound << bits}
         inside = [i for i in range(len(self.gradients)) if i not in self.beyond]
-        moves = {i: rounded_shift(self.gradients[i].astype(object), bits).astype(np.int64) for i in inside}
-        pushes = {i: self.validation.scores(move) for i, move in moves.items()}
+        moves = {i: rounded_shift(self.gradients[i].astype(kind), bits).astype(np.int64) for i in inside}
+        pushes = {i: self.validation.push(self.weights, move) for i, move in moves.items()}
         lengths, far = _squares(pushes), _far(_squares(moves))
         median = _median(lengths)
         far |= _far(lengths)
         self.short = _short(lengths)
         self.players = [i for i in inside if i not in far and i not in self.short]
+        self.moves = [moves[i] for i in self.players]
         self.pushes = [pushes[i] for i in self.players]
         self.limits = limits([lengths[i] for i in self.players], median)
 
@@ -205,11 +213,16 @@ class _Round:
     def _play(self, places: Sequence[int], seed: bytes) -> tuple[Game, Blend, Credit]:
         """The game of these players alone."""
         pushes, rules = [self.pushes[place] for place in places], self.spec.rounds
-        game = Game(self.validation, self.validation.scores(self.weights), pushes)
+        game = self._game(places, pushes)
         blend = Blend(
             unions(pushes, centred=self.validation.metric.centred), tuple(self.limits[place] for place in places)
         )
-        return game, blend, credit(game, blend, seed, luck(game, blend, self.validation, rules.noise, seed))
+        return game, blend, credit(game, blend, seed, luck(game, blend, rules.noise, seed))
+
+    def _game(self, places: Sequence[int], pushes: list[Ints]) -> Game:
+        if isinstance(self.validation, NetworkSet):
+            return NetworkGame(self.validation, self.weights, [self.moves[place] for place in places], pushes)
+        return Game(self.validation, self.validation.scores(self.weights), pushes)
 
     def results(
         self, factors: dict[int, int], shares: dict[int, Ppm], found: Credit | None, why: str
@@ -240,6 +253,11 @@ class _Owed:
 
     worth: dict[int, Fraction]
     sampling_error: Ppm
+
+
+def _kind(spec: Spec) -> type:
+    """Whole numbers that hold all that a slot holds: of machine words where they are narrow enough."""
+    return np.int64 if spec.encoding.slot_width <= _WORD else object
 
 
 def _squares(rows: dict[int, Ints]) -> dict[int, int]:

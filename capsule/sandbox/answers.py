@@ -10,7 +10,8 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from capsule.errors import CapsuleRefusedError
-from capsule.judge import Judged, Judgement
+from capsule.judge import PULL_BOUND, BigInts, Judged, Judgement
+from capsule.sandbox.integers import unpack_integers
 from sonar.chain.records import Verdict
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.payloads import decode_weights
@@ -20,7 +21,10 @@ from sonar.sandbox.frames import MOST_WORDS, Frame
 from sonar.syft import MIN_KEY_BITS, PublicKey, SyftError, load_model, load_product
 from sonar.units import PPM, KeyId, Ppm
 
-__all__ = ["Admitted", "Invalid", "read_admitted", "read_advance", "read_inspected", "read_judgement", "read_opened"]
+__all__ = [
+    "Admitted", "Invalid", "read_admitted", "read_advance", "read_inspected", "read_judgement", "read_opened",
+    "read_pull",
+]  # fmt: skip
 
 _Words = Annotated[str, Field(max_length=MOST_WORDS)]
 _Number = Annotated[int, Field(ge=0, le=PPM)]
@@ -106,6 +110,12 @@ def read_opened(answer: Frame, size: int) -> bytes | Invalid:
     if len(answer.blobs[0]) != size:
         raise FrameError(f"a gradient's values take {size} bytes, not {len(answer.blobs[0])}")
     return answer.blobs[0]
+
+
+def read_pull(answer: Frame, shape: tuple[int, int]) -> BigInts:
+    """What a unit of each weight (rows, outputs) counts for in a movement; raises FrameError."""
+    _body(answer, _Nothing, 1)
+    return unpack_integers(answer.blobs[0], shape, PULL_BOUND)
 
 
 def read_judgement(answer: Frame, spec: Spec, current: Ppm, count: int) -> Judgement:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Self, TypeVar
 
 from capsule.errors import CapsuleRefusedError
-from capsule.judge import Judgement
+from capsule.judge import PULL_BOUND, BigInts, Judgement
 from capsule.sandbox import answers
 from capsule.sandbox.answers import Admitted, Invalid
 from capsule.sandbox.errors import JobLostError
@@ -174,6 +174,20 @@ class Desk:
             most,
             multipliers=list(multipliers),
             exponent=exponent,
+        )
+
+    def pull(self, validation: bytes, before: bytes, after: bytes) -> BigInts:
+        """What a unit of each weight (rows, outputs) counts for in the way from some weights to others.
+
+        Of what some weights add to the class scores of the validation set, times what the way adds to them, the sum
+        over records and classes is that of weights times this.
+        """
+        return self._job(
+            "pull",
+            (self._bytes, validation, before, after),
+            lambda answer: answers.read_pull(answer, self.spec.shape),
+            self._sandbox.limits.for_job(),
+            packed_size(self.spec.shape, PULL_BOUND),
         )
 
     def _seconds(self, size: int, key_bits: int) -> float:

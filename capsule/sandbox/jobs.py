@@ -11,15 +11,16 @@ from hashlib import sha256
 from typing import Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from capsule.errors import CapsuleRefusedError, refusing
-from capsule.judge import Judgement, ValidationSet, judge_round, score
+from capsule.judge import PULL_BOUND, Judgement, ValidationSet, judge_round, one_thread, score, validation_of
 from capsule.policy import check_model, check_round, check_target
 from capsule.sandbox.integers import pack_integers, unpack_integers
 from capsule.sandbox.meter import Meter
 from capsule.secret import SecretKey, decrypt
 from sonar.protocol.errors import ProtocolError
-from sonar.protocol.payloads import decode_validation, decode_weights, encode_weights
+from sonar.protocol.payloads import decode_validation, decode_weights, encode_weights, has_strays
 from sonar.protocol.spec import Spec
 from sonar.sandbox import FrameError
 from sonar.sandbox.frames import MOST_WORDS, Frame
@@ -43,6 +44,7 @@ __all__ = ["Jobs"]
 _KEPT: Final = 8
 """Specs that are kept parsed. Keys are not: whoever took this process over would have them all."""
 
+
 Value = TypeVar("Value")
 
 
@@ -59,6 +61,7 @@ class Jobs:
             "open": self._open,
             "judge": self._judge,
             "advance": self._advance,
+            "pull": self._pull,
         }
 
     def do(self, request: Frame) -> Frame:
@@ -88,9 +91,10 @@ class Jobs:
             check_model(spec, tensor)
             check_round(spec, tensor.key)
             with refusing("bad_validation", ProtocolError):
-                examples = ValidationSet.of(spec, *decode_validation(validation, spec))
+                examples = validation_of(spec, *decode_validation(validation, spec))
             with refusing("bad_model", SyftError), self.meter.on("decrypting"):
                 weights = decrypt(self._key(secret), tensor).astype(np.int64)
+            _check_strays(spec, weights)
             start = score(examples, weights)
             check_target(spec, start)
         except CapsuleRefusedError as refusal:
@@ -109,13 +113,15 @@ class Jobs:
                 values = decrypt(key, tensor)
         except SyftError as error:
             return Frame({"invalid": _words(error)})
+        if has_strays(spec, values):
+            return Frame({"invalid": _strays(spec.encoding.gradient_bound)})
         return Frame({}, (pack_integers(values, spec.encoding.gradient_bound),))
 
     def _judge(self, request: Frame) -> Frame:
         """A round's judgement: (spec, validation set, weights, seed, values of each gradient)."""
         spec_bytes, validation, weights, seed, *values = request.blobs
         spec = self._specs.get(spec_bytes)
-        examples = ValidationSet.of(spec, *decode_validation(validation, spec))
+        examples = validation_of(spec, *decode_validation(validation, spec))
         bound = spec.encoding.gradient_bound
         gradients = [unpack_integers(data, spec.shape, bound) for data in values]
         with self.meter.on("judging"):
@@ -142,6 +148,16 @@ class Jobs:
                 stride=spec.encoding.stride(public, spec.shape[1]),
             )
         return Frame({}, (dump_product(combined), dump_model(following)))
+
+    def _pull(self, request: Frame) -> Frame:
+        """What a unit of each weight counts for in a movement: (spec, validation set, weights before, and after)."""
+        spec_bytes, validation, before, after = request.blobs
+        spec = self._specs.get(spec_bytes)
+        examples = validation_of(spec, *decode_validation(validation, spec))
+        assert isinstance(examples, ValidationSet), "a network does not split"
+        with self.meter.on("judging"), one_thread():
+            pull = examples.pull(decode_weights(after, spec) - decode_weights(before, spec))
+        return Frame({}, (pack_integers(pull, PULL_BOUND),))
 
     def _key(self, secret: bytes) -> SecretKey:
         """The service has proven its primes when it opened it."""
@@ -177,6 +193,16 @@ def _check_gradient(spec: Spec, tensor: EncryptedTensor) -> None:
     needs = (spec.shape, encoding.slot_width, stride, encoding.gradient_scale, encoding.gradient_bound)
     if has != needs:
         raise WireFormatError(f"shape, slot width, stride, scale and bound are {has}, but the spec needs {needs}")
+
+
+def _strays(bound: int) -> str:
+    """What `decrypt` says, word for word: whoever made the ciphertexts must not learn which number was wrong."""
+    return f"its plaintexts are not numbers of at most {bound.bit_length()} bits in their slots: refuse it"
+
+
+def _check_strays(spec: Spec, weights: npt.NDArray[np.int64]) -> None:
+    if has_strays(spec, weights):
+        raise CapsuleRefusedError("bad_model", _strays(spec.encoding.weight_bound))
 
 
 def _refused(refusal: CapsuleRefusedError) -> Frame:

@@ -9,6 +9,7 @@ from capsule.state import tables as t
 from capsule.state._topic import Topic
 from capsule.state.records import StoredAdmission, Version
 from sonar.chain.records import Admission
+from sonar.protocol.messages import SignedRequest
 from sonar.storage.base import Artifact
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm
 
@@ -63,6 +64,17 @@ class Admissions(Topic):
             found = select(t.admissions.c.valid_until).where(t.admissions.c.campaign == campaign)
             return db.execute(found).one_or_none() is not None
 
+    def uncreated(self) -> dict[CampaignId, int]:
+        """The admissions whose campaigns are not on chain as far as it was read, each with until when it is good.
+
+        Those whose secrets were deleted are none of them.
+        """
+        its = t.admissions.c
+        seen = select(t.campaigns.c.campaign).where(t.campaigns.c.campaign == its.campaign).exists()
+        with self._reading() as db:
+            rows = db.execute(select(its.campaign, its.valid_until).where(~seen, its.validation.is_not(None)))
+            return {CampaignId(row.campaign): row.valid_until for row in rows}
+
     def version(self, campaign: CampaignId, number: int | None = None) -> Version | None:
         """A model version by its number, or the latest one that the chain told of."""
         wanted = select(t.versions).where(t.versions.c.campaign == campaign)
@@ -78,6 +90,22 @@ class Admissions(Topic):
         with self._recording() as (db, record):
             db.execute(update(t.admissions).where(t.admissions.c.campaign == campaign).values(delivered=now))
             record("delivery", campaign=campaign, account=account, version=number)
+
+    def attributed(self, campaign: CampaignId, account: Address, number: int, what: str, box: Digest) -> None:
+        """A box was handed to the campaign's owner that tells mines' shares in a version, or their parts of it.
+
+        Its digest tells nobody the few numbers that may be in it.
+        """
+        with self._recording() as (_, record):
+            record("attribution", campaign=campaign, account=account, version=number, what=what, box=box)
+
+    def gave_weights(self, campaign: CampaignId, number: int, terms: Digest, accepted: SignedRequest) -> None:
+        """A version's weights were handed to a mine that accepted the terms with this digest; `accepted` proves it."""
+        asked = accepted.request
+        with self._recording() as (_, record):
+            record("weights", campaign=campaign, account=asked.account, version=number, terms=terms,
+                   request=accepted.body.decode(), nonce=asked.nonce, expiry=asked.expiry,
+                   signature=accepted.signature)  # fmt: skip
 
 
 def version_row(campaign: CampaignId, version: Version, *, block: int | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ __all__ = ["ChainFacts", "forget_end", "forget_missed", "position_in"]
 _CURSOR = "cursor"
 _MISSED = "missed "
 _ENDED = "ended "
+_RUNNING = {"state": "running", "over_block": None, "ended": None}
 _TOLD, _FOUND = b"told", b"found"
 """How an end was known: an event told of it, or the worker found that the campaign takes no more rounds."""
 
@@ -37,10 +38,8 @@ class ChainFacts(Topic):
         with self._recording() as (db, record):
             if position_in(db) != since:
                 return False
-            began = {"state": "running", "over_block": None, "ended": None}
-            put_all(
-                db, t.campaigns, ({"campaign": campaign, "block": block, **began} for campaign, block in told.created)
-            )
+            created = ({"campaign": campaign, "block": block, **_RUNNING} for campaign, block in told.created)
+            put_all(db, t.campaigns, created)
             put_all(
                 db, t.submissions, (_submission_row(campaign, submission) for campaign, submission in told.submitted)
             )
@@ -52,9 +51,10 @@ class ChainFacts(Topic):
                     record("expired", campaign=campaign, round=number, block=block)
             for campaign, number, block in told.missed:
                 insert_new(db, t.settings, {"name": _MISSED + campaign.hex(), "value": b"%d %d" % (number, block)})
-            _forget_ends(db, told)
+            _go_on(db, told)
             for campaign, block in told.over:
-                _end(db, campaign, block, _ended_before(db, campaign, block) or self.audit.now())
+                ended = _ended_before(db, campaign, block) or max(self.audit.now(), told.time)
+                _end(db, campaign, block, ended)
             put_all(db, t.blocks, ({"number": number, "hash": block_hash} for number, block_hash in told.checkpoints))
             _move(db, Position(told.next_block, 0 if since is None else since.rewinds))
         return True
@@ -79,8 +79,7 @@ class ChainFacts(Topic):
             # One that was final keeps its block, by which the same news is known again.
             kept = case((t.rounds.c.state == "expired", None), else_=t.rounds.c.block)
             db.execute(update(t.rounds).where(t.rounds.c.block >= block).values(state="signed", block=kept))
-            again = {"state": "running", "over_block": None, "ended": None}
-            db.execute(update(t.campaigns).where(t.campaigns.c.over_block >= block).values(again))
+            db.execute(update(t.campaigns).where(t.campaigns.c.over_block >= block).values(_RUNNING))
             rewinds = 0 if since is None else since.rewinds
             _move(db, Position(block if since is None else min(block, since.block), rewinds + 1))
             record("rewind", block=block)
@@ -133,12 +132,13 @@ class ChainFacts(Topic):
         """The campaign takes no more rounds, as far as the chain was read, which tells no such event.
 
         Where this was found before, and forgotten with a part of the chain, it ended then, but never before it was
-        `due`, in seconds since 1970. When an event told of another end does not count: the campaign went on after it.
+        `due`, in seconds since 1970, whatever this machine's clock says. When an event told of another end does not
+        count: the campaign went on after it.
         """
         with self._writing() as db:
             position = position_in(db)
             before = _ended_before(db, campaign)
-            now = before if before is not None and before >= due else self.audit.now()
+            now = max(self.audit.now() if before is None else before, due)
             block = 0 if position is None else max(position.block - 1, 0)
             if _end(db, campaign, block, now):
                 _remember_end(db, campaign, block, now, _FOUND)
@@ -157,6 +157,13 @@ class ChainFacts(Topic):
                 return False
             db.execute(update(t.rounds).where(this).values(state="expired", block=block))
         return True
+
+    def posted_by(self, campaign: CampaignId, account: Address) -> list[tuple[int, int]]:
+        """The rounds in which an account has posted a gradient, each with its place there, in order."""
+        chosen = select(t.submissions.c.round, t.submissions.c.place)
+        where = and_(t.submissions.c.campaign == campaign, t.submissions.c.mine == account)
+        with self._reading() as db:
+            return [(row.round, row.place) for row in db.execute(chosen.where(where).order_by(t.submissions.c.round))]
 
     def submissions(self, campaign: CampaignId, number: int) -> list[Submission]:
         """A round's gradients in order."""
@@ -265,8 +272,8 @@ def _ended_before(db: Connection, campaign: CampaignId, block: int | None = None
     return ended if same else None
 
 
-def _forget_ends(db: Connection, told: Told) -> None:
-    """Forgets ends after which their campaigns went on: the chain that had them is gone."""
+def _go_on(db: Connection, told: Told) -> None:
+    """Takes back ends after which their campaigns went on: the chain that had them is gone, or a node told of none."""
     later: dict[CampaignId, int] = {}
     posted = ((campaign, submission.block) for campaign, submission in told.submitted)
     for campaign, block in (*posted, *((final.campaign, final.block) for final in told.settled)):
@@ -275,6 +282,8 @@ def _forget_ends(db: Connection, told: Told) -> None:
         before = _remembered(db, campaign)
         if before is not None and block > before[0]:
             forget_end(db, campaign)
+        over = and_(t.campaigns.c.campaign == campaign, t.campaigns.c.over_block < block)
+        db.execute(update(t.campaigns).where(over).values(_RUNNING))
 
 
 def _submission_row(campaign: CampaignId, submission: Submission) -> dict[str, Any]:

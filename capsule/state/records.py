@@ -84,7 +84,10 @@ class StoredRound:
 
 @dataclass(frozen=True, slots=True)
 class StoredCampaign:
-    """A campaign on chain: `state` is running or over; `ended` and `delivered` are times of the Capsule's clock."""
+    """A campaign on chain: `state` is running or over; `ended` and `delivered` are times of the Capsule's clock.
+
+    `ended` is when the end was seen, and no earlier than the chain's time by then.
+    """
 
     campaign: CampaignId
     block: int
@@ -118,7 +121,7 @@ class Told:
 
     `created` and `over`: campaign and block; `expired`: campaign, round and block; `missed` likewise: settlements that
     made a version which this database does not hold; `checkpoints`: number and hash of blocks by which a later reader
-    sees whether the history is still the same.
+    sees whether the history is still the same; `time`: the chain's when all of it had happened.
     """
 
     next_block: int
@@ -129,6 +132,7 @@ class Told:
     missed: tuple[tuple[CampaignId, int, int], ...] = ()
     over: tuple[tuple[CampaignId, int], ...] = ()
     checkpoints: tuple[tuple[int, bytes], ...] = ()
+    time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,16 @@ class Rounds(Topic):
             rows = db.execute(select(t.kept).where(where)).all()
         return {row.place: Artifact(Cid(row.cid), Digest(row.digest)) for row in rows}
 
+    def kept(self, campaign: CampaignId, number: int, head: bytes) -> dict[int, bytes | Artifact]:
+        """A round's kept gradients by index: where each is, or while it is not published its bytes."""
+        where = and_(t.kept.c.campaign == campaign, t.kept.c.round == number, t.kept.c.head == head)
+        with self._reading() as db:
+            rows = db.execute(select(t.kept).where(where)).all()
+        return {
+            row.place: Artifact(Cid(row.cid), Digest(row.digest)) if row.gradient is None else row.gradient
+            for row in rows
+        }
+
     def publish(self, stored: Iterable[tuple[CampaignId, int, bytes, int, Artifact]]) -> None:
         """Stores where kept gradients are: campaign, round, head and index of each, and its artifact."""
         its = t.kept.c

@@ -1,5 +1,7 @@
 """Settings, and the nonces of requests that were answered."""
 
+from typing import Any
+
 from sqlalchemy import delete, select, tuple_
 
 from capsule.state import tables as t
@@ -33,13 +35,14 @@ class Settings(Topic):
             for name, value in sorted(values.items()):  # in one order, so that nobody waits in a circle
                 put(db, t.settings, {"name": name, "value": value})
 
-    def unset(self, name: str) -> bytes | None:
-        """Drops a setting; what it was, None where there was none."""
-        with self._writing() as db:
-            its = t.settings.c.name == name
-            before: bytes | None = db.execute(select(t.settings.c.value).where(its)).scalar()
-            db.execute(delete(t.settings).where(its))
-            return before
+    def set_told(self, name: str, value: bytes | None, kind: str, **told: Any) -> None:
+        """Sets a setting, or drops it where `value` is None, and has the audit log tell of that."""
+        with self._recording() as (db, record):
+            if value is None:
+                db.execute(delete(t.settings).where(t.settings.c.name == name))
+            else:
+                put(db, t.settings, {"name": name, "value": value})
+            record(kind, **told)
 
     def found(self, audit_key: bytes, **values: bytes) -> None:
         """Makes the database a new Capsule's, with its settings and an empty log: all of it, or nothing if killed."""

@@ -15,7 +15,7 @@ from capsule.state import State
 from sonar.chain.errors import TransactionFailedError, WrongChainError
 from sonar.chain.lookups import code_digest, find_block
 
-__all__ = ["DEVELOPMENT_CHAINS", "check_anchor", "forget_anchor"]
+__all__ = ["DEVELOPMENT_CHAINS", "check_anchor", "forget_anchor", "held_fast"]
 
 _log = logging.getLogger("capsule.worker.anchor")
 
@@ -48,7 +48,7 @@ def check_anchor(capsule: Capsule, number: int, believed: int) -> bool:
         if (code := code_digest(capsule.chain)) == _NO_CODE:
             return False
         anchor = {"number": number, "block": block, "code": code.hex()}
-        capsule.state.set(**{_ANCHOR: json.dumps(anchor, sort_keys=True).encode()})
+        capsule.state.set_told(_ANCHOR, json.dumps(anchor, sort_keys=True).encode(), "chain", **anchor)
         return True
     block = _hash(capsule, before["number"])
     if block is not None and block != before["block"]:
@@ -63,18 +63,27 @@ def check_anchor(capsule: Capsule, number: int, believed: int) -> bool:
     return True
 
 
+def held_fast(state: State) -> bytes | None:
+    """What is held fast, as it is stored; None for nothing. It is another one once `forget_anchor` was called."""
+    return state.setting(_ANCHOR)
+
+
 def forget_anchor(state: State) -> dict[str, Any] | None:
     """Takes back what is held fast, and returns it: number and hash of the block, digest of the code; None if nothing.
 
-    The next worker to look holds fast what its node shows then.
+    The log tells of it. Each worker looks anew in its next pass, and what the first one's node shows then is held fast.
     """
-    forgotten = state.unset(_ANCHOR)
-    return None if forgotten is None else dict(json.loads(forgotten))
+    stored = held_fast(state)
+    if stored is None:
+        return None
+    forgotten = dict(json.loads(stored))
+    state.set_told(_ANCHOR, None, "chain forgotten", **forgotten)
+    return forgotten
 
 
 def _stored(state: State) -> dict[str, Any] | None:
     """What is held fast; None where that is an address without code, as an earlier version could hold fast."""
-    stored = state.setting(_ANCHOR)
+    stored = held_fast(state)
     anchor = None if stored is None else dict(json.loads(stored))
     return None if anchor is None or anchor["code"] == _NO_CODE.hex() else anchor
 

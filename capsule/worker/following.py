@@ -20,7 +20,7 @@ from capsule.parts import Capsule
 from capsule.state import Final, Position, Submission, Told, Version
 from capsule.state.posted import posted_head
 from capsule.wire import RoundReply
-from capsule.worker.anchor import DEVELOPMENT_CHAINS, check_anchor
+from capsule.worker.anchor import DEVELOPMENT_CHAINS, check_anchor, held_fast
 from capsule.worker.posted import submission_of
 from capsule.worker.tally import Tally
 from sonar.chain.cursor import EventCursor, Page
@@ -67,7 +67,7 @@ class Follower:
         self._capsule, self._start_block, self._tally, self._monotonic = capsule, start_block, tally, monotonic
         self._confirmations = confirmations_for(capsule.chain.chain_id, capsule.policy.confirmations)
         self._behind: tuple[Position, float] | None = None
-        self._anchored = self._held = False
+        self._anchor: bytes | None = None
 
     def follow(self) -> Block | None:
         """Reads on, and returns the block up to which everything is known; None before there is one.
@@ -75,19 +75,20 @@ class Follower:
         Raises RpcUnavailableError where the node lags behind, or answers what does not fit together, WrongChainError
         where it serves another chain than before.
         """
-        anchored, self._anchored = self._anchored, False  # looked at again after whatever goes wrong
-        last = self._follow(anchored)
-        self._anchored = self._held and last is not None
+        anchor, self._anchor = self._anchor, None  # looked at again after whatever goes wrong
+        last = self._follow(anchored=anchor is not None and anchor == held_fast(self._capsule.state))
+        if last is not None:
+            self._anchor = held_fast(self._capsule.state)
         return last
 
-    def _follow(self, anchored: bool) -> Block | None:
+    def _follow(self, *, anchored: bool) -> Block | None:
         chain, state = self._capsule.chain, self._capsule.state
         head = find_block(chain)
         if head is None:
             raise RpcUnavailableError("the node has no latest block: is it in sync?")
         self._tally.head_block.value = head.number
         if not anchored:
-            self._held = check_anchor(self._capsule, self._start_block, head.number - self._confirmations)
+            check_anchor(self._capsule, self._start_block, head.number - self._confirmations)
         self._forget_what_was_taken_back(head)
         position = state.position()
         first = self._start_block if position is None else position.block
@@ -99,12 +100,17 @@ class Follower:
         while (page := cursor.read_page(last.number)) is not None:
             told = self._told(page, last)
             if not state.follow(told, position):
-                break  # another process has read on
+                return self._read_by_others(last)
             position = state.position()
         if cursor.next_block > first:
             state.forget_checkpoints(last.number - _CHECKPOINTS)
         self._tally.followed_block.value = last.number
         return last
+
+    def _read_by_others(self, last: Block) -> Block | None:
+        """The block, where another process that was faster has read up to it; what it has not is read next time."""
+        position = self._capsule.state.position()
+        return last if position is not None and position.block > last.number else None
 
     def _block(self, number: int) -> Block | None:
         if number < 0:
@@ -193,6 +199,7 @@ class Follower:
                 (event.id, event.block) for event in ours if isinstance(event, CampaignFinished | CampaignClosed)
             ),
             checkpoints=self._checkpoints(page, last, {event.block for event in ours}),
+            time=last.time,
         )
 
     def _checkpoints(self, page: Page, last: Block, told: set[int]) -> tuple[tuple[int, bytes], ...]:

@@ -68,12 +68,16 @@ class Looks:
         """Whether it was taken after `tip`; else the contract is asked anew the next time."""
         if look.tip.hash == tip.hash:
             return True
-        self._last.pop(look.record.id, None)
+        self.forget(look.record.id)
         return False
 
     def is_still(self, look: Look, tip: Block) -> bool:
         """Whether the contract holds the same version and round after `tip`: a signature is never taken back."""
         return self.is_latest(look, tip) or _decisive(self.look(look.record.id, tip, look.newest)) == _decisive(look)
+
+    def forget(self, campaign: CampaignId) -> None:
+        """Has the contract asked anew at the next look."""
+        self._last.pop(campaign, None)
 
     def forget_all_but(self, running: set[CampaignId]) -> None:
         """Gives up what is known of other campaigns."""

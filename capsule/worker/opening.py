@@ -1,11 +1,8 @@
 """From a submitted gradient to its plaintext, or to the verdict that it earns by not having one."""
 
 import logging
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from capsule.probe import ask_store
 from capsule.sandbox import Desk, Invalid, JobLostError
@@ -25,11 +22,9 @@ from sonar.storage.base import check_artifact
 from sonar.syft import PublicKey, gradient_size_limit
 from sonar.units import digest_of
 
-__all__ = ["Background", "Missing", "Opened", "Opener", "Rejected"]
+__all__ = ["Missing", "Opened", "Opener", "Rejected"]
 
 _log = logging.getLogger("capsule.worker.opening")
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +71,8 @@ class Opener:
         rows, columns = desk.spec.shape
         self._limit = gradient_size_limit(rows, desk.spec.encoding.gradient_layout(key, columns)) + OVERHEAD
 
-    def open(self, submission: Submission) -> Opened | Rejected | Missing:
-        """The gradient, or what is wrong with it.
+    def open(self, submission: Submission, came: Callable[[], None]) -> Opened | Rejected | Missing:
+        """The gradient, or what is wrong with it; `came` is called when the store has done its part.
 
         Whatever only the store says of it is no proof against its mine, whom a store that lies must not cost the bond.
         Raises StorageError where the Capsule's store is down, SandboxError where no process can open it.
@@ -87,8 +82,16 @@ class Opener:
             check_artifact(artifact)
         except StorageError as error:  # what the mine posted contradicts itself, as everybody can see
             return Rejected(Verdict.INVALID, f"invalid: {error}")
+        box = self._fetch(submission, artifact)
+        came()
+        if isinstance(box, Missing):
+            return box
+        payload = self._unseal(submission, box)
+        return payload if isinstance(payload, Rejected) else self._decrypt(submission, payload)
+
+    def _fetch(self, submission: Submission, artifact: Artifact) -> bytes | Missing:
         try:
-            box = self._store.get(artifact, max_bytes=self._limit)
+            return self._store.get(artifact, max_bytes=self._limit)
         except StoreUnavailableError as error:
             # Its mine may have named what every store refuses to give, a directory say; it must not stop the round.
             ask_store(self._store)
@@ -98,8 +101,6 @@ class Opener:
             return Missing(str(error), wrong=True)
         except StorageError as error:
             return Missing(str(error))
-        payload = self._unseal(submission, box)
-        return payload if isinstance(payload, Rejected) else self._decrypt(submission, payload)
 
     def _unseal(self, submission: Submission, box: bytes) -> bytes | Rejected:
         try:
@@ -130,35 +131,3 @@ class Opener:
             if isinstance(found, Invalid)
             else Opened(payload, found)
         )
-
-
-class Background(Generic[Answer]):
-    """Runs at most `limit` jobs beside the caller, in threads that do not keep the process alive.
-
-    Fetching what nobody has takes until the store's deadline; whoever posts such gradients must not stop the others.
-    """
-
-    def __init__(self, limit: int = 16) -> None:
-        self._free = threading.BoundedSemaphore(limit)
-
-    def start(self, job: Callable[[], Answer]) -> Future[Answer] | None:
-        """The job's future, or None while too many are running."""
-        if not self._free.acquire(blocking=False):
-            return None
-        future: Future[Answer] = Future()
-        try:
-            threading.Thread(target=self._run, args=(job, future), name="fetch", daemon=True).start()
-        except BaseException:
-            self._free.release()
-            raise
-        return future
-
-    def _run(self, job: Callable[[], Answer], future: Future[Answer]) -> None:
-        try:
-            result = job()
-        except BaseException as error:  # noqa: BLE001  (whoever asks for the result gets it)
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-        finally:
-            self._free.release()

@@ -12,17 +12,16 @@ import time
 from capsule.custody.quarantine import Quarantine
 from capsule.errors import CapsuleError
 from capsule.parts import Capsule
-from capsule.policy import check_campaign
 from capsule.state import Claim, Submission, Version
 from capsule.state.posted import posted_head
 from capsule.worker.looking import Look, Looks, Newest
+from capsule.worker.misfits import Misfits
 from capsule.worker.patience import Patience
 from capsule.worker.settling import Settler
 from capsule.worker.tally import Tally
 from sonar.chain.errors import ContractRevertError
 from sonar.chain.lookups import Block
-from sonar.chain.records import CampaignRecord, Status
-from sonar.protocol.errors import SpecError
+from sonar.chain.records import Status
 from sonar.units import CampaignId
 
 __all__ = ["Server"]
@@ -30,6 +29,13 @@ __all__ = ["Server"]
 _log = logging.getLogger("capsule.worker.serving")
 _FIRST_WAIT, _LONGEST_WAIT = 30.0, 3600.0
 """Seconds before a campaign's events are read again once more, while they contradict the contract."""
+
+
+_OPENINGS = 128
+"""How many gradients of all campaigns are being opened at once: each takes a thread for as long as the store looks."""
+_PATIENCE_SECONDS, _ROUND_SECONDS = 2.0, 4.0
+"""How long a campaign's gradients that are being opened are waited for before others are served, and how long at most
+all campaigns may keep the last one waiting by that: gradients that nobody has are cheap to post in many campaigns."""
 
 
 class Server:
@@ -41,6 +47,7 @@ class Server:
         self._claims: dict[CampaignId, Claim] = {}
         self._contradicted: dict[CampaignId, int] = {}
         self._rereading: dict[CampaignId, Patience] = {}
+        self._misfits = Misfits(capsule, tally)
         self._queued: set[CampaignId] = set()
         self._busy: set[CampaignId] = set()
         self._done: set[CampaignId] = set()
@@ -48,6 +55,7 @@ class Server:
         self._leaving = False
         self._quarantine = Quarantine(capsule.state)
         self._looks = Looks(capsule, self._is_usual)
+        self._openings = threading.BoundedSemaphore(_OPENINGS)
         self._lock = threading.Lock()
 
     def leave(self) -> None:
@@ -85,6 +93,7 @@ class Server:
             self._tally.queue_depth.value = len(self._queued)
             self._done &= running
             self._looks.forget_all_but(running)
+            self._misfits.forget_all_but(running)
             for about in (self._contradicted, self._rereading):
                 for campaign in set(about) - running:
                     about.pop(campaign)
@@ -127,7 +136,7 @@ class Server:
         """Whether a closed round waits for gradients that this worker's store does not give, and another's may."""
         with self._lock:
             settler = self._settlers.get(campaign)
-        return settler is not None and settler.misses
+        return settler is not None and settler.gatherer.misses
 
     def _put_back(self, campaign: CampaignId, kept: Claim | None, claim: Claim | None) -> None:
         """Keeps a claim for the next time, or gives it back."""
@@ -143,27 +152,38 @@ class Server:
     def _serve(self, campaign: CampaignId, block: int, tip: Block, newest: Newest, claim: Claim) -> tuple[bool, bool]:
         """Whether there is more to do without news from the chain, and whether a settlement was signed."""
         state = self._capsule.state
+        if self._misfits.is_due(campaign):
+            self._looks.forget(campaign)
         try:
             look = self._looks.look(campaign, tip, newest)
         except ContractRevertError as error:
             return self._contradict(campaign, block, f"the contract does not know it: {error}")
         record, round_ = look.record, look.round
         if record.status is not Status.RUNNING:
-            return False, False  # its last events come with the next read
+            return self._contradict(campaign, block, "no event told of its end")
+        version = state.version(campaign, record.version)
+        is_held = version is not None and version.score == record.score
+        submissions = [one for one in state.submissions(campaign, round_.number) if one.block <= look.tip.number]
         if round_.count == 0:
+            if submissions:
+                return self._contradict(campaign, block, "it has none of the gradients that were told of")
+            if not is_held and campaign not in state.missed():
+                return self._contradict(campaign, block, f"its version {record.version} is not in this database")
+            self._agree(campaign)
             self._quarantine.check(campaign, round_.number, closed=False, signed=False, seen=look.tip.time)
             if tip.time >= record.terms.deadline:
                 if not self._looks.is_latest(look, tip):
                     return True, False
                 state.end(campaign, due=record.terms.deadline)
+                return False, False
+            self._misfits.check(record)
             return False, False
-        submissions = state.submissions(campaign, round_.number)
         if posted_head(campaign, round_.number, [one.entry for one in submissions]) != round_.head:
             return self._contradict(campaign, block, f"{len(submissions)} gradients do not make its round's head")
-        version = state.version(campaign, record.version)
-        if version is None or version.score != record.score:
+        if version is None or not is_held:
             return self._contradict(campaign, block, f"its version {record.version} is not in this database")
         self._agree(campaign)
+        self._misfits.check(record)
         signed = state.round(campaign, round_.number, round_.head) is not None
         closed = round_.count >= record.terms.round_size or tip.time >= round_.closes_at
         self._quarantine.check(campaign, round_.number, closed=closed, signed=signed, seen=look.tip.time)
@@ -187,10 +207,8 @@ class Server:
         closed: bool,
     ) -> bool:
         """Whether the round's settlement is signed and stored now."""
-        settler = self._settler(look.record)
-        if settler is None:
-            return False
-        opened = settler.open_round(version, submissions, closed=closed)
+        settler = self._settler(look.record.id)
+        opened = settler.gatherer.open_round(version, submissions, closed=closed, patience=self._patience())
         if not closed or opened is None or not self._looks.is_still(look, tip):
             return False
         claim.check()
@@ -202,24 +220,22 @@ class Server:
         self._unqueue(look.record.id)
         return True
 
-    def _settler(self, record: CampaignRecord) -> Settler | None:
-        """The campaign's judge; None for one whose terms on chain are not those that were admitted."""
+    def _patience(self) -> float:
+        at_once, served = self._capsule.policy.campaigns_at_once, max(len(self._settlers), 1)
+        return min(_PATIENCE_SECONDS, _ROUND_SECONDS * at_once / served)
+
+    def _settler(self, campaign: CampaignId) -> Settler:
+        """The campaign's judge."""
         with self._lock:
-            known = self._settlers.get(record.id)
+            known = self._settlers.get(campaign)
         if known is not None:
             return known
-        stored = self._capsule.state.admission(record.id)
+        stored = self._capsule.state.admission(campaign)
         if stored is None:
-            return None
-        settler = Settler(self._capsule, record.id, stored, self._tally)
-        try:
-            check_campaign(settler.spec, record, self._capsule.address)
-        except SpecError as error:
-            _log.error("campaign 0x%s is not judged: %s", record.id.hex(), error)
-            self._capsule.state.end(record.id)
-            return None
+            raise CapsuleError(f"the admission of campaign 0x{campaign.hex()} is not in the database: restore a backup")
+        settler = Settler(self._capsule, campaign, stored, self._tally, self._openings)
         with self._lock:
-            self._settlers[record.id] = settler
+            self._settlers[campaign] = settler
         return settler
 
     def _contradict(self, campaign: CampaignId, block: int, what: str) -> tuple[bool, bool]:

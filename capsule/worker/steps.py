@@ -10,57 +10,47 @@ nobody waiting. Several workers may share a database: they claim campaigns round
 import logging
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from capsule.custody.retention import Retention
 from capsule.errors import CapsuleError
 from capsule.logs import fields
-from capsule.notes import Notes, missed_problem
+from capsule.notes import missed_problem
 from capsule.parts import Capsule
 from capsule.state import Claim
 from capsule.worker.crew import Crew
-from capsule.worker.durations import Durations
 from capsule.worker.following import Follower
+from capsule.worker.guarding import AUDIT, NOTING, PASS, Guard
 from capsule.worker.looking import Newest
 from capsule.worker.missing import MissedCampaigns
-from capsule.worker.outages import StoreOutage
 from capsule.worker.patience import Patience
 from capsule.worker.relaying import Relayer
 from capsule.worker.serving import Server
 from capsule.worker.tally import Tally
-from capsule.worker.troubles import Troubles, shown
+from capsule.worker.untold import UntoldCampaigns
 from sonar.chain.lookups import Block
-from sonar.errors import SonarError
 from sonar.units import CampaignId
 
 __all__ = ["Worker"]
 
 _log = logging.getLogger("capsule.worker")
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
-"""Seconds that a chain, a store or a database that does not answer is left alone."""
+"""Seconds that a chain or a database that does not answer is left alone."""
 _GIVE_UP = 3
 """How often the chain, the store or the relaying must fail, one time after the other, until this worker leaves what it
 claimed to others whose node and store may answer."""
 _GATHER_SECONDS = 0.25
 """How long after a settlement was signed others are waited for, which one pass relays together."""
-_PASS_SECONDS = 120.0
-"""How long a pass may take: each request has a deadline of seconds, and campaigns are served beside it."""
 _PAUSE_SECONDS = 5.0
 """How long nothing is done after a pass that failed as a whole."""
-_SILENT_SECONDS = 300.0
-"""How old the last pass may be until the worker counts as gone."""
 _STOP_SECONDS = 10.0
 """How long what is being done may take when the worker stops."""
 _FOLLOWING, _CAMPAIGNS, _RELAYING, _PUBLISHING = "chain", "campaigns", "relaying", "publishing"
-_NOTING = "noting"
+_CREATIONS = "creations"
 _LEAVING = "claims"
 _DELETING = "deleting"
-_AUDIT = "audit log"
 _PUBLISHER = "publisher"
-_PRESENT = "pass"
-_WORKER = "worker"
 
 
 class Worker:
@@ -74,21 +64,15 @@ class Worker:
         self._relayer = Relayer(capsule, self.tally)
         self._retention = Retention(capsule.state, capsule.policy, capsule.clock)
         self._crew = Crew(capsule.policy.campaigns_at_once)
-        self._publisher = Crew(1)
+        self._publisher, self._searcher = Crew(1), Crew(1)
         self._chain = Patience(_FIRST_WAIT, _LONGEST_WAIT)
-        self._store = StoreOutage(capsule, self.tally, Patience(_FIRST_WAIT, _LONGEST_WAIT))
+        self._guard = Guard(capsule, self.tally)
         self._served: dict[CampaignId, float] = {}
         self._missing = MissedCampaigns(capsule)
+        self._untold = UntoldCampaigns(capsule, start_block, self.tally)
         self._missed: dict[CampaignId, int] = {}
         self._relay: Claim | None = None
         self._relay_failures = 0
-        self._troubles = Troubles(capsule.clock)
-        self._notes = Notes(capsule.state)
-        self._durations = Durations()
-        # Gradients are opened, a round is judged and the next model made, each in a new process once more.
-        self._job_seconds = _PASS_SECONDS + 6 * capsule.policy.judge_seconds
-        self._heartbeat: float | None = None
-        self._ended = False
         self._stopping = threading.Event()
         self._wake = threading.Event()
 
@@ -101,84 +85,66 @@ class Worker:
         """
         try:
             while not self._stopping.is_set():
-                self._heartbeat = time.monotonic()
-                if self._chain.is_over and not self._guarded(_PRESENT, self._present_pass):
+                self._guard.beat()
+                if self._chain.is_over and not self._guard.guarded(PASS, self._present_pass):
                     self._stopping.wait(_PAUSE_SECONDS)
                 if self._wake.wait(poll):
                     self._stopping.wait(min(poll, _GATHER_SECONDS))
                 self._wake.clear()
         finally:
-            self._ended = True
+            self._guard.end()
             self._crew.wait(timeout=_STOP_SECONDS)
             self._publisher.wait(timeout=_STOP_SECONDS)
+            self._searcher.wait(timeout=_STOP_SECONDS)
             self.close()
 
     def stop(self) -> None:
         """Makes `run` return after its present pass."""
+        self._guard.stop()
         self._stopping.set()
         self._wake.set()
 
     def close(self) -> None:
         """Leaves what this worker has claimed to the others."""
-        self._notes.close()
+        self._guard.close()
         self._leave()
 
     def health(self) -> dict[str, Any]:
         """Whether everything went through last time, else what stopped it, and since when (seconds since 1970)."""
-        found = self._troubles.present()
-        for what, seconds in self._durations.overdue().items():
-            problem = f"it does not come to an end, after {seconds:.0f} s: a node, store or database that hangs?"
-            found.setdefault(what, (problem, self._capsule.clock() - seconds))
-        if (silent := self._silent_seconds()) is not None:
-            problem = f"it makes no more passes, for {silent:.0f} s: restart the Capsule, and see its log"
-            found[_WORKER] = (problem, self._capsule.clock() - silent)
-        self.tally.pass_seconds.value = self._durations.seconds(_PRESENT)
-        problems = {what: problem for what, (problem, _) in found.items()}
-        return {
-            "ok": not problems,
-            "problems": problems,
-            "since": {what: int(since) for what, (_, since) in found.items()},
-        }
-
-    def _silent_seconds(self) -> float | None:
-        """For how long `run` has made no pass although it was not stopped; None where it does, or never began."""
-        if self._heartbeat is None or self._stopping.is_set():
-            return None
-        seconds = time.monotonic() - self._heartbeat
-        return seconds if self._ended or seconds > _SILENT_SECONDS else None
+        return self._guard.health()
 
     def step(self) -> None:
         """One pass that waits for everything it began, and asks also what did not answer before."""
         self._pass(wait=True)
-        self._note()
+        self._guard.note()
 
     def _present_pass(self) -> None:
-        with self._durations.timing(_PRESENT, _PASS_SECONDS):
+        with self._guard.timing_pass():
             self._pass(wait=False)
-            self._note()
+            self._guard.note()
 
     def _pass(self, *, wait: bool) -> None:
         found: list[Block | None] = []
-        if not self._guarded(_FOLLOWING, lambda: found.append(self._follow())):
+        if not self._guard.guarded(_FOLLOWING, lambda: found.append(self._follow())):
             if self._chain.failures >= _GIVE_UP:
-                self._guarded(_LEAVING, self._leave)
+                self._guard.guarded(_LEAVING, self._leave)
             return
         (tip,) = found
         if tip is None:
             return
-        store_answers = wait or self._store.is_over
+        store_answers = wait or self._guard.store.is_over
         if store_answers:
-            self._guarded(_CAMPAIGNS, partial(self._begin_campaigns, tip, wait=wait))
-        elif self._store.failures >= _GIVE_UP:
-            self._guarded(_LEAVING, self._server.leave)
+            self._guard.guarded(_CAMPAIGNS, partial(self._begin_campaigns, tip, wait=wait))
+        elif self._guard.store.failures >= _GIVE_UP:
+            self._guard.guarded(_LEAVING, self._server.leave)
         self._relay_failures = (
-            0 if self._guarded(_RELAYING, partial(self._bring_on_chain, tip)) else self._relay_failures + 1
+            0 if self._guard.guarded(_RELAYING, partial(self._bring_on_chain, tip)) else self._relay_failures + 1
         )
         if self._relay_failures >= _GIVE_UP:
-            self._guarded(_LEAVING, self._leave_relaying)
-        self._guarded(_DELETING, partial(self._retention.step, tip))
+            self._guard.guarded(_LEAVING, self._leave_relaying)
+        self._guard.guarded(_DELETING, partial(self._retention.step, tip))
         if store_answers:
-            self._guarded(_PUBLISHER, partial(self._publisher.start, _PUBLISHING, self._publish_guarded))
+            self._guard.guarded(_PUBLISHER, partial(self._publisher.start, _PUBLISHING, self._publish_guarded))
         if wait:
             self._publisher.wait()
 
@@ -213,24 +179,30 @@ class Worker:
         self.tally.undeliverable.value = len(self._missed)
         self._forget_all_but(set(running))
         for campaign in self._missed.keys() - running.keys():
-            self._troubles.tell(campaign.hex(), missed_problem(self._missed[campaign]))
+            self._guard.troubles.tell(campaign.hex(), missed_problem(self._missed[campaign]))
         for campaign in sorted(running, key=lambda one: self._served.get(one, 0.0)):
             last = newest.get(campaign)
-            if campaign.hex() not in self._troubles and self._server.rests(campaign, tip, last):
+            if campaign.hex() not in self._guard.troubles and self._server.rests(campaign, tip, last):
                 continue
             job = partial(self._serve, campaign, running[campaign], tip, last)
             while not (begun := self._crew.start(campaign.hex(), job)) and wait:
                 self._crew.wait(self._capsule.policy.campaigns_at_once - 1)
             if begun:
                 self._served[campaign] = time.monotonic()
+        self._searcher.start(_CREATIONS, partial(self._look_for_untold, tip))
         if wait:
             self._crew.wait()
+            self._searcher.wait()
+
+    def _look_for_untold(self, tip: Block) -> None:
+        with self._guard.timing_job(_CREATIONS):
+            self._guard.guarded(_CREATIONS, partial(self._untold.look, tip))
 
     def _serve(self, campaign: CampaignId, block: int, tip: Block, newest: Newest) -> None:
         signed: list[bool] = []
         serve = partial(self._serve_unless_missed, campaign, block, tip, newest)
-        with fields(campaign="0x" + campaign.hex()), self._durations.timing(campaign.hex(), self._job_seconds):
-            self._guarded(campaign.hex(), lambda: signed.append(serve()))
+        with fields(campaign="0x" + campaign.hex()), self._guard.timing_job(campaign.hex()):
+            self._guard.guarded(campaign.hex(), lambda: signed.append(serve()))
         if any(signed):
             self._wake.set()
 
@@ -254,14 +226,15 @@ class Worker:
             _FOLLOWING,
             _PUBLISHING,
             _PUBLISHER,
-            _PRESENT,
-            _NOTING,
+            PASS,
+            NOTING,
+            _CREATIONS,
             _DELETING,
-            _AUDIT,
+            AUDIT,
             _LEAVING,
             *(campaign.hex() for campaign in running | self._missed.keys()),
         }
-        self._troubles.forget(lambda what: what not in kept and not what.startswith(_RELAYING))
+        self._guard.troubles.forget(lambda what: what not in kept and not what.startswith(_RELAYING))
 
     # ---- settlements and what is final
 
@@ -281,15 +254,15 @@ class Worker:
             self._relayer.step(tip)
         finally:
             told = {f"{_RELAYING} {what}": problem for what, problem in self._relayer.problems.items()}
-            for what in self._troubles.present():
+            for what in self._guard.troubles.present():
                 if what.startswith(f"{_RELAYING} ") and what not in told:
-                    self._troubles.end(what)
+                    self._guard.troubles.end(what)
             for what, problem in told.items():
-                self._troubles.tell(what, problem)
+                self._guard.troubles.tell(what, problem)
 
     def _publish_guarded(self) -> None:
-        with self._durations.timing(_PUBLISHING, self._job_seconds):
-            self._guarded(_PUBLISHING, self._publish)
+        with self._guard.timing_job(_PUBLISHING):
+            self._guard.guarded(_PUBLISHING, self._publish)
 
     def _publish(self) -> None:
         """Stores the kept gradients of final rounds, so that anyone can recompute the next model."""
@@ -300,27 +273,3 @@ class Worker:
         finally:  # also where the store took some of them only
             if stored:
                 capsule.state.publish(stored)
-
-    # ---- trouble
-
-    def _guarded(self, what: str, action: Callable[[], object]) -> bool:
-        """Whether the action went through; what it raised is told by `health`, and stops nothing else."""
-        try:
-            action()
-        except SonarError as error:
-            self._troubles.tell(what, str(error))
-            self._store.notice(what, error)
-            return False
-        except Exception as error:  # noqa: BLE001
-            # A mistake of ours in one campaign must not silence the Capsule for all others.
-            _log.exception("%s failed", shown(what))
-            self._troubles.tell(what, f"{type(error).__name__}: see the log")
-            return False
-        self._store.notice_success(what)
-        self._troubles.end(what)
-        return True
-
-    def _note(self) -> None:
-        """Stores what is not well, for who asks the database instead of this process."""
-        self._guarded(_AUDIT, self._capsule.state.audit.look_after)
-        self._guarded(_NOTING, partial(self._notes.note, self._troubles.present()))

@@ -80,6 +80,8 @@ class Tally:
     """Signed settlements that are not final."""
     undeliverable: Gauge = field(default_factory=Gauge)
     """Campaigns that the chain took to versions which this database does not hold."""
+    misfits: Gauge = field(default_factory=Gauge)
+    """Campaigns that are not judged: their terms on chain, as the node tells them, are not those that were admitted."""
     head_block: Gauge = field(default_factory=Gauge)
     """The latest block that the node has shown."""
     followed_block: Gauge = field(default_factory=Gauge)
@@ -104,5 +106,7 @@ class Tally:
     """How often the chain took back blocks that were read already."""
     wrong_artifacts: Counter = field(default_factory=Counter)
     """How often the store gave other bytes for a gradient than were committed to."""
+    hanging_fetches: Counter = field(default_factory=Counter)
+    """How often the store neither gave nor refused a gradient for minutes."""
     outages: Counter = field(default_factory=Counter)
     """How often the chain or the store stopped answering."""

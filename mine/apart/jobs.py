@@ -9,12 +9,15 @@ from typing import Any, Final
 from mine.apart.private import dump_contents, dump_sums
 from mine.apart.values import dump_gathered, load_gathered
 from mine.data import Dataset, Match, Source, gather, inspect
-from mine.errors import DataError, MineError, PolicyError, SchemaMismatchError
+from mine.data.gathering import Pass
+from mine.errors import DataError, MineError, PolicyError, SchemaMismatchError, SourceAwayError
 from mine.privacy.clipping import Clip
-from mine.privacy.reading import contents_of, sums_of
+from mine.privacy.reading import Whole, contents_of, sums_of
+from mine.privacy.steps import Noise
 from mine.trainer import train
 from sonar import canonical
 from sonar.errors import SonarError
+from sonar.network import NetworkError
 from sonar.protocol.errors import ProtocolError
 from sonar.protocol.spec import Spec
 from sonar.sandbox.errors import FrameError
@@ -29,7 +32,17 @@ MOST_WORDS: Final = 4000
 """The most characters of a refusal."""
 REFUSALS: Final[dict[str, type[SonarError]]] = {
     kind.__name__: kind
-    for kind in (SchemaMismatchError, DataError, PolicyError, MineError, ProtocolError, EngineError, SyftError)
+    for kind in (
+        SchemaMismatchError,
+        SourceAwayError,
+        DataError,
+        PolicyError,
+        MineError,
+        NetworkError,
+        ProtocolError,
+        EngineError,
+        SyftError,
+    )
 }
 """What a job may refuse with; the more special kinds come first."""
 _TOLD_EVERY: Final = 0.5
@@ -47,6 +60,8 @@ class Desk:
             "inspect": self._inspect,
             "recognise": self._recognise,
             "sum": self._sum,
+            "learn": self._learn,
+            "learn with noise": self._learn_with_noise,
             "train": self._train,
         }
 
@@ -91,8 +106,8 @@ class Desk:
         """(spec, data set, match) to the sums over its clipped records, and what was read."""
         spec, dataset, match = blobs
         sums, provenance = sums_of(
-            Dataset.parse(dataset.decode()), Match.parse(match.decode()), Spec.parse(spec), body["on_bad"],
-            Clip(*body["clip"]), self._progress(),
+            Dataset.parse(dataset.decode()), Match.parse(match.decode()), Spec.parse(spec), Clip(*body["clip"]),
+            self._progress(),
         )  # fmt: skip
         said, matrices = dump_sums(sums)
         return Frame({"sums": said, "provenance": provenance.to_dict()}, matrices)
@@ -105,6 +120,32 @@ class Desk:
             allow_insecure_small_key=body["small_key"], progress=self._progress(),
         )  # fmt: skip
         return Frame({}, (gradient.payload,))
+
+    def _learn(self, body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
+        """(spec, data set, match, model, weights) to (gradient), and what was read."""
+        from mine.networks import learn  # torch takes seconds and memory that other jobs have no use for
+
+        spec, dataset, match, model, weights = blobs
+        parsed = Spec.parse(spec)
+        records = Pass(Dataset.parse(dataset.decode()), Match.parse(match.decode()), parsed, body["on_bad"])
+        gradient = learn(
+            parsed, model, KeyId(bytes.fromhex(body["key"])), weights, records,
+            allow_insecure_small_key=body["small_key"], progress=self._progress(),
+        )  # fmt: skip
+        return Frame({"records": gradient.records, "provenance": records.provenance.to_dict()}, (gradient.payload,))
+
+    def _learn_with_noise(self, body: dict[str, Any], blobs: tuple[bytes, ...]) -> Frame:
+        """(spec, data set, match, model, weights) to (gradient) of noised steps, and what was read."""
+        from mine.networks import learn_with_noise
+
+        spec, dataset, match, model, weights = blobs
+        parsed, (variance, clip, about) = Spec.parse(spec), body["noise"]
+        records = Whole(Dataset.parse(dataset.decode()), Match.parse(match.decode()), parsed)
+        gradient = learn_with_noise(
+            parsed, model, KeyId(bytes.fromhex(body["key"])), weights, records, Noise(int(variance), clip, about),
+            allow_insecure_small_key=body["small_key"], progress=self._progress(),
+        )  # fmt: skip
+        return Frame({"records": gradient.records, "provenance": records.provenance.to_dict()}, (gradient.payload,))
 
     def _progress(self) -> Callable[[float], None]:
         return paced(lambda done: self._tell(int(done * _MILLION)), _TOLD_EVERY)

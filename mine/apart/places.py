@@ -1,25 +1,38 @@
-"""Where the files are that a process apart may open: those of the records, and those of the program itself."""
+"""What a process apart may open: the files of the records and those of the program itself, and nothing beside them."""
 
 import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 import sonar
+from mine.apart.database import Server, server_of
 from mine.data import Kind, Source
+from mine.data.footprint import source_files
+from mine.errors import DataError
 
-__all__ = ["ports_of", "program_places", "source_places"]
+__all__ = ["Access", "access_of", "program_places"]
 
-_SYSTEM = (
+_SYSTEM: Final = (
     "/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/proc/self",
     "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm",
 )  # fmt: skip
 """What the C library, BLAS and DuckDB look at."""
-_NAMES = ("/etc/nsswitch.conf", "/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/gai.conf", "/etc/ssl",
-          "/etc/services", "/run/systemd/resolve", "/etc/krb5.conf")  # fmt: skip
-"""What finding a host takes."""
-_POSTGRES_PORT = 5432
-_FILE_SETTINGS = ("sslrootcert", "sslcert", "sslkey", "passfile")
+_NAMES: Final = ("/etc/nsswitch.conf", "/etc/hosts", "/etc/host.conf", "/etc/gai.conf", "/etc/ssl", "/etc/services")
+"""What libpq looks at on its way to an address."""
+_FILE_SETTINGS: Final = ("sslrootcert", "sslcert", "sslkey", "passfile")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """`readable` may be opened to read, with all that is below; of `listed` folders only the names are told."""
+
+    readable: tuple[Path, ...]
+    listed: tuple[Path, ...] = ()
+    server: Server | None = field(default=None)
+    """None for what takes no network."""
 
 
 def program_places() -> list[Path]:
@@ -30,32 +43,34 @@ def program_places() -> list[Path]:
     return [*map(Path, sorted(prefixes)), *here, *given, *map(Path, _SYSTEM)]
 
 
-def source_places(source: Source) -> list[Path]:
-    """The files that a source is read from; raises DataError where one is missing."""
+def access_of(source: Source, home: Path | None = None) -> Access:
+    """What a source is read from: its files by themselves, but of images their folder.
+
+    Raises DataError where a file is missing, or a folder of images holds the mine's `home`; and as `server_of`.
+    """
     place = Path(source.location)
     match source.kind:
         case Kind.POSTGRES:
-            return _postgres_files(source.location)
+            return Access(tuple(_postgres_files(source.location)), server=server_of(source))
         case Kind.SQLITE:
-            return [place, *(place.with_name(place.name + end) for end in ("-wal", "-shm", "-journal"))]
-        case Kind.IMAGES | Kind.SQL:
-            return [place]
+            file = place.resolve()  # beside which SQLite keeps its other files, whatever link leads there
+            return Access((file, *(file.with_name(file.name + end) for end in ("-wal", "-shm", "-journal"))))
+        case Kind.IMAGES:
+            if home is not None and home.resolve().is_relative_to(place.resolve()):
+                raise DataError(
+                    f"the folder {place} holds the mine's home {home}, and what decodes images may open all that is in "
+                    "it: put the images into a folder of their own"
+                )
+            return Access((place,))
         case _:
-            return source.places()
+            return Access(tuple(source_files(source)), _folders(source))
 
 
-def ports_of(source: Source) -> list[int] | None:
-    """The ports that reading a source connects to; None for one that takes no network."""
-    if not source.remote:
-        return None
-    parts = urlsplit(source.location)
-    given = parse_qs(parts.query).get("port", [])
-    named = [] if "PGSERVICE" in os.environ or "service" in parse_qs(parts.query) else [_POSTGRES_PORT]
-    if parts.port is not None:
-        return [parts.port]
-    if given:
-        return [int(port) for text in given for port in text.split(",") if port.isdecimal()]
-    return [int(os.environ["PGPORT"])] if os.environ.get("PGPORT", "").isdecimal() else named or [*range(1, 65536)]
+def _folders(source: Source) -> tuple[Path, ...]:
+    """Where files are looked for by a pattern, or by a query."""
+    if source.kind is Kind.SQL:
+        return (Path(source.location),)
+    return tuple(place for place in source.places() if place.is_dir())
 
 
 def _postgres_files(url: str) -> list[Path]:

@@ -11,13 +11,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mine.privacy.clipping import SENSITIVITY, Clip, IntegerSums
-from mine.privacy.sketch import KEPT_COLUMNS, KEPT_ROWS, KEPT_VALUES, Contents
+from mine.privacy.sketch import KEPT_COLUMNS, KEPT_PARTS, KEPT_ROWS, KEPT_VALUES, Contents
 from sonar.protocol.spec import Spec
 from sonar.sandbox.errors import FrameError
 
 __all__ = ["MAX_SKETCH_BYTES", "dump_contents", "dump_sums", "load_contents", "load_sums", "sums_size"]
 
-MAX_SKETCH_BYTES = 8 * (2 + KEPT_COLUMNS + KEPT_ROWS + KEPT_COLUMNS * KEPT_VALUES)
+MAX_SKETCH_BYTES = 8 * (4 + KEPT_ROWS + (KEPT_COLUMNS + KEPT_PARTS) * (1 + KEPT_VALUES))
 _DIGEST = 24
 _INT = np.dtype("<i8")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mine.data import Provenance
+from mine.data import Dataset, Match, Provenance
 from sonar.protocol.spec import Spec
 from sonar.sandbox.errors import FrameError
 from sonar.syft.encoding import Floats
@@ -50,7 +50,7 @@ class _Provenance(_Strict):
     kind: _Words
     location: _Words
     query: _Words | None
-    fingerprint: Annotated[str, Field(max_length=200)]
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     columns: Annotated[list[_Words], Field(max_length=100_000)]
     rows: _Count
     used: _Count
@@ -109,9 +109,19 @@ def gathered_size(spec: Spec) -> int:
     return _FLOAT.itemsize * features * (features + outputs)
 
 
-def load_provenance(body: Any) -> Provenance:
-    """What `Provenance.to_dict` gave; raises FrameError for anything else."""
+def load_provenance(body: Any, dataset: Dataset, match: Match, records: int) -> Provenance:
+    """What `Provenance.to_dict` gave of a data set that fits as `match` says, and left `records` of it.
+
+    Raises FrameError for anything else: what the owner's log tells of the source is what the owner named.
+    """
     found = _checked(_Provenance, body)
+    source = dataset.source
+    wanted = {
+        "dataset": dataset.name, "kind": str(source.kind), "location": source.location, "query": source.query,
+        "columns": [*match.columns, *match.target_columns], "used": records, "rows": max(found.rows, records),
+    }  # fmt: skip
+    if wrong := [name for name, value in wanted.items() if getattr(found, name) != value]:
+        raise FrameError(f"it tells of other records than were asked for ({', '.join(wrong)})")
     return Provenance(
         found.dataset, found.kind, found.location, found.query, found.fingerprint, tuple(found.columns), found.rows,
         found.used, tuple(found.dropped.items()), found.started, found.seconds,

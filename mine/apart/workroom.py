@@ -4,16 +4,19 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from mine.apart.database import Server
 from mine.apart.jobs import MOST_WORDS, REFUSALS, Desk
-from mine.apart.places import ports_of, program_places, source_places
+from mine.apart.places import Access, access_of, program_places
 from mine.apart.private import MAX_SKETCH_BYTES, load_contents, load_sums, sums_size
 from mine.apart.values import dump_gathered, gathered_size, load_gathered, load_provenance
 from mine.data import Dataset, Match, OnBad, Provenance, Source
 from mine.errors import ApartError, DataError
 from mine.privacy.clipping import Clip, IntegerSums
 from mine.privacy.sketch import Contents
+from mine.privacy.steps import Noise
 from mine.trainer import Gradient
 from sonar import canonical
 from sonar.protocol.spec import Spec
@@ -52,15 +55,16 @@ class _Reader(Process):
 class Workroom:
     """Does the jobs that need no key. For one thread.
 
-    `warn` is told once of each thing that this system cannot keep such a process from. With
-    `insecurely_in_this_process` jobs are done here, for tests of something else.
+    `warn` is told of each thing that this system cannot keep such a process from. A folder of images that holds the
+    mine's `home` is refused. With `insecurely_in_this_process` jobs are done here, for tests of something else.
     """
 
     def __init__(
         self, warn: Callable[[str], None], *, allow_insecure_small_key: bool = False,
-        insecurely_in_this_process: bool = False,
+        insecurely_in_this_process: bool = False, home: Path | None = None,
     ) -> None:  # fmt: skip
         self._warn = warn
+        self._home = home
         self._small_key = allow_insecure_small_key
         self._here = insecurely_in_this_process
         self.kept: dict[str, str | None] = {}
@@ -109,7 +113,8 @@ class Workroom:
             done = answer.body["done"]
             if done.keys() != {"gathered", "provenance"}:
                 raise FrameError("there are no sums in it")
-            return load_gathered(done["gathered"], answer.blobs, spec), load_provenance(done["provenance"])
+            gathered = load_gathered(done["gathered"], answer.blobs, spec)
+            return gathered, load_provenance(done["provenance"], dataset, match, gathered.records)
 
         request = Frame(body, (spec.to_bytes(), *_texts(dataset, match)))
         return self._do(request, understand, limits, progress, gathered_size(spec), dataset.source)
@@ -124,16 +129,17 @@ class Workroom:
         return self._do(request, understand, limits, progress, MAX_SKETCH_BYTES, dataset.source)
 
     def sum(
-        self, dataset: Dataset, match: Match, spec: Spec, on_bad: OnBad, clip: Clip, limits: Limits, progress: Progress
+        self, dataset: Dataset, match: Match, spec: Spec, clip: Clip, limits: Limits, progress: Progress
     ) -> tuple[IntegerSums, Provenance]:
-        """The sums over a data set's clipped records, and what was read; raises as `gather` does."""
-        body = {"job": "sum", "on_bad": on_bad, "clip": [clip.rows, clip.targets]}
+        """The sums over a data set's clipped records, and what was read; raises as `sums_of` does, and ApartError."""
+        body = {"job": "sum", "clip": [clip.rows, clip.targets]}
 
         def understand(answer: Frame) -> tuple[IntegerSums, Provenance]:
             done = answer.body["done"]
             if done.keys() != {"sums", "provenance"}:
                 raise FrameError("there are no sums in it")
-            return load_sums(done["sums"], answer.blobs, spec, clip), load_provenance(done["provenance"])
+            sums = load_sums(done["sums"], answer.blobs, spec, clip)
+            return sums, load_provenance(done["provenance"], dataset, match, sums.records)
 
         request = Frame(body, (spec.to_bytes(), *_texts(dataset, match)))
         return self._do(request, understand, limits, progress, sums_size(spec), dataset.source)
@@ -154,7 +160,58 @@ class Workroom:
         # It has at most as many ciphertexts as the model.
         return self._do(request, understand, limits, progress, len(model) + _HEADER)
 
+    def learn(
+        self,
+        spec: Spec,
+        model: bytes,
+        key: KeyId,
+        weights: bytes,
+        dataset: Dataset,
+        match: Match,
+        on_bad: OnBad,
+        limits: Limits,
+        progress: Progress,
+    ) -> tuple[Gradient, Provenance]:
+        """The gradient of a data set's records on a network's weights, and what was read; raises as
+        `mine.networks.learn`, and ApartError.
+        """
+        body = {"job": "learn", "key": key.hex(), "on_bad": on_bad, "small_key": self._small_key}
+        return self._learned(Frame(body, (spec.to_bytes(), *_texts(dataset, match), model, weights)), dataset, match,
+                             limits, progress)  # fmt: skip
+
+    def learn_with_noise(
+        self,
+        spec: Spec,
+        model: bytes,
+        key: KeyId,
+        weights: bytes,
+        dataset: Dataset,
+        match: Match,
+        noise: Noise,
+        limits: Limits,
+        progress: Progress,
+    ) -> tuple[Gradient, Provenance]:
+        """The same of noised steps; raises as `mine.networks.learn_with_noise`, and ApartError."""
+        drawn = [str(noise.variance), noise.clip, noise.records]
+        body = {"job": "learn with noise", "key": key.hex(), "noise": drawn, "small_key": self._small_key}
+        return self._learned(Frame(body, (spec.to_bytes(), *_texts(dataset, match), model, weights)), dataset, match,
+                             limits, progress)  # fmt: skip
+
     # ---- inside
+
+    def _learned(
+        self, request: Frame, dataset: Dataset, match: Match, limits: Limits, progress: Progress
+    ) -> tuple[Gradient, Provenance]:
+        def understand(answer: Frame) -> tuple[Gradient, Provenance]:
+            done = answer.body["done"]
+            if done.keys() != {"records", "provenance"} or len(answer.blobs) != 1:
+                raise FrameError("there is no gradient in it")
+            (payload,), records = answer.blobs, done["records"]
+            read = load_provenance(done["provenance"], dataset, match, records)
+            return Gradient(payload, digest_of(payload), records), read
+
+        _, _, _, model, _ = request.blobs
+        return self._do(request, understand, limits, progress, len(model) + _HEADER, dataset.source)
 
     def _do(
         self,
@@ -196,13 +253,14 @@ class Workroom:
         command = [
             sys.executable, "-P", "-m", "mine.apart", "--memory", str(limits.memory), "--niceness", str(limits.niceness)
         ]  # fmt: skip
-        ports = None if source is None else ports_of(source)
-        readable = [*program_places(), *([] if source is None else source_places(source))]
-        process = _Reader(command, _environment(limits, ports), limits.memory)
-        body = {"readable": [str(place) for place in readable], "ports": ports}
-        self.kept = process.ask(Frame(body), _kept, seconds=_ENTER_SECONDS, most=0)
+        access = Access(()) if source is None else access_of(source, self._home)
+        server = access.server
+        process = _Reader(command, _environment(limits, server), limits.memory)
+        body = {"server": None if server is None else {"ports": list(server.ports), "unix": server.unix}}
+        places = _joined([*program_places(), *access.readable]), _joined(access.listed)
+        self.kept = process.ask(Frame(body, places), _kept, seconds=_ENTER_SECONDS, most=0)
         for what, why in self.kept.items():
-            if why is not None and not (what == "network" and ports is not None):
+            if why is not None:
                 self._warn(f"what reads and trains cannot be kept from {_FORBIDDEN[what]}: {why}")
         return process
 
@@ -211,6 +269,11 @@ def _texts(dataset: Dataset, match: Match | None = None) -> tuple[bytes, ...]:
     """A data set, and how it fits, as blobs: with thousands of columns they are long."""
     texts = (dataset.to_text(),) if match is None else (dataset.to_text(), match.require().to_text())
     return tuple(text.encode() for text in texts)
+
+
+def _joined(paths: Sequence[Path]) -> bytes:
+    """Paths in the bytes that they have on the disk, which need be no text."""
+    return b"".join(os.fsencode(path) + b"\0" for path in paths)
 
 
 _FORBIDDEN: Final = {"files": "files that it does not need", "network": "the network"}
@@ -235,10 +298,11 @@ def _raise_refusal(answer: Frame) -> None:
     raise REFUSALS[done["refused"]](message)
 
 
-def _environment(limits: Limits, ports: Sequence[int] | None) -> dict[str, str]:
+def _environment(limits: Limits, server: Server | None) -> dict[str, str]:
     """What Python needs and the number of threads; of a reader of a database also what libpq reads."""
     threads = dict.fromkeys(_THREADS, str(limits.threads)) if limits.threads else {}
-    database = {} if ports is None else {name: value for name, value in os.environ.items() if name.startswith("PG")}
-    home = {} if ports is None or "HOME" not in os.environ else {"HOME": os.environ["HOME"]}
-    return {**inherited_environment(), **threads, **database, **home, "PYTHONDONTWRITEBYTECODE": "1",
-            "MALLOC_ARENA_MAX": "2"}  # fmt: skip
+    database: dict[str, str] = {}
+    if server is not None:
+        given = {name: value for name, value in os.environ.items() if name.startswith("PG") or name == "HOME"}
+        database = {**given, **server.environment}
+    return {**inherited_environment(), **threads, **database, "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "2"}

@@ -4,7 +4,7 @@
 written there, in the same transactions as what it tells of.
 """
 
-from mine.audit.entries import RESTARTED, AuditEntry, AuditHead
+from mine.audit.entries import KEY_BYTES, LONGEST_LINE, RESTARTED, AuditEntry, AuditHead
 from mine.audit.file import AuditFile
 
-__all__ = ["RESTARTED", "AuditEntry", "AuditFile", "AuditHead"]
+__all__ = ["KEY_BYTES", "LONGEST_LINE", "RESTARTED", "AuditEntry", "AuditFile", "AuditHead"]

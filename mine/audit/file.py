@@ -6,13 +6,14 @@ written is an error: nobody but the mine writes here.
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 from mine.audit.entries import LONGEST_LINE, AuditEntry, AuditHead
-from mine.errors import AuditError
+from mine.errors import AuditError, UnreadableLogError
 
 __all__ = ["AuditFile"]
 
@@ -20,10 +21,14 @@ _BLOCK = 1 << 16
 
 
 class AuditFile:
-    """The file at `path`, which need not exist yet."""
+    """The file at `path`, which need not exist yet; what is read must be sealed under `key`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: bytes) -> None:
         self.path = path
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"AuditFile({str(self.path)!r})"
 
     def append(self, entries: Sequence[AuditEntry]) -> bool:
         """Writes the entries that are not in the file yet, in order; whether it had to mend a torn last line.
@@ -73,33 +78,69 @@ class AuditFile:
         return aside
 
     def head(self) -> AuditHead:
-        """What the file ends with, a torn last line left aside; raises AuditError where that is no entry."""
+        """What the file ends with, a torn last line left aside; raises AuditError where that is no entry of ours."""
         try:
             with self.path.open("rb") as file:
                 _, last = _end_of(file.fileno(), os.fstat(file.fileno()).st_size, self.path)
         except FileNotFoundError:
             return AuditHead()
-        return AuditHead() if last is None else last.head
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        if last is None:
+            return AuditHead()
+        try:
+            last.sealed_by(self._key)
+        except ValueError as error:
+            raise AuditError(f"{self.path} ends with a line that others wrote ({error}): {_VERIFY}") from error
+        return last.head
 
     def entries(self) -> Iterator[AuditEntry]:
-        """All entries in order, each checked against the one before; raises AuditError with the first that differs.
+        """All entries in order, each sealed and right after the one before; else AuditError with the first line.
 
         A part of a last line, which a power cut or another process that is just writing can leave, is left aside. A log
         that was restarted begins with the entry that says so.
         """
-        head = AuditHead()
-        try:
-            with self.path.open("rb") as file:
-                for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
-                    if not line.endswith(b"\n"):
-                        if len(line) > LONGEST_LINE:
-                            raise AuditError(_differs(number, f"it has more than {LONGEST_LINE} bytes"), line=number)
-                        return
-                    entry = _checked(line, number, None if number == 1 else head)
-                    head = entry.head
-                    yield entry
-        except FileNotFoundError:
-            return
+        return _entries(self.path, self._key)
+
+    def newer(self, known: AuditHead) -> list[AuditEntry]:
+        """Reads the whole log; its entries after `known`, none where it ends with that. Raises AuditError otherwise."""
+        head, newer = AuditHead(), list[AuditEntry]()
+        for entry in self.entries():
+            head = entry.head
+            if newer or entry.comes_after(known):
+                newer.append(entry)
+        if head != known and not newer:
+            raise AuditError(
+                f"the audit log {self.path} does not end with entry {known.length}, as it was left, but with "
+                f"{head.length}: {_VERIFY}"
+            )
+        return newer
+
+    def salvage(self, known: AuditHead) -> list[AuditEntry]:
+        """Entries later than `known`, of logs that were moved away before as well: what cannot be mended still tells.
+
+        Each file counts up to its first line that differs. Beside a ledger that never wrote an entry, a new one, they
+        need no seal of ours: the owner says what they are. Raises AuditError for a file that cannot be read now.
+        """
+        key = None if known == AuditHead() else self._key
+        salvaged, last = list[AuditEntry](), known.length
+        for path in (*self._moved_away(), self.path):
+            try:
+                for entry in (told for line in _entries(path, key) for told in (*line.unwritten, line)):
+                    if entry.sequence > last:
+                        salvaged.append(entry)
+                        last = entry.sequence
+            except UnreadableLogError:
+                raise
+            except (AuditError, ValueError):
+                continue
+        return salvaged
+
+    def _moved_away(self) -> list[Path]:
+        """What `move_away` has named so, the oldest first."""
+        name = re.compile(rf"{re.escape(self.path.stem)}\.([0-9]+){re.escape(self.path.suffix)}")
+        found = [(int(match[1]), path) for path in self.path.parent.iterdir() if (match := name.fullmatch(path.name))]
+        return [path for _, path in sorted(found)]
 
     def verify(self, expected: AuditHead | None = None, *, noted: bytes | None = None) -> AuditHead:
         """Reads the whole log; the head of one in which everything holds. Raises AuditError otherwise.
@@ -144,10 +185,37 @@ class AuditFile:
 _VERIFY = "`mine audit verify` finds the first line that differs"
 
 
-def _checked(line: bytes, number: int, head: AuditHead | None) -> AuditEntry:
+def _entries(path: Path, key: bytes | None) -> Iterator[AuditEntry]:
+    """The entries of a file, each right after the one before, and sealed under `key` where one is given."""
+    head = AuditHead()
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+                if not line.endswith(b"\n"):
+                    if len(line) > LONGEST_LINE:
+                        raise AuditError(_differs(number, f"it has more than {LONGEST_LINE} bytes"), line=number)
+                    return
+                entry = _checked(line, number, None if number == 1 else head, key)
+                head = entry.head
+                yield entry
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UnreadableLogError:
+    return UnreadableLogError(
+        f"the audit log {path} cannot be read: {error.strerror}; mend that, or move it away to go on without it"
+    )
+
+
+def _checked(line: bytes, number: int, head: AuditHead | None, key: bytes | None) -> AuditEntry:
     try:
         entry = AuditEntry.parse(line[:-1])
         entry.follows(entry.before if head is None else head)
+        if key is not None:
+            entry.sealed_by(key)
     except (ValueError, RecursionError) as error:
         raise AuditError(_differs(number, str(error)), line=number) from error
     return entry
@@ -161,7 +229,7 @@ def _other_end(expected: AuditHead, head: AuditHead, lines: int, place: int | No
     """What to say of a log that holds, but has another end than the ledger's, which is in line `place` if at all."""
     if place is not None:
         line, said = place + 1, (
-            f"the mine's ledger knows {expected.length} entries only: an older ledger was put back, or others added it"
+            f"the mine's ledger knows {expected.length} entries only: an older copy of it was put back"
         )  # fmt: skip
     elif head.length < expected.length:
         line, said = lines + 1, f"the file ends there, but entries up to {expected.length} were written: it was cut"

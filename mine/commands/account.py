@@ -1,6 +1,5 @@
 """`mine init`, `mine encrypt` and `mine withdraw`: the account that posts gradients and is paid."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,11 +78,15 @@ def encrypt(home: Path | None, as_json: bool) -> None:
 def withdraw(
     to: str | None, token: str | None, home: Path | None, network: Path | None, patience: float, as_json: bool
 ) -> None:
-    """Withdraw everything that the contract owes this mine: pay and returned bonds."""
+    """Withdraw everything that the contract owes this mine: pay and returned bonds.
+
+    Offers no more for gas than the policy's max_gas_gwei.
+    """
     from mine.overview import withdraw_all
     from sonar.units import round_ether
 
-    with session(home, network, quiet, patience) as (_, worker):
+    with session(home, network, quiet, patience) as (place, worker):
+        worker.sender.limit_fees(place.policy().money.highest_gas_price)
         result = withdraw_all(worker, to, token)
     if as_json:
         echo_json(result)
@@ -95,11 +98,13 @@ def withdraw(
 
 def _new_passphrase() -> str:
     from sonar.errors import ConfigError
+    from sonar.wallet import given_passphrase
 
-    if (given := os.environ.get("SONAR_PASSPHRASE")) is not None:
+    if (given := given_passphrase()) is not None:
         return given
     if not sys.stdin.isatty():
         raise ConfigError(
-            "a new account needs a passphrase: set SONAR_PASSPHRASE, or use --no-passphrase on a development network"
+            "a new account needs a passphrase: set SONAR_PASSPHRASE_FILE to a file that starts with it, or "
+            "SONAR_PASSPHRASE to itself, or use --no-passphrase on a development network"
         )
     return str(click.prompt("Passphrase of the new account", hide_input=True, confirmation_prompt=True, err=True))

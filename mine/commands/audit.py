@@ -11,7 +11,11 @@ from mine.commands import options
 from sonar.cli_support import echo_json, hash_option, moment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mine.audit import AuditEntry
+    from mine.errors import AuditError
+    from mine.ledger import Ledger
 
 __all__ = ["audit"]
 
@@ -28,23 +32,30 @@ def audit() -> None:
 @options.home
 @options.as_json
 def show(campaign: str | None, kind: str | None, last: int | None, home: Path | None, as_json: bool) -> None:
-    """Print the audit log, the oldest entry first; `mine audit verify` says how good it is."""
+    """Print the audit log, the oldest entry first, as far as it is whole.
+
+    Ends with exit code 9 at the first line that is not as the mine wrote it, which it names; `mine audit verify`
+    compares the end with the ledger, too.
+    """
     from mine.home import Home
 
     digits = None if campaign is None else "0x" + campaign.lower().removeprefix("0x")
     with Home(home).ledger() as ledger:
-        ledger.flush_audit()
+        told = _Told(ledger)
         wanted = (
-            row for row in map(_row, ledger.audit_entries())
+            row for row in map(_row, told)
             if (kind is None or row["kind"] == kind)
             and (digits is None or str(row["facts"].get("campaign", "")).startswith(digits))
         )  # fmt: skip
         rows = wanted if last is None else deque(wanted, maxlen=last)
         if as_json:
             echo_json(list(rows))
-            return
-        for row in rows:
-            click.echo(f"{row['sequence']:>6}  {row['time']}  {_shown(row['kind'])}  {_facts(row['facts'])}".rstrip())
+        else:
+            for row in rows:
+                facts = _facts(row["facts"])
+                click.echo(f"{row['sequence']:>6}  {row['time']}  {_shown(row['kind'])}  {facts}".rstrip())
+        if told.fault is not None:
+            raise told.fault
 
 
 @audit.command()
@@ -91,6 +102,26 @@ def restart(reason: str, home: Path | None, as_json: bool) -> None:
         echo_json({"log": str(log), "before": None if aside is None else str(aside)})
     else:
         click.echo(f"{log} begins anew; " + ("there was no file" if aside is None else f"the old one is {aside}"))
+
+
+class _Told:
+    """The log's entries up to the first fault, which is then known."""
+
+    def __init__(self, ledger: "Ledger") -> None:
+        self._ledger = ledger
+        self.fault: AuditError | None = None
+
+    def __iter__(self) -> "Iterator[AuditEntry]":
+        from mine.errors import AuditError
+
+        try:
+            self._ledger.flush_audit()
+        except AuditError as error:
+            self.fault = error  # what is not written yet does not fit the file's end: the file says why, or this does
+        try:
+            yield from self._ledger.audit_entries()
+        except AuditError as error:
+            self.fault = error
 
 
 def _row(entry: "AuditEntry") -> dict[str, Any]:

@@ -15,6 +15,8 @@ __all__ = ["add"]
 
 _LONGEST_SECONDS = 7 * 24 * 3600.0
 """For reading a data set once; who waits for it can stop it."""
+_MANY_CLASSES = 20
+"""More different numbers than these are hardly classes, though a campaign may take them for such."""
 
 
 @click.command()
@@ -47,15 +49,19 @@ def add(
     from mine.apart.workroom import Limits, Workroom
     from mine.data import Kind, Source
     from mine.home import Home
+    from mine.privacy.budgets import said_of_place
 
     if source is None and sql is None:
         raise click.UsageError("name the SOURCE: a file, a folder or a database")
+    Home(home).require()
+    rule = Home(home).policy().privacy
     with Home(home).ledger() as ledger:
-        dataset = Workroom(talk).inspect(
+        dataset = Workroom(talk, home=Home(home).path).inspect(
             name, Source.of(source or ".", query=sql, table=table), targets, ignored=ignore, aliases=aliases,
             units=units, limits=Limits(seconds=_LONGEST_SECONDS),
         )  # fmt: skip
         ledger.add_dataset(dataset, replace=replace)
+        shared = said_of_place(ledger, dataset, rule)
     if as_json:
         echo_json(_report(dataset))
         return
@@ -64,31 +70,33 @@ def add(
     else:
         columns = f"{len([c for c in dataset.columns if c.name not in dataset.targets])} numeric columns"
     what = f"{len(dataset.labels)} classes" if dataset.labels else "numbers"
+    if len(dataset.labels) > _MANY_CLASSES and set(dataset.targets) <= {column.name for column in dataset.columns}:
+        what = f"{len(dataset.labels)} different numbers"
     click.echo(f"{name}: {dataset.records} records, {columns}, {what} in {', '.join(map(repr, dataset.targets))}")
     for fault in faults(dataset):
         talk(fault)
+    if shared:
+        talk(shared)
 
 
 def faults(dataset: "Dataset") -> list[str]:
     """What the owner should know of records that cannot be trained on."""
-    from mine.data import listed
+    from mine.data.dataset import gaps, listed, no_images, records_have
 
-    found = []
-    gaps = [column for column in dataset.columns if column.missing or column.bad]
-    for column in gaps[:8]:
-        missing = f"{column.missing} records with nothing" if column.missing else ""
-        bad = f"{column.bad} with what is no finite number" if column.bad else ""
-        found.append(f"column {column.name!r} has {' and '.join(filter(None, (missing, bad)))}")
-    if len(gaps) > 8:
-        found.append(f"and so have {len(gaps) - 8} columns more")
+    found: list[str] = []
+    faulty = [column for column in dataset.columns if column.missing or column.bad]
+    found += [f"column {column.name!r} has {gaps(column)}" for column in faulty[:8]]
+    if len(faulty) > 8:
+        found.append(f"and so have {len(faulty) - 8} columns more")
     if dataset.unlabelled:
-        found.append(f"{dataset.unlabelled} records have no label")
+        found.append(f"{records_have(dataset.unlabelled)} no label")
     if dataset.bad_images:
-        found.append(f"{dataset.bad_images} files are no images that can be decoded")
+        found.append(f"{no_images(dataset.bad_images)} that can be decoded")
     if found:
         found.append(
             "a campaign that needs these is refused, or such records are dropped, as on_bad_records in the policy says"
         )
+    found += dataset.remarks
     if dataset.left:
         found.append(f"left alone, because they hold no numbers: {listed(dataset.left)}")
     return found
@@ -99,9 +107,10 @@ def _report(dataset: "Dataset") -> dict[str, Any]:
         "name": dataset.name, **dataset.source.to_dict(), "targets": list(dataset.targets), "records": dataset.records,
         "columns": [
             {"name": column.name, "type": column.type, "unit": column.unit, "minimum": column.minimum,
-             "maximum": column.maximum, "missing": column.missing, "bad": column.bad}
+             "maximum": column.maximum, "missing": column.missing, "bad": column.bad, "reading": column.reading}
             for column in dataset.columns
         ],
         "labels": dict(dataset.labels), "left": list(dataset.left), "unlabelled": dataset.unlabelled,
-        "bad_images": dataset.bad_images, "aliases": dict(dataset.aliases), "fingerprint": dataset.fingerprint,
+        "bad_images": dataset.bad_images, "remarks": list(dataset.remarks), "aliases": dict(dataset.aliases),
+        "fingerprint": dataset.fingerprint,
     }  # fmt: skip

@@ -31,7 +31,7 @@ def earnings(by: "By | None", as_csv: bool, home: Path | None, network: Path | N
     if as_json:
         echo_json(found)
     elif as_csv:
-        names = ["group", "token", "gradients", "paid", "payout", "bonds_lost", "gas", "net"]
+        names = ["group", "token", "gradients", "paid", "too_few", "payout", "bonds_lost", "gas", "net"]
         click.echo(",".join([by or "all", *names[1:]]))
         for row in found:
             click.echo(",".join("" if row[name] is None else str(row[name]) for name in names))

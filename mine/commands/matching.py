@@ -47,7 +47,9 @@ def match(
         if name is not None and not datasets:
             raise DataError(f"there is no data set {name!r}: `mine status` lists them")
         saved = {} if forget else {one.name: ledger.saved_match(known.id, one.name) for one in datasets}
-        dataset = closest(datasets, spec, saved)
+        dataset, why = closest(datasets, spec, saved)
+        if why:
+            talk(why)
         before = saved.get(dataset.name, {})
         asks = sys.stdin.isatty() and not as_json and not given
         found, confirmed = confirm(dataset, spec, before, dict(given), _ask if asks else None)
@@ -61,8 +63,8 @@ def match(
     found.require()
 
 
-def _ask(link: "Link") -> str | None:
-    talk(link.sentence)
+def _ask(link: "Link", problem: str | None) -> str | None:
+    talk(problem or link.sentence)
     for number, guess in enumerate(link.guesses, start=1):
         talk(f"  {number}  {guess.sentence}")
     answer = str(click.prompt(f"Column of {link.feature!r} (number or name, nothing to leave it open)",

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 import click
 
 from mine.commands import options
-from mine.commands.session import onlooking
+from mine.commands.session import onlooking, rules_of
 from sonar.cli_support import SonarGroup, echo_json, talk
 
 if TYPE_CHECKING:
+    from mine.ledger import Ledger
+    from mine.policy import Policy
     from mine.policy.approval import Approval
 
 __all__ = ["approve", "deny", "policy"]
@@ -31,7 +33,9 @@ def show(changed: bool, home: Path | None, as_json: bool) -> None:
 
     place = Home(home)
     place.require()
-    rules = place.policy()
+    with place.ledger() as ledger:
+        rules = rules_of(place, ledger)
+        _warn(rules, ledger)
     if as_json:
         echo_json(rules.changed() if changed else rules.model_dump(mode="json"))
     else:
@@ -41,23 +45,30 @@ def show(changed: bool, home: Path | None, as_json: bool) -> None:
 
 @policy.command()
 @click.argument("campaign")
+@click.option("--brief", is_flag=True, help="Leave out the rules that agree.")
 @options.home
 @options.network
 @options.as_json
 @click.pass_context
-def check(context: click.Context, campaign: str, home: Path | None, network: Path | None, as_json: bool) -> None:
-    """Explain every rule's verdict on CAMPAIGN; exit code 0 only if the mine would train it now."""
+def check(
+    context: click.Context, campaign: str, brief: bool, home: Path | None, network: Path | None, as_json: bool
+) -> None:
+    """Explain every rule's verdict on CAMPAIGN; exit code 0 only if the mine would train it now.
+
+    Refusals come first, each with what would change it, then what is waited for, then what agrees.
+    """
     from mine.follow import find_campaign
     from mine.policy.showing import check_report, check_text
 
     with onlooking(home, network) as (place, worker):
-        rules = place.policy()
+        rules = rules_of(place, worker.ledger)
+        _warn(rules, worker.ledger)
         worker.follow(rules)
         report = check_report(worker, find_campaign(worker.ledger, worker.deployment, campaign), rules)
     if as_json:
         echo_json(report)
     else:
-        click.echo(check_text(report))
+        click.echo(check_text(report, brief=brief))
     if not report["trains"]:
         context.exit(_REFUSED)
 
@@ -82,6 +93,13 @@ def approve(campaign: str, reason: str, home: Path | None, network: Path | None,
 def deny(campaign: str, reason: str, home: Path | None, network: Path | None, as_json: bool) -> None:
     """Never train CAMPAIGN again, whatever the policy says."""
     _say(campaign, reason, home, network, approved=False, as_json=as_json)
+
+
+def _warn(rules: "Policy", ledger: "Ledger") -> None:
+    """Before a data set is there nobody can tell whether its table is for the right name."""
+    if not ledger.datasets():
+        for name in rules.datasets:
+            talk(f"warning: [datasets.{name}] is for a data set that is not there yet: `mine add {name} ...` adds it")
 
 
 _REFUSED = 9

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mine.commands import options
-from mine.commands.session import teller
+from mine.commands.session import rules_of, teller
 from sonar.cli_support import echo_json
 
 if TYPE_CHECKING:
@@ -66,13 +66,15 @@ def run(
         store = stack.enter_context(open_store(net.store, timeout=patience))
 
         def policy() -> "Policy":
-            return place.policy().taking_single() if allow_single else place.policy()
+            rules = rules_of(place, ledger)
+            return rules.taking_single() if allow_single else rules
 
         policy()  # a mistake in it should stop the start
         options = Options(patience, small_key)
         daemon = Daemon(
             lambda: Worker(place, ledger, account, net, store, report, options), policy, report, poll=poll, stop=stop
         )
+        stack.callback(daemon.close)
         watch = Watch(daemon, place.vitals_file)
         if metrics_port is not None:
             url = stack.enter_context(serving(metrics_host, metrics_port, lambda: watch.vitals, lambda warning: report(
@@ -88,7 +90,7 @@ def run(
             if not daemon.knows(only) and campaign is not None:
                 from sonar.errors import ConfigError
 
-                raise ConfigError(f"no campaign's id starts with {campaign}: `mine campaigns` lists them all")
+                raise ConfigError(f"no campaign's id begins with {campaign}: `mine campaigns` lists them all")
             if (error := daemon.waiting()) is not None:
                 raise error
         else:
@@ -123,7 +125,10 @@ def _digits(campaign: str | None) -> str:
     """The first digits of a campaign's id, which need not be on chain yet."""
     digits = (campaign or "").lower().removeprefix("0x")
     if campaign is not None and (not digits or len(digits) > 64 or set(digits) - set("0123456789abcdef")):
-        from sonar.errors import ConfigError
+        from sonar.errors import ConfigError, printable
 
-        raise ConfigError(f"{campaign!r} is not a campaign's id: give it, or its first digits (`mine campaigns`)")
+        raise ConfigError(
+            f"{printable(campaign, 80)!r} is not a campaign's id: give 0x and its 64 hexadecimal digits, or the first "
+            "of them (`mine campaigns`)"
+        )
     return digits

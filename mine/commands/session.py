@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from eth_typing import ChecksumAddress
 
     from mine.home import Home
-    from mine.worker import Report, Worker
+    from mine.ledger import Ledger
+    from mine.policy import Policy
+    from mine.reporting import Report
+    from mine.worker import Worker
     from sonar.chain.signing import Signed
 
-__all__ = ["onlooking", "quiet", "session", "teller"]
+__all__ = ["onlooking", "quiet", "rules_of", "session", "teller"]
 
 
 @contextmanager
@@ -40,10 +43,9 @@ def session(
     place.require()
     net = Network.load(network)
     with place.ledger() as ledger, open_store(net.store, timeout=patience) as store:
-        yield (
-            place,
-            Worker(place, ledger, place.account(net.chain_id), net, store, report, Options(patience, small_key)),
-        )
+        account, options = place.account(net.chain_id), Options(patience, small_key)
+        with closing(Worker(place, ledger, account, net, store, report, options)) as worker:
+            yield place, worker
 
 
 @contextmanager
@@ -59,8 +61,17 @@ def onlooking(home: Path | None, network: Path | None) -> Iterator[tuple["Home",
     place, options = Home(home), Options()
     account = _Onlooker(to_checksum_address(place.address()))
     net = Network.load(network)
-    with place.ledger() as ledger, open_store(net.store, timeout=options.patience) as store:
-        yield place, Worker(place, ledger, account, net, store, quiet, options)
+    with (
+        place.ledger() as ledger,
+        open_store(net.store, timeout=options.patience) as store,
+        closing(Worker(place, ledger, account, net, store, quiet, options)) as worker,
+    ):
+        yield place, worker
+
+
+def rules_of(place: "Home", ledger: "Ledger") -> "Policy":
+    """The owner's policy as it is now; raises PolicyError, also for a table of a data set that is not there."""
+    return place.policy([dataset.name for dataset in ledger.datasets()])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from mine.commands import options
-from mine.commands.session import onlooking, session, teller
+from mine.commands.session import onlooking, rules_of, session, teller
 from sonar.cli_support import echo_json
 
 __all__ = ["campaigns", "train"]
@@ -21,7 +21,7 @@ def campaigns(home: Path | None, network: Path | None, as_json: bool) -> None:
     from mine.overview import campaign_rows, campaign_table
 
     with onlooking(home, network) as (place, worker):
-        policy = place.policy()
+        policy = rules_of(place, worker.ledger)
         worker.follow(policy)
         rows = campaign_rows(worker, policy)
     if as_json:
@@ -32,7 +32,9 @@ def campaigns(home: Path | None, network: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("campaign")
-@click.option("--dry-run", is_flag=True, help="Train and throw the gradient away: nothing is stored or posted.")
+@click.option(
+    "--dry-run", is_flag=True, help="Train and throw the gradient away: nothing is stored, posted or charged."
+)
 @options.home
 @options.network
 @options.patience
@@ -48,13 +50,13 @@ def train(
     from mine.records import UNSENT
 
     with session(home, network, teller(as_json=False), patience, small_key) as (place, worker), place.running():
-        policy = place.policy()
+        policy = rules_of(place, worker.ledger)
         worker.follow(policy)
         known = find_campaign(worker.ledger, worker.deployment, campaign)
         submission = worker.ledger.submission(known.id, known.round)
         result: dict[str, Any] = {"campaign": "0x" + known.id.hex(), "round": known.round}
         if submission is None or dry_run:
-            trained = worker.train(known, policy)
+            trained = worker.train(known, policy, rehearse=dry_run)
             if trained is None:
                 raise MineError(f"round {known.round} of 0x{known.id.hex()} takes no gradient from this mine now")
             result |= {
@@ -73,4 +75,27 @@ def train(
     if as_json:
         echo_json(result)
     else:
-        click.echo("\n".join(f"{key:<9} {value}" for key, value in result.items()))
+        click.echo(_told(result))
+
+
+def _told(result: dict[str, Any]) -> str:
+    """The gradient for people; of one that was trained before, what is known now."""
+    from mine.policy.finding import many
+    from sonar.units import format_ether
+
+    rows = {"campaign": result["campaign"], "round": str(result["round"])}
+    if "version" in result:
+        rows["round"] += f", trained from model version {result['version']}"
+        rows["data"] = f"{result['dataset']}, {many(result['records'], 'record')}"
+        rows["took"] = f"{result['seconds']} s"
+        rows["gradient"] = result["gradient"]
+        rows["sealed"] = many(result["bytes"], "byte")
+        rows["bond"] = f"{format_ether(result['bond_wei'])} ether"
+    if "artifact" in result:
+        rows["artifact"] = result["artifact"]
+    state = {
+        "dry-run": "dry run: nothing was stored, posted or charged",
+        "sent": f"sent as gradient {result.get('index')}",
+    }
+    rows["state"] = state.get(result["state"], result["state"])
+    return "\n".join(f"{name:<9} {value}" for name, value in rows.items())

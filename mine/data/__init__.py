@@ -7,14 +7,16 @@ a time, and nothing but the sums over the chunks outlives a pass. A dataset or m
 """
 
 from mine.data.dataset import Column, Dataset, listed
-from mine.data.footprint import file_state, source_state
+from mine.data.footprint import source_state
 from mine.data.gathering import OnBad, Pass, Provenance, check_gathered, gather
 from mine.data.inspecting import inspect
 from mine.data.likeness import Guess
-from mine.data.matching import How, Link, Match, consider, match
+from mine.data.links import How, Link, Match
+from mine.data.matching import consider, match, nearness
 from mine.data.source import Kind, Source
+from mine.data.watching import file_state
 
 __all__ = [
     "Column", "Dataset", "Guess", "How", "Kind", "Link", "Match", "OnBad", "Pass", "Provenance", "Source",
-    "check_gathered", "consider", "file_state", "gather", "inspect", "listed", "match", "source_state",
+    "check_gathered", "consider", "file_state", "gather", "inspect", "listed", "match", "nearness", "source_state",
 ]  # fmt: skip

@@ -15,18 +15,39 @@ import numpy as np
 
 from mine.data._sqltext import literal, quoted
 from mine.data.ahead import ahead
-from mine.data.csvfile import csv_relation
+from mine.data.arrow import Doubles, Texts, integers
+from mine.data.csvfile import csv_relation, unpacked
+from mine.data.duckerrors import MEMORY, problem_of
 from mine.data.filequery import resolve_query
-from mine.data.source import Kind, Source
-from mine.data.tables import Chunk, Chunks, Codes, Floats, Labels, check_columns, chunk_rows, require_columns
+from mine.data.readings import CLEAR_COMMA, COMMA_NUMBER, PAIRS, Reading, TextCounts
+from mine.data.source import Kind, Source, find_files
+from mine.data.tables import (
+    Chunk,
+    Chunks,
+    Codes,
+    Floats,
+    Labels,
+    check_columns,
+    check_words,
+    chunk_rows,
+    require_columns,
+)
 from mine.errors import DataError
 
 __all__ = ["DuckTable"]
 
-_MEMORY = "1GB"
-"""What DuckDB may use; streamed files need a small part of it, sorts and joins of a query as much as their tables."""
 _ARROW_COLUMNS = 64
 """DuckDB hands out 131,072 records at once, which of more columns is too much: they are fetched row by row instead."""
+_PIECE = 1 << 15
+"""Records that are copied at once: for fewer, two threads wait longer for the interpreter than they copy."""
+_APART = 72
+"""Numbers between two columns: a power of two apart, they would push each other out of the cache."""
+_AHEAD = 3
+_COUNTED = 32
+"""Columns whose texts are counted by one query."""
+_BEGINNING = 4096
+"""Bytes of a file that tell whether it is an array."""
+_WORDS = [word for pair in PAIRS.values() for word in pair]
 _TEXT = {"VARCHAR", "JSON"}
 _NUMBERS = {
     "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
@@ -38,7 +59,7 @@ _LABELS = {"DATE", "UUID", "TIMESTAMP", "TIME"}
 _SETTINGS: dict[str, Any] = {
     # One thread streams the records in their order, and the other cores are free to multiply them.
     "threads": 1,
-    "memory_limit": _MEMORY,
+    "memory_limit": MEMORY,
     "temp_directory": "",  # private records never go to a disk that their owner did not choose
     "enable_external_file_cache": "false",
     "autoinstall_known_extensions": "false",
@@ -54,11 +75,14 @@ class DuckTable:
 
     def __init__(self, source: Source, target: str) -> None:
         self._source = source
+        self.readings: dict[str, Reading] = {}
+        self.tolerant = False
         files: list[Path] = [] if source.kind is Kind.SQL else source.files()
+        types: dict[str, str] = {}
         if source.kind is Kind.CSV:
             relation, columns = csv_relation(files[0], target)
             types = dict.fromkeys(columns, "VARCHAR")
-        self._connection = _connect(source, files)
+        self._connection = _connect(source, files, wide=len(types) > _ARROW_COLUMNS)
         try:
             if source.kind is not Kind.CSV:
                 relation = self._relation(files)
@@ -89,6 +113,7 @@ class DuckTable:
         query = f"SELECT {', '.join(wanted)} FROM {self._from}"  # noqa: S608  (names are quoted)
         rows = self._by_column(query, len(numbers)) if len(numbers) <= _ARROW_COLUMNS else self._by_row(query, numbers)
         for values, places, others in rows:
+            check_words(self._source.shown, numbers, values, self.readings, tolerant=self.tolerant)
             if label is None:
                 yield Chunk(values)
                 continue
@@ -98,11 +123,29 @@ class DuckTable:
                 codes[unknown] = labels.codes(others(unknown))
             yield Chunk(values, codes)
 
+    def count_texts(self, columns: Sequence[str]) -> dict[str, TextCounts]:
+        """As `Table.count_texts` says."""
+        texts = [name for name in columns if not _numeric(self._types_of[name])]
+        found = {}
+        for start in range(0, len(texts), _COUNTED):
+            some = texts[start : start + _COUNTED]
+            counts = ", ".join(count for name in some for count in _counts(self._text(name)))
+            with self._readable():
+                row = self._connection.execute(f"SELECT {counts} FROM {self._from}").fetchall()[0]  # noqa: S608
+            wide = len(row) // len(some)
+            for at, name in enumerate(some):
+                there, commas, clear, *words = row[at * wide : (at + 1) * wide]
+                found[name] = TextCounts(there, dict(zip(_WORDS, words, strict=True)), commas, clear)
+        return found
+
     def _by_column(self, query: str, numbers: int) -> Iterator[tuple[Floats, Codes, Any]]:
-        # What is worked on, the next and the one after: some 100 bytes a record and column.
-        with ahead(self._batches(query), depth=1) as batches:
-            for batch in batches:
-                yield from self._pieces(batch, numbers)
+        # Cut where they are read: who sums up has the longer work.
+        with ahead(self._cut(query, numbers), depth=_AHEAD) as pieces:
+            yield from pieces
+
+    def _cut(self, query: str, numbers: int) -> Iterator[tuple[Floats, Codes, Any]]:
+        for batch in self._batches(query):
+            yield from self._pieces(batch, numbers)
 
     def _batches(self, query: str) -> Iterator[Any]:
         with self._readable():
@@ -117,12 +160,12 @@ class DuckTable:
     @staticmethod
     def _pieces(batch: Any, numbers: int) -> Iterator[tuple[Floats, Codes, Any]]:
         columns = [nanoarrow.c_array(child) for child in batch.iter_children()]
-        doubles = [_Doubles(column) for column in columns[:numbers]]
-        places = _integers(columns[numbers]) if len(columns) > numbers else None
-        texts = _Texts(columns[numbers + 1]) if len(columns) > numbers else None
-        for start in range(0, len(batch), chunk_rows(numbers)):
-            part = slice(start, min(len(batch), start + chunk_rows(numbers)))
-            values = np.empty((part.stop - start, numbers), order="F")
+        doubles = [Doubles(column) for column in columns[:numbers]]
+        places = integers(columns[numbers]) if len(columns) > numbers else None
+        texts = Texts(columns[numbers + 1]) if len(columns) > numbers else None
+        for start in range(0, len(batch), _PIECE):
+            part = slice(start, min(len(batch), start + _PIECE))
+            values = np.empty((numbers, part.stop - start + _APART)).T[: part.stop - start]
             for place, column in enumerate(doubles):
                 column.copy(part, values[:, place])
             if places is None or texts is None:
@@ -154,7 +197,7 @@ class DuckTable:
             raise DataError(f"{self._source.shown} is empty: give a file with records")
         if self._source.kind is Kind.JSONL:
             # All types are found before the first record is read, so that a late one does not surprise.
-            return f"read_json({paths}, format='newline_delimited', sample_size=-1, maximum_depth=2)"
+            return f"read_json({paths}, format={literal(_json_format(files))}, sample_size=-1, maximum_depth=2)"
         with self._readable():
             for file in files:
                 rows = self._connection.execute(
@@ -165,11 +208,19 @@ class DuckTable:
 
     def _checked(self, query: str) -> str:
         """The query with its files' whole names, if all that it does is to select."""
-        resolved, _ = resolve_query(query, Path(self._source.location))
+        resolved, files = resolve_query(query, Path(self._source.location))
         with self._readable():
+            for name in files:
+                self._check_pattern(name)
             names = [name for name, *_ in self._connection.execute(f"DESCRIBE {resolved}").fetchall()]
         check_columns("the query's result", names)
         return resolved
+
+    def _check_pattern(self, name: str) -> None:
+        """Raises DataError where a pattern means other files to DuckDB than to who watches and digests them."""
+        found = {Path(file).resolve() for (file,) in self._connection.execute("FROM glob(?)", [name]).fetchall()}
+        if found != set(find_files(Path(name))):
+            raise DataError(f"the pattern {name} finds other files for DuckDB than for this program: name the files")
 
     def _types(self, relation: str) -> dict[str, str]:
         with self._readable():
@@ -183,12 +234,17 @@ class DuckTable:
         column, kind = quoted(name), self._types_of[name]
         if kind == "DOUBLE":
             return column
-        if kind in _NUMBERS or kind.startswith("DECIMAL"):
+        if _numeric(kind):
             return f"CAST({column} AS DOUBLE)"
-        text = self._text(name)
-        number, truth = f"try_cast({text} AS DOUBLE)", f"try_cast({text} AS BOOLEAN)::DOUBLE"
+        text, reading = self._text(name), self.readings.get(name, "plain")
+        number, other = f"try_cast({text} AS DOUBLE)", "'infinity'::DOUBLE"
+        if reading == "comma":
+            number = f"CASE WHEN NOT contains({text}, '.') THEN try_cast(replace({text}, ',', '.') AS DOUBLE) END"
+        elif reading in PAIRS:
+            yes, no = map(literal, PAIRS[reading])
+            number, other = f"CASE lower({text}) WHEN {yes} THEN 1.0 WHEN {no} THEN 0.0 END", f"-{other}"
         # Kept simple: of wide tables, DuckDB's planning would else take longer than the reading.
-        return f"CASE WHEN coalesce({text}, '') = '' THEN NULL ELSE coalesce({number}, {truth}, 'infinity'::DOUBLE) END"
+        return f"CASE WHEN coalesce({text}, '') = '' THEN NULL ELSE coalesce({number}, {other}) END"
 
     def _text(self, name: str) -> str:
         """SQL for what stands in the column, as text."""
@@ -200,81 +256,52 @@ class DuckTable:
         try:
             yield
         except (duckdb.Error, nanoarrow._utils.NanoarrowException) as error:
-            raise DataError(f"{self._source.shown} {_problem(self._source.kind, str(error))}") from error
+            raise DataError(f"{self._source.shown} {problem_of(self._source.kind, str(error))}") from error
 
 
-def _connect(source: Source, files: list[Path]) -> Any:
+def _connect(source: Source, files: list[Path], *, wide: bool) -> Any:
     """A connection that reaches the source's files and nothing else, for good."""
-    connection = duckdb.connect(":memory:", config=_SETTINGS)
+    # Of thousands of columns, DuckDB compares every expression with every other for longer than it reads.
+    settings = _SETTINGS | ({"disabled_optimizers": "common_subexpressions"} if wide else {})
+    connection = duckdb.connect(":memory:", config=settings)
     statements = [f"allowed_paths = [{', '.join(literal(str(file)) for file in files)}]"]
     if source.kind is Kind.SQL:
         statements = [f"allowed_directories = [{literal(source.location)}]"]
     # Else a Parquet file's row groups, of which some writers make one of a million rows, are in memory as a whole.
     statements.append("disable_parquet_prefetching = true")
+    statements.append("python_enable_replacements = false")  # a table's name is no variable of this program
     for statement in (*statements, "enable_external_access = false", "lock_configuration = true"):
         connection.execute(f"SET {statement}")
     return connection
+
+
+def _json_format(files: list[Path]) -> str:
+    """Whether files have a record a line, or one array of records, of which DuckDB takes one at a time as well."""
+    formats = {}
+    for file in files:
+        with unpacked(file) as stream:
+            start = stream.read(_BEGINNING).removeprefix(b"\xef\xbb\xbf").lstrip()
+        formats["array" if start.startswith(b"[") else "newline_delimited"] = file
+    if len(formats) > 1:
+        one, other = formats.values()
+        raise DataError(f"one of {one} and {other} is an array and the other has lines: add them one by one")
+    return next(iter(formats))
+
+
+def _numeric(kind: str) -> bool:
+    return kind in _NUMBERS or kind.startswith("DECIMAL")
+
+
+def _counts(text: str) -> list[str]:
+    """SQL for what `TextCounts` has, from SQL for a text."""
+    tests = [f"{text} <> ''", *(f"regexp_full_match({text}, {literal(form)})" for form in (COMMA_NUMBER, CLEAR_COMMA)),
+             *(f"lower({text}) = {literal(word)}" for word in _WORDS)]  # fmt: skip
+    return [f"count(*) FILTER (WHERE {test})" for test in tests]
 
 
 def _usable(kind: str) -> bool:
     return kind in _TEXT | _NUMBERS | _LABELS or kind.startswith(("DECIMAL", "ENUM", "TIMESTAMP"))
 
 
-class _Doubles:
-    """An Arrow column of doubles."""
-
-    def __init__(self, column: Any) -> None:
-        view = column.view()
-        part = slice(column.offset, column.offset + len(column))
-        self._values = np.asarray(view.buffer(1))[part]
-        self._valid: Any = None
-        if column.null_count:
-            bits = np.frombuffer(view.buffer(0), dtype=np.uint8)
-            self._valid = np.unpackbits(bits, bitorder="little", count=part.stop)[part]
-
-    def copy(self, part: slice, target: Floats) -> None:
-        """Copies a part, NaN where it has no value."""
-        target[:] = self._values[part]
-        if self._valid is not None:
-            target[self._valid[part] == 0] = np.nan
-
-
-class _Texts:
-    """An Arrow column of texts, made into strings where they are asked for."""
-
-    def __init__(self, column: Any) -> None:
-        view = column.view()
-        self._offset = column.offset
-        self._ends, self._data = np.asarray(view.buffer(1)), memoryview(view.buffer(2))
-        self._valid = np.frombuffer(view.buffer(0), dtype=np.uint8) if column.null_count else None
-
-    def at(self, start: int, which: Codes) -> list[str | None]:
-        """The texts of some records, counted from `start`."""
-        return [self._text(at) for at in (which + (start + self._offset)).tolist()]
-
-    def _text(self, at: int) -> str | None:
-        if self._valid is not None and not self._valid[at // 8] >> at % 8 & 1:
-            return None
-        return bytes(self._data[self._ends[at] : self._ends[at + 1]]).decode()
-
-
-def _integers(column: Any) -> Codes:
-    found: Codes = np.asarray(column.view().buffer(1))[column.offset : column.offset + len(column)]
-    return found
-
-
 def _nobody(_: Codes) -> list[str | None]:
     return []
-
-
-def _problem(kind: Kind, message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    problem = " ".join(lines[:3])[:500]
-    if "state machine" in problem:  # what DuckDB says where line ends change, e.g. from \r\n to \n
-        problem = "its lines do not all end alike, or its quotes do not match: save it anew"
-    if "Out of Memory" in problem:
-        return f"takes more than {_MEMORY} of memory to be read: ask for less, without sorts and joins of large tables"
-    if "file system operations are disabled" in problem:
-        return "is all that the query may read: name files below this folder"
-    what = {Kind.CSV: "CSV file", Kind.PARQUET: "Parquet file", Kind.JSONL: "file of JSON lines", Kind.SQL: "query"}
-    return f"is not a readable {what[kind]}: {problem}"

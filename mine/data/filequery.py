@@ -1,4 +1,8 @@
-"""A query over files: that it only selects, and its files' relative names from the folder where they lie."""
+"""A query over files: that it only selects, and its files' relative names from the folder where they lie.
+
+Whatever is read must stand in the query as a name: the names say what is watched for changes, what is digested for the
+log, and which data sets share a privacy budget.
+"""
 
 import json
 import re
@@ -14,6 +18,8 @@ __all__ = ["ONE_SELECT", "resolve_query"]
 
 ONE_SELECT = "the query must be one SELECT, which reads and changes nothing: write it as such"
 _READERS = re.compile(r"(read_(parquet|csv|csv_auto|json|json_auto|ndjson|ndjson_auto)|parquet_scan)$")
+_MAKERS = {"range", "generate_series", "unnest"}
+"""Functions that give rows and read nothing."""
 _FILE = re.compile(r".*\.(parquet|pq|csv|tsv|json|jsonl|ndjson)(\.gz|\.zst)?$", re.IGNORECASE)
 
 
@@ -21,7 +27,7 @@ def resolve_query(query: str, folder: Path) -> tuple[str, list[str]]:
     """The query with absolute names of files, and these names, which may be patterns.
 
     A file is what a reader such as read_parquet takes first, or a table that is named like a file. Raises DataError
-    unless it is one SELECT.
+    unless it is one SELECT that reads by these alone, and names each file by a text.
     """
     try:
         statements = duckdb.extract_statements(query)
@@ -34,6 +40,7 @@ def resolve_query(query: str, folder: Path) -> tuple[str, list[str]]:
         tree = json.loads(_value(parser, "SELECT json_serialize_sql(?)", query))
         if tree["error"]:
             raise DataError(ONE_SELECT)
+        _check_functions(tree)
         files: list[str] = []
         for holder, key in _places(tree):
             name = str(holder[key])
@@ -58,7 +65,7 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
         return
     if node.get("type") == "TABLE_FUNCTION" and _READERS.match(node["function"]["function_name"].lower()):
         first = node["function"]["arguments"][:1]
-        yield from _texts(first[0]["expression"] if first else None)
+        yield from _texts(node["function"]["function_name"], first[0]["expression"] if first else None)
     if node.get("type") == "BASE_TABLE":
         path = node["qualified_name"]["path"]
         if len(path) == 1 and _FILE.match(path[0]):
@@ -68,15 +75,41 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(child)
 
 
-def _texts(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Texts in an argument: one, or those of a list."""
-    if not isinstance(node, dict):
-        return
-    if node.get("class") == "CONSTANT" and node["literal"].get("kind") == "STRING":
+def _texts(reader: str, node: Any) -> Iterator[tuple[Any, Any]]:
+    """The text that is a reader's first argument, or those of a list."""
+    if isinstance(node, dict) and node.get("class") == "CONSTANT" and node["literal"].get("kind") == "STRING":
         yield node["literal"], "text"
-    elif node.get("class") == "FUNCTION":
+    elif isinstance(node, dict) and node.get("class") == "FUNCTION" and node["function_name"] == "list_value":
         for argument in node["arguments"]:
-            yield from _texts(argument["expression"])
+            yield from _texts(reader, argument["expression"])
+    else:
+        raise DataError(f"the query has {reader} read what it computes: name each file by a text, such as 'visits.csv'")
+
+
+def _check_functions(tree: Any) -> None:
+    """Raises DataError for what reads without names of files, and for parts of the query that are named like files."""
+    for node in _nodes(tree):
+        if node.get("type") == "SHOW_REF":
+            raise DataError(ONE_SELECT)
+        if node.get("type") == "TABLE_FUNCTION":
+            name = node["function"]["function_name"].lower()
+            if not _READERS.match(name) and name not in _MAKERS:
+                raise DataError(
+                    f"the query takes rows from {name}: only read_csv, read_parquet, read_json, tables that are named "
+                    f"like files, {', '.join(sorted(_MAKERS))} give some"
+                )
+        for part in (node.get("cte_map") or {}).get("map", ()):
+            if _FILE.match(part["key"]):
+                raise DataError(
+                    f"the query calls a part of itself {part['key']!r:.80}, like a file: give it another name"
+                )
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _nodes(child)
 
 
 def _first_lines(error: BaseException) -> str:

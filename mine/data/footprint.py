@@ -1,16 +1,16 @@
-"""The files of a source: whether they changed, and the digest by which what was read can be recognised."""
+"""The files of a source, or its other place: whether they changed, and by what digest what was read is recognised."""
 
 import hashlib
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from mine.data.dataset import Dataset
 from mine.data.filequery import resolve_query
+from mine.data.postgres import database_of
 from mine.data.source import Kind, Source, find_files, walk
 from mine.errors import DataError
 
-__all__ = ["check_still", "file_state", "fingerprint_of", "source_files", "source_state"]
+__all__ = ["check_still", "fingerprint_of", "places_of", "source_files", "source_state"]
 
 _PIECE = 1 << 20
 
@@ -24,7 +24,8 @@ def source_files(source: Source) -> Iterable[Path]:
         case Kind.IMAGES:
             return walk(path)
         case Kind.SQLITE:
-            # What is written there and not yet in the file itself; an empty one is made by reading alone.
+            path = path.resolve()  # beside which SQLite keeps what is written and not yet in the file itself
+            # An empty log is made by reading alone.
             log = path.with_name(path.name + "-wal")
             return [path, log] if log.exists() and log.stat().st_size else [path]
         case Kind.SQL:
@@ -32,6 +33,19 @@ def source_files(source: Source) -> Iterable[Path]:
             return [file for name in names for file in find_files(Path(name))]
         case _:
             return source.files()
+
+
+def places_of(source: Source) -> tuple[str, ...]:
+    """Where the records lie, whatever is asked of them: the files, a folder of images, or a server with its database.
+
+    What is read from one of these places may be records that another data set from there has, too. Raises DataError
+    where a file is missing.
+    """
+    if source.kind is Kind.POSTGRES:
+        return (database_of(source.location),)
+    if source.kind in {Kind.IMAGES, Kind.SQLITE}:
+        return (str(Path(source.location).resolve()),)
+    return tuple(sorted({str(file.resolve()) for file in source_files(source)}))
 
 
 def source_state(source: Source) -> str | None:
@@ -60,14 +74,6 @@ def check_still(source: Source, state: str | None) -> None:
     """Raises DataError where files are not in the state of before; what a database gives is of one moment anyway."""
     if source.kind is not Kind.SQLITE and source_state(source) != state:
         raise DataError(f"{source.shown} changed while it was read: read it again once it is still")
-
-
-def file_state(dataset: Dataset) -> str | None:
-    """Changes when the data set's files change; None while one is missing, and where it cannot be told."""
-    try:
-        return source_state(dataset.source)
-    except DataError:
-        return None
 
 
 def fingerprint_of(source: Source) -> str:

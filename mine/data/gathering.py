@@ -15,8 +15,9 @@ import numpy.typing as npt
 from mine.data.dataset import Dataset
 from mine.data.footprint import check_still, fingerprint_of, source_state
 from mine.data.images import ImageFolder, Size
-from mine.data.matching import Match, class_of
-from mine.data.opening import open_table
+from mine.data.links import Match
+from mine.data.matching import class_of
+from mine.data.opening import open_records
 from mine.data.source import Kind
 from mine.data.tables import NO_LABEL, Chunks, Floats, Labels
 from mine.errors import DataError
@@ -71,6 +72,9 @@ class Pass:
     elsewhere, or the scaled numbers of a regression. Raises DataError for a source that cannot be read or changes
     meanwhile, and with `refuse` for the first record with a fault, which is told by its place and never by its values.
     """
+
+    _tolerant = False
+    """Whether a word that came since to a column of two others is a fault of its record, and none of the data set."""
 
     def __init__(
         self,
@@ -136,7 +140,7 @@ class Pass:
             assert image is not None  # or it would not match
             folder = stack.enter_context(ImageFolder(dataset.source, Size(image.width, image.height, image.channels)))
             return folder.chunks(numbers, label, labels), labels, folder.digest.hexdigest
-        table = stack.enter_context(open_table(dataset.source, dataset.targets))
+        table = stack.enter_context(open_records(dataset, tolerant=self._tolerant))
         return table.chunks([*match.columns, *numbers], label, labels), labels, str
 
     def _classes(self, labels: Labels) -> npt.NDArray[np.int64]:

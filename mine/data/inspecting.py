@@ -13,13 +13,14 @@ from mine.data.footprint import check_still, fingerprint_of, source_state
 from mine.data.images import ImageFolder
 from mine.data.opening import open_table
 from mine.data.source import Kind, Source
-from mine.data.tables import NO_LABEL, OTHER_LABEL, Chunk, Floats, Labels, require_columns
+from mine.data.tables import NO_LABEL, OTHER_LABEL, Chunk, Floats, Labels, Table, require_columns
 from mine.errors import DataError
 from sonar.protocol.spec import MAX_CLASSES
 
 __all__ = ["inspect"]
 
 _MAX_LABEL = 200
+_REMARKS = 8
 Counts = npt.NDArray[np.int64]
 
 
@@ -62,9 +63,9 @@ def _table(name: str, source: Source, targets: tuple[str, ...], ignored: Sequenc
                 summary.add(chunk.values)
                 _count(counts, chunk)
         left = table.left
+        columns, remarks = _read_texts(table, summary.columns(numbers), numbers, summary)
     if not summary.records:
         raise DataError(f"{source.shown} has no records: give one with some")
-    columns = summary.columns(numbers)
     found = {column.name for column in columns}
     dataset = Dataset(
         name=name,
@@ -74,6 +75,7 @@ def _table(name: str, source: Source, targets: tuple[str, ...], ignored: Sequenc
         labels=(),
         records=summary.records,
         left=(*(column for column in numbers if column not in found and column not in targets), *left),
+        remarks=remarks,
         fingerprint=fingerprint_of(source),
     )
     if not found - set(targets):
@@ -85,6 +87,24 @@ def _table(name: str, source: Source, targets: tuple[str, ...], ignored: Sequenc
     if text := [target for target in targets if target not in found]:
         raise DataError(f"{source.shown} has no numbers in the target {listed(text)}: several targets must be numbers")
     return dataset
+
+
+def _read_texts(
+    table: Table, plain: tuple[Column, ...], numbers: Sequence[str], summary: "_Summary"
+) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """The columns with those of which all texts are words of a pair, or numbers with commas; and what is near it."""
+    texts = [name for at, name in enumerate(numbers) if summary.bad[at]]
+    counted = table.count_texts(texts) if texts else {}
+    table.readings.update({name: found.reading for name, found in counted.items() if found.reading != "plain"})
+    again, more = list(table.readings), _Summary(len(table.readings))
+    if again:
+        with closing(table.chunks(again, None, Labels(0))) as chunks:
+            for chunk in chunks:
+                more.add(chunk.values)
+    found = {column.name: column for column in plain}
+    found |= {column.name: replace(column, reading=table.readings[column.name]) for column in more.columns(again)}
+    remarks = filter(None, (counts.remark(name) for name, counts in counted.items()))
+    return tuple(found[name] for name in numbers if name in found), tuple(remarks)[:_REMARKS]
 
 
 def _images(name: str, source: Source, targets: tuple[str, ...]) -> Dataset:
@@ -138,9 +158,7 @@ def _described(dataset: Dataset, aliases: tuple[tuple[str, str], ...], units: tu
     require_columns(dataset.source.shown, [*names, *dataset.targets], [column for _, column in aliases])
     require_columns(dataset.source.shown, names, [column for column, _ in units])
     said = dict(units)
-    columns = tuple(
-        Column(c.name, c.type, c.minimum, c.maximum, c.missing, c.bad, said.get(c.name, "")) for c in dataset.columns
-    )
+    columns = tuple(replace(column, unit=said.get(column.name, "")) for column in dataset.columns)
     return replace(dataset, columns=columns, aliases=aliases)
 
 

@@ -1,21 +1,26 @@
 """How well a column suits a feature of another name: by the words of the names, the units, the types and the ranges.
 
-Only suggestions are made of it; what is trained on is said by the owner.
+Only suggestions are made of it, for an owner who asks; what is trained on is said by the owner. A campaign's names are
+a stranger's, thousands of long ones maybe, so the work is bounded: of few features, few columns and short names.
 """
 
 import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
 
 from mine.data.dataset import Column, Dataset
-from sonar.protocol.spec import Feature, Target
+from sonar.protocol.spec import Feature, Spec, Target
 
-if TYPE_CHECKING:
-    from sonar.protocol.spec import Spec
+__all__ = ["MOST_COLUMNS", "MOST_FEATURES", "Doubt", "Guess", "Guesser", "far_inside", "misfit"]
 
-__all__ = ["Doubt", "Guess", "guesses", "misfit"]
-
+MOST_FEATURES = 50
+"""Features of a campaign for which columns are suggested."""
+MOST_COLUMNS = 500
+"""Columns of a data set, its first, that are suggested."""
+_MOST_NAME = 80
+"""Characters of a name that are compared."""
+_FAR = 0.1
+"""The part of a feature's range in which all of a column may lie without a word on it."""
 _LEAST = 0.5
 """Names that are less alike are not suggested."""
 _SHOWN = 3
@@ -74,24 +79,50 @@ def misfit(feature: Feature | Target, column: Column) -> Doubt | None:
     return None
 
 
-def guesses(feature: Feature | Target, dataset: Dataset, spec: "Spec") -> tuple[Guess, ...]:
-    """The columns that a feature may be, the likeliest first; none that another feature has by its exact name."""
-    named = [other.name for other in spec.features] + [other.name for other in spec.targets]
-    taken = {name for name in named if name != feature.name}
-    taken |= {column for name, column in dataset.aliases if name != feature.name}
-    if isinstance(feature, Feature):
-        taken |= set(dataset.targets)
-    found = [_guess(feature, column) for column in dataset.columns if column.name not in taken]
-    likely = sorted((guess for guess in found if guess.sure >= _LEAST), key=lambda guess: (-guess.sure, guess.column))
-    return tuple(likely[:_SHOWN])
+def far_inside(feature: Feature | Target, column: Column) -> bool:
+    """Whether all values, not all of them the same, lie in a small part of the range: the unit may be another one."""
+    if isinstance(feature, Target) or feature.minimum is None or feature.maximum is None:
+        return False
+    span = column.maximum - column.minimum
+    return feature.type != "boolean" and 0 < span < _FAR * (feature.maximum - feature.minimum)
 
 
-def _guess(feature: Feature | Target, column: Column) -> Guess:
-    words = _words(column.name)
-    alike = _alike(_words(feature.name), words)
+class Guesser:
+    """Suggests columns of a data set for a campaign's features, for the first MOST_FEATURES that it is asked for."""
+
+    def __init__(self, dataset: Dataset, spec: Spec) -> None:
+        named = {*(feature.name for feature in spec.features), *(target.name for target in spec.targets)}
+        self._aliased = {column: feature for feature, column in dataset.aliases}
+        self._targets = frozenset(dataset.targets)
+        self._named = named
+        self._columns = [(column, _words(column.name)) for column in dataset.columns[:MOST_COLUMNS]]
+        self._left = MOST_FEATURES
+
+    def guesses(self, feature: Feature | Target) -> tuple[Guess, ...]:
+        """The columns that a feature may be, the likeliest first."""
+        if not self._left:
+            return ()
+        self._left -= 1
+        words = _words(feature.name)
+        found = [_guess(feature, words, column, others) for column, others in self._columns
+                 if not self._taken(feature, column.name)]  # fmt: skip
+        likely = [guess for guess in found if guess.sure >= _LEAST]
+        return tuple(sorted(likely, key=lambda guess: (-guess.sure, guess.column))[:_SHOWN])
+
+    def _taken(self, feature: Feature | Target, column: str) -> bool:
+        """Whether another feature has a column by its exact name or an alias, or it is what is to be predicted."""
+        if column != feature.name and (
+            column in self._named or self._aliased.get(column, feature.name) != feature.name
+        ):
+            return True
+        return isinstance(feature, Feature) and column in self._targets
+
+
+def _guess(feature: Feature | Target, words: list[str], column: Column, others: list[str]) -> Guess:
+    alike = _alike(words, others)
     reasons = [f"the names are {round(100 * alike)} % alike"]
     unit = _unit(getattr(feature, "unit", ""))
-    told = {_UNITS[word] for word in words if word in _UNITS} | ({_unit(column.unit)} if column.unit else set())
+    told = {_UNITS[word] for word in others if word in _UNITS} | ({_unit(column.unit)} if column.unit else set())
     if unit and unit in told:
         alike = min(0.99, alike + 0.1)
         reasons.append(f"the unit is {unit}")
@@ -112,7 +143,7 @@ def _alike(one: list[str], other: list[str]) -> float:
 
 
 def _words(name: str) -> list[str]:
-    return [word.lower() for word in _WORD.findall(name)]
+    return [word.lower() for word in _WORD.findall(name[:_MOST_NAME])]
 
 
 def _unit(text: str) -> str:

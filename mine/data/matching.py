@@ -1,151 +1,23 @@
 """Which column of a data set each feature of a campaign is: by exact name, declared alias, or what the owner confirmed.
 
 Anything else is unsure, and an unsure match is never trained on: it is asked on a terminal and refused in the daemon.
+A campaign has thousands of features, and a stranger wrote it: everything here is looked up, nothing searched.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
 
-from mine.data.dataset import Dataset, listed
-from mine.data.likeness import Guess, guesses, misfit
+from mine.data.dataset import Column, Dataset, gaps, listed, no_images, records_have
+from mine.data.likeness import Guess, Guesser, far_inside, misfit
+from mine.data.links import How, Link, Match
 from mine.data.source import Kind
-from mine.errors import DataError, SchemaMismatchError
-from sonar import canonical
 from sonar.protocol.spec import Feature, Spec, Target
 
-__all__ = ["How", "Link", "Match", "class_of", "consider", "match"]
+__all__ = ["class_of", "consider", "match", "nearness"]
 
-_ANY_TARGET: str = Spec.model_fields["target_column"].default
-
-
-class How(StrEnum):
-    """How a feature was found; from `unsure` on it was not."""
-
-    EXACT = "exact"
-    ALIAS = "alias"
-    SAVED = "saved"
-    IMAGE = "image"
-    UNSURE = "unsure"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A feature, or a target, and its column; `sentence` says why, or what is in the way.
-
-    Of what is unsure `column` is the first of the `guesses`, if there are any.
-    """
-
-    feature: str
-    column: str | None
-    how: How
-    sentence: str
-    guesses: tuple[Guess, ...] = ()
-
-    @property
-    def sure(self) -> bool:
-        """Whether it may be trained on."""
-        return self.how not in {How.UNSURE, How.NONE}
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A data set beside a campaign's spec: a link for each feature, in the spec's order, and each target.
-
-    `problems` are what no column can mend: classes that the campaign does not know, too few records. `faults` are
-    records that would be dropped or have the data set refused, as `on_bad_records` in the policy says.
-    """
-
-    dataset: str
-    campaign: str
-    features: tuple[Link, ...]
-    targets: tuple[Link, ...]
-    problems: tuple[str, ...] = ()
-    faults: tuple[str, ...] = ()
-
-    @property
-    def links(self) -> tuple[Link, ...]:
-        """Features and targets."""
-        return self.features + self.targets
-
-    @property
-    def unsure(self) -> tuple[Link, ...]:
-        """What has no sure column."""
-        return tuple(link for link in self.links if not link.sure)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of the features, in the spec's order; none for images."""
-        return tuple(link.column for link in self.features if link.column is not None and link.how is not How.IMAGE)
-
-    @property
-    def images(self) -> bool:
-        """Whether the features are the pixels of images."""
-        return any(link.how is How.IMAGE for link in self.features)
-
-    @property
-    def target_columns(self) -> tuple[str, ...]:
-        """The columns of the targets."""
-        return tuple(link.column for link in self.targets if link.column is not None)
-
-    def require(self) -> Self:
-        """Itself; raises SchemaMismatchError, with every reason, unless it may be trained on."""
-        reasons = list(self.problems)
-        if absent := [link.feature for link in self.unsure if link.how is How.NONE and link in self.features]:
-            reasons.append(f"it has no numeric column {listed(absent)}")
-        reasons += [link.sentence for link in self.targets if not link.sure]
-        unsure = [link for link in self.features if link.how is How.UNSURE]
-        reasons += [link.sentence for link in unsure[:3]]
-        if unsure:
-            more = f" and {len(unsure) - 3} features more" if len(unsure) > 3 else ""
-            reasons.append(f"answer for {listed([link.feature for link in unsure[:3]])}{more} with `mine match`")
-        if reasons:
-            raise SchemaMismatchError(
-                f"data set {self.dataset!r} does not fit campaign {self.campaign!r}: {'; '.join(reasons)}"
-            )
-        return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-
-        def of(links: tuple[Link, ...]) -> list[dict[str, Any]]:
-            return [
-                {"feature": one.feature, "column": one.column, "how": str(one.how), "says": one.sentence,
-                 "guesses": [{"column": guess.column, "sure": guess.sure, "says": guess.sentence}
-                             for guess in one.guesses]}
-                for one in links
-            ]  # fmt: skip
-
-        return {
-            "dataset": self.dataset, "campaign": self.campaign, "features": of(self.features),
-            "targets": of(self.targets), "problems": list(self.problems),
-            "faults": list(self.faults),
-        }  # fmt: skip
-
-    def to_text(self) -> str:
-        """Canonical JSON."""
-        return canonical.dumps(self.to_dict()).decode()
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """What `to_text` wrote; raises DataError for anything else."""
-
-        def of(links: Any) -> tuple[Link, ...]:
-            return tuple(
-                Link(one["feature"], one["column"], How(one["how"]), one["says"],
-                     tuple(Guess(guess["column"], guess["sure"], guess["says"]) for guess in one["guesses"]))
-                for one in links
-            )  # fmt: skip
-
-        try:
-            values = canonical.loads(text.encode())
-            return cls(values["dataset"], values["campaign"], of(values["features"]), of(values["targets"]),
-                       tuple(values["problems"]), tuple(values["faults"]))  # fmt: skip
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError("a match is not written down as this program does: match the campaign again") from error
+_UNSAID: str = Spec.model_fields["target_column"].default
+"""The target's name in a campaign whose owner gave none."""
+_SAYS = {How.SAVED: "confirmed by the owner", How.ALIAS: "declared as its alias", How.EXACT: "the same name"}
 
 
 def match(dataset: Dataset, spec: Spec, saved: Mapping[str, str] | None = None) -> Match:
@@ -153,19 +25,23 @@ def match(dataset: Dataset, spec: Spec, saved: Mapping[str, str] | None = None) 
     return consider(dataset, spec, saved).require()
 
 
-def consider(dataset: Dataset, spec: Spec, saved: Mapping[str, str] | None = None) -> Match:
-    """The same with what is unsure left in it. `saved` are features with the columns that the owner confirmed."""
-    known = dict(saved or {})
-    problems = []
+def consider(dataset: Dataset, spec: Spec, saved: Mapping[str, str] | None = None, *, guessing: bool = False) -> Match:
+    """The same with what is unsure left in it, and with `guessing` what each of that may be, which takes longer.
+
+    `saved` are features with the columns that the owner confirmed.
+    """
+    linker = _Linker(dataset, spec, dict(saved or {}), guessing=guessing)
+    problems: list[str] = []
     if dataset.source.kind is Kind.IMAGES:
         features, found = _images(spec)
         problems += found
     else:
-        features = tuple(_link(dataset, feature, known, spec) for feature in spec.features)
-    targets: tuple[Link, ...] = (_label(dataset, spec, known),)
+        features = tuple(map(linker.link, spec.features))
+    targets: tuple[Link, ...] = (linker.label(),)
     if spec.targets:
-        targets = tuple(_link(dataset, target, known, spec) for target in spec.targets)
-    faults = list(_faults(dataset, features + targets))
+        targets = tuple(map(linker.link, spec.targets))
+    problems += _twice(features + targets)
+    faults = list(_faults(dataset, linker.columns, features + targets))
     if not spec.targets and targets[0].sure:
         classes = {name: at for at, name in enumerate(spec.classes)}
         strange = {label: count for label, count in dataset.labels if class_of(label, classes) is None}
@@ -173,12 +49,18 @@ def consider(dataset: Dataset, spec: Spec, saved: Mapping[str, str] | None = Non
         if len(dataset.labels) - len(strange) < 2:
             problems.append(told)
         elif strange:
-            faults.append(f"{sum(strange.values())} records have another class: {told}")
+            faults.append(f"{records_have(sum(strange.values()))} another class: {told}")
         if dataset.unlabelled:
-            faults.append(f"{dataset.unlabelled} records have no label")
+            faults.append(f"{records_have(dataset.unlabelled)} no label")
     if dataset.records < spec.min_records:
         problems.append(f"it has {dataset.records} records, the campaign needs {spec.min_records}")
-    return Match(dataset.name, spec.name, features, targets, tuple(problems), tuple(faults))
+    warnings = tuple(_warnings(spec, linker.columns, features))
+    return Match(dataset.name, spec.name, features, targets, tuple(problems), tuple(faults), warnings)
+
+
+def nearness(found: Match) -> tuple[int, int]:
+    """Smaller for a data set that is nearer to fit: what no answer mends, then what is open."""
+    return len(found.problems), len(found.unsure)
 
 
 def class_of(label: str, classes: Mapping[str, int]) -> int | None:
@@ -192,57 +74,100 @@ def class_of(label: str, classes: Mapping[str, int]) -> int | None:
     return classes.get(str(int(value))) if math.isfinite(value) and value.is_integer() else None
 
 
-def _faults(dataset: Dataset, links: tuple[Link, ...]) -> Iterator[str]:
+class _Linker:
+    """Finds the columns of a campaign's features in a data set."""
+
+    def __init__(self, dataset: Dataset, spec: Spec, saved: Mapping[str, str], *, guessing: bool) -> None:
+        self.columns = {column.name: column for column in dataset.columns}
+        self._dataset, self._spec, self._saved = dataset, spec, saved
+        self._aliases = dict(dataset.aliases)
+        self._left = frozenset(dataset.left)
+        self._guesser = Guesser(dataset, spec) if guessing else None
+        taken = {*dataset.targets, *(feature.name for feature in spec.features)}
+        self._free = any(name not in taken for name in self.columns)
+
+    def link(self, feature: Feature | Target) -> Link:
+        """A feature's column: what the owner confirmed, then what was declared, then the same name."""
+        name = feature.name
+        given = ((How.SAVED, self._saved.get(name)), (How.ALIAS, self._aliases.get(name)), (How.EXACT, name))
+        for how, column in given:
+            found = None if column is None else self.columns.get(column)
+            if found is None or self._is_target(found.name, feature):
+                continue
+            doubt = misfit(feature, found)
+            if doubt is None or how is not How.EXACT:
+                return Link(name, found.name, how, _SAYS[how] + (f", though {doubt.sentence}" if doubt else ""))
+            if not doubt.grave:
+                return Link(name, found.name, how, f"the same name, but {doubt.sentence}")
+            sentence = f"{name!r} has the same name, but {doubt.sentence}"
+            return Link(name, found.name, How.UNSURE, sentence, self._guesses(feature))
+        likely = self._guesses(feature)
+        if likely:
+            return Link(name, likely[0].column, How.UNSURE, f"{name!r} may be {likely[0].sentence}", likely)
+        sentence = f"it has no numeric column {name!r}"
+        if name in self._left:
+            sentence = f"the column {name!r} holds no numbers"
+        return Link(name, None, How.UNSURE if self._free else How.NONE, sentence)
+
+    def label(self) -> Link:
+        """The target's column of a campaign with classes: of the same name, or by the owner's word."""
+        dataset, wanted = self._dataset, self._spec.target_column
+        if not dataset.labels:
+            return Link(wanted, None, How.NONE, f"its target {listed(dataset.targets)} has numbers, not classes")
+        given = ((How.SAVED, self._saved.get(wanted)), (How.ALIAS, self._aliases.get(wanted)), (How.EXACT, wanted))
+        for how, name in given:
+            if name == dataset.target:
+                return Link(wanted, dataset.target, how, _SAYS[how])
+        sentence = f"its target is {dataset.target!r}, the campaign predicts {wanted!r}"
+        if wanted == _UNSAID:
+            sentence = f"its target is {dataset.target!r}, and the campaign does not name what it predicts"
+        return Link(wanted, dataset.target, How.UNSURE, sentence, (Guess(dataset.target, 0.5, sentence),))
+
+    def _is_target(self, column: str, feature: Feature | Target) -> bool:
+        """What is to be predicted is no feature, unless the owner names it as one of the targets."""
+        return column in self._dataset.targets and isinstance(feature, Feature)
+
+    def _guesses(self, feature: Feature | Target) -> tuple[Guess, ...]:
+        return () if self._guesser is None else self._guesser.guesses(feature)
+
+
+def _twice(links: Sequence[Link]) -> Iterator[str]:
+    """A column that would be two features."""
+    of: dict[str, str] = {}
+    for link in links:
+        if link.sure and link.column is not None:
+            first = of.setdefault(link.column, link.feature)
+            if first != link.feature:
+                yield (
+                    f"the column {link.column!r} would be both {first!r} and {link.feature!r}: say with `mine match` "
+                    "which of them it is, and what the other is"
+                )
+
+
+def _faults(dataset: Dataset, columns: Mapping[str, Column], links: Sequence[Link]) -> Iterator[str]:
     """What was found missing or wrong in the columns that a campaign needs."""
     if dataset.bad_images:
-        yield f"{dataset.bad_images} files are no images that can be decoded"
+        yield f"{no_images(dataset.bad_images)} that can be decoded"
     for link in links:
-        column = dataset.column(link.column) if link.sure and link.column is not None else None
+        column = columns.get(link.column) if link.sure and link.column is not None else None
         if column is not None and column.missing + column.bad:
-            gaps = f"{column.missing} records with nothing and {column.bad} with no finite number"
-            yield f"column {column.name!r} has {gaps}"
+            yield f"column {column.name!r} has {gaps(column)}"
 
 
-def _link(dataset: Dataset, feature: Feature | Target, saved: Mapping[str, str], spec: Spec) -> Link:
-    name, aliases = feature.name, dict(dataset.aliases)
-    for how, column in ((How.SAVED, saved.get(name)), (How.ALIAS, aliases.get(name)), (How.EXACT, name)):
-        found = None if column is None else dataset.column(column)
-        if found is None or _is_other_target(dataset, found.name, feature):
-            continue
-        doubt = misfit(feature, found)
-        if doubt is None or how is not How.EXACT:
-            says = {How.SAVED: "confirmed by the owner", How.ALIAS: "declared as its alias", How.EXACT: "the same name"}
-            return Link(name, found.name, how, says[how] + (f", though {doubt.sentence}" if doubt else ""))
-        if not doubt.grave:
-            return Link(name, found.name, how, f"the same name, but {doubt.sentence}")
-        return Link(
-            name, found.name, How.UNSURE, f"{name!r} has the same name, but {doubt.sentence}",
-            guesses(feature, dataset, spec),
-        )  # fmt: skip
-    likely = guesses(feature, dataset, spec)
-    if name in dataset.left:
-        return Link(name, None, How.NONE, f"the column {name!r} holds no numbers", likely)
-    if likely:
-        return Link(name, likely[0].column, How.UNSURE, f"{name!r} may be {likely[0].sentence}", likely)
-    return Link(name, None, How.NONE, f"it has no numeric column {name!r}")
-
-
-def _is_other_target(dataset: Dataset, column: str, feature: Feature | Target) -> bool:
-    """What is to be predicted is no feature, unless the owner names it as one of the targets."""
-    return column in dataset.targets and isinstance(feature, Feature)
-
-
-def _label(dataset: Dataset, spec: Spec, saved: Mapping[str, str]) -> Link:
-    wanted = spec.target_column
-    if not dataset.labels:
-        return Link(wanted, None, How.NONE, f"its target {listed(dataset.targets)} has numbers, not classes")
-    if wanted in {_ANY_TARGET, dataset.target}:
-        return Link(wanted, dataset.target, How.EXACT, "the data set's target")
-    for how, names in ((How.SAVED, saved), (How.ALIAS, dict(dataset.aliases))):
-        if names.get(wanted) == dataset.target:
-            return Link(wanted, dataset.target, how, "confirmed by the owner")
-    sentence = f"its target is {dataset.target!r}, the campaign predicts {wanted!r}"
-    return Link(wanted, dataset.target, How.UNSURE, sentence, (Guess(dataset.target, 0.5, sentence),))
+def _warnings(spec: Spec, columns: Mapping[str, Column], links: Sequence[Link]) -> Iterator[str]:
+    """Columns that fit a range so loosely that another unit may be meant."""
+    far = [
+        (feature, column)
+        for feature, link in zip(spec.features, links, strict=False)
+        if link.sure and (column := columns.get(link.column or "")) is not None and far_inside(feature, column)
+    ]
+    if far:
+        feature, column = far[0]
+        yield (
+            f"{len(far)} of {len(spec.features)} features lie in less than a tenth of the campaign's range, such as "
+            f"{feature.name!r} with {column.minimum:g} to {column.maximum:g} where {feature.minimum:g} to "
+            f"{feature.maximum:g} is meant: is that the same unit?"
+        )
 
 
 def _images(spec: Spec) -> tuple[tuple[Link, ...], list[str]]:

@@ -1,26 +1,28 @@
 """Tables that come row by row: a query to a SQLite file or to PostgreSQL, read and never written."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 import numpy as np
 
 from mine.data.filequery import ONE_SELECT
+from mine.data.readings import Reading, TextCounts
 from mine.data.source import Source
 from mine.data.tables import (
     Chunk,
     Chunks,
     Labels,
     check_columns,
+    check_words,
     chunk_rows,
     numbers_of,
     require_columns,
 )
-from mine.errors import DataError
+from mine.errors import DataError, SourceAwayError
 
 __all__ = ["PostgresTable", "SqliteTable"]
 
@@ -28,6 +30,7 @@ _MAX_VALUE = 1 << 20
 """Bytes of one value in a SQLite file."""
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 _CURSOR = "sonar_mine"
+Rows = list[tuple[Any, ...]]
 
 
 class SqliteTable:
@@ -37,6 +40,8 @@ class SqliteTable:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self.readings: dict[str, Reading] = {}
+        self.tolerant = False
         path = Path(source.location)
         if not path.is_file():
             raise DataError(f"there is no file {path}: was it moved?")
@@ -54,6 +59,11 @@ class SqliteTable:
             self._db.close()
             raise
 
+    @property
+    def shown(self) -> str:
+        """The source in a message."""
+        return self._source.shown
+
     def __enter__(self) -> Self:
         return self
 
@@ -63,15 +73,22 @@ class SqliteTable:
     def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Chunks:
         """As `Table.chunks` says."""
         require_columns(self._source.shown, self.columns, [*numbers, *([] if label is None else [label])])
+        yield from _chunks(self, self._pieces(), numbers, label, labels)
+
+    def count_texts(self, columns: Sequence[str]) -> dict[str, TextCounts]:
+        """As `Table.count_texts` says."""
+        return _count_texts(self._pieces(), self.columns, columns)
+
+    def _pieces(self) -> Iterator[Rows]:
         with self._readable():
             cursor = self._db.execute(self._source.query or "")
         size = chunk_rows(len(self.columns))
 
-        def more() -> list[tuple[Any, ...]]:
+        def more() -> Rows:
             with self._readable():
                 return cursor.fetchmany(size)
 
-        yield from _chunks(iter(more, []), self.columns, numbers, label, labels)
+        yield from iter(more, [])
 
     def _names(self) -> tuple[str, ...]:
         with self._readable():
@@ -104,6 +121,8 @@ class PostgresTable:
     """
 
     left: tuple[str, ...] = ()
+    when_connected: ClassVar[list[Callable[[], None]]] = []
+    """Called once there is a connection and before anything is asked: a process apart forbids all others then."""
 
     def __init__(self, source: Source) -> None:
         try:
@@ -113,8 +132,12 @@ class PostgresTable:
                 "reading PostgreSQL takes psycopg: install it with pip install 'sonar-marketplace[postgres]'"
             ) from error
         self._source, self._psycopg = source, psycopg
+        self.readings: dict[str, Reading] = {}
+        self.tolerant = False
         with self._readable():
             self._db = psycopg.connect(source.location, connect_timeout=10, application_name="sonar mine")
+        for call in self.when_connected:
+            call()
         try:
             with self._readable():
                 self._db.set_read_only(True)
@@ -123,6 +146,11 @@ class PostgresTable:
         except BaseException:
             self._db.close()
             raise
+
+    @property
+    def shown(self) -> str:
+        """The source in a message."""
+        return self._source.shown
 
     def __enter__(self) -> Self:
         return self
@@ -133,18 +161,27 @@ class PostgresTable:
     def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Chunks:
         """As `Table.chunks` says."""
         require_columns(self._source.shown, self.columns, [*numbers, *([] if label is None else [label])])
-        size = chunk_rows(len(self.columns))
-        with self._readable():
-            cursor = self._db.cursor(name=_CURSOR)
-            cursor.execute(self._query())
+        yield from _chunks(self, self._pieces(), numbers, label, labels)
 
-        def more() -> list[tuple[Any, ...]]:
+    def count_texts(self, columns: Sequence[str]) -> dict[str, TextCounts]:
+        """As `Table.count_texts` says."""
+        return _count_texts(self._pieces(), self.columns, columns)
+
+    def _pieces(self) -> Iterator[Rows]:
+        size = chunk_rows(len(self.columns))
+        cursor = self._db.cursor(name=_CURSOR)
+
+        def more() -> Rows:
             with self._readable():
                 return cursor.fetchmany(size)
 
-        yield from _chunks(iter(more, []), self.columns, numbers, label, labels)
-        with self._readable():
-            cursor.close()
+        try:
+            with self._readable():
+                cursor.execute(self._query())
+            yield from iter(more, [])
+        finally:
+            with self._readable():
+                cursor.close()
 
     def _names(self) -> tuple[str, ...]:
         with self._readable():
@@ -171,6 +208,16 @@ class PostgresTable:
             yield
         except (errors.ReadOnlySqlTransaction, errors.SyntaxError) as error:
             raise DataError(f"{ONE_SELECT} ({_first_line(error)})") from error
+        except self._psycopg.OperationalError as error:
+            said = f"{self._source.shown} cannot be read now: {_first_line(error)}"
+            if "password" in said:
+                said += "; libpq takes it from ~/.pgpass (mode 600), or where PGPASSFILE or PGSERVICE says"
+            raise SourceAwayError(said) from error
+        except self._psycopg.DataError as error:  # the server repeats the value
+            raise DataError(
+                f"{self._source.shown} has a value that the query cannot take ({type(error).__name__}): convert it "
+                "another way, or leave such records out"
+            ) from error
         except (self._psycopg.Error, UnicodeError) as error:
             raise DataError(f"{self._source.shown} cannot be read: {_first_line(error)}") from error
 
@@ -180,21 +227,29 @@ def _authorize(action: int, *_: object) -> int:
 
 
 def _chunks(
-    pieces: Iterator[list[tuple[Any, ...]]],
-    columns: tuple[str, ...],
-    numbers: Sequence[str],
-    label: str | None,
+    table: "SqliteTable | PostgresTable", pieces: Iterator[Rows], numbers: Sequence[str], label: str | None,
     labels: Labels,
-) -> Chunks:
-
-    places = [columns.index(name) for name in numbers]
-    where = None if label is None else columns.index(label)
+) -> Chunks:  # fmt: skip
+    places = [table.columns.index(name) for name in numbers]
+    readings = [table.readings.get(name, "plain") for name in numbers]
+    where = None if label is None else table.columns.index(label)
     for rows in pieces:
         values = np.empty((len(rows), len(places)), order="F")
-        for at, place in enumerate(places):
-            values[:, at] = numbers_of([row[place] for row in rows])
+        for at, (place, reading) in enumerate(zip(places, readings, strict=True)):
+            values[:, at] = numbers_of([row[place] for row in rows], reading)
+        check_words(table.shown, numbers, values, table.readings, tolerant=table.tolerant)
         codes = None if where is None else labels.codes(_text(row[where]) for row in rows)
         yield Chunk(values, codes)
+
+
+def _count_texts(pieces: Iterator[Rows], columns: tuple[str, ...], wanted: Sequence[str]) -> dict[str, TextCounts]:
+    places = {name: columns.index(name) for name in wanted}
+    counts = {name: TextCounts.of(()) for name in wanted}
+    for rows in pieces:
+        for name, place in places.items():
+            texts = (text.strip() for row in rows if (text := _text(row[place])) is not None)
+            counts[name] += TextCounts.of(filter(None, texts))
+    return counts
 
 
 def _text(value: Any) -> str | None:

@@ -22,6 +22,15 @@ _SUFFIXES = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl",
     ".ndjson": "jsonl", ".json": "jsonl", ".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite",
 }  # fmt: skip
+_FOREIGN = {
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods", ".numbers"), "a spreadsheet: save its sheet as CSV"),
+    **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz", ".zst"),
+                    "packed in a way that is not read: unpack it, or pack the one file with gzip"),
+    **dict.fromkeys((".sav", ".dta", ".sas7bdat", ".rds", ".rdata", ".mat", ".feather", ".arrow", ".h5", ".hdf5",
+                     ".npy", ".npz", ".pkl", ".pickle"), "of another program: export it as CSV or Parquet"),
+}  # fmt: skip
+"""What is often tried."""
+_PACKED = {"csv", "jsonl"}
 _SETTINGS = {
     "host", "hostaddr", "port", "dbname", "user", "service", "sslmode", "sslrootcert", "sslcert", "sslkey", "passfile",
     "connect_timeout", "application_name", "target_session_attrs", "gssencmode", "channel_binding",
@@ -70,7 +79,7 @@ class Source:
             if table is not None:
                 raise DataError(f"{path} is a folder, which has no table {table!r}: name the file of the database")
             return cls(Kind.IMAGES, str(path)) if query is None else cls(Kind.SQL, str(path), query.strip())
-        kind = Kind(_SUFFIXES.get(path.suffix.lower(), "csv"))
+        kind = _kind_of(path)
         if kind is Kind.SQLITE:
             return cls(kind, str(path), _database_query(query, table))
         if query is not None or table is not None:
@@ -154,6 +163,19 @@ def _absolute(path: Path) -> Path:
     if "\0" in str(path) or not str(path).isprintable():
         raise DataError(f"{str(path)!r} cannot be a path: it has characters that cannot be shown")
     return Path(os.path.normpath(path.expanduser().absolute()))
+
+
+def _kind_of(path: Path) -> Kind:
+    """What a file's name says that it is; text and JSON may be packed with gzip."""
+    suffix = path.suffix.lower()
+    if suffix in _FOREIGN:
+        raise DataError(f"{path} is {_FOREIGN[suffix]}")
+    if suffix != ".gz":
+        return Kind(_SUFFIXES.get(suffix, "csv"))
+    inner = _SUFFIXES.get(Path(path.stem).suffix.lower(), "csv")
+    if inner not in _PACKED:
+        raise DataError(f"{path} is packed: unpack it, only CSV and JSON are read from gzip files")
+    return Kind(inner)
 
 
 def _base(path: Path) -> Path:

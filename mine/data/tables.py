@@ -1,6 +1,6 @@
 """What every reader gives: records chunk by chunk, as numbers and as labels; the readers' common ground."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mine.data.dataset import listed
+from mine.data.readings import PAIRS, Reading, TextCounts
 from mine.errors import DataError
 
 __all__ = [
-    "MAX_COLUMNS", "NO_LABEL", "OTHER_LABEL", "Chunk", "Chunks", "Floats", "Labels", "Table", "check_columns",
-    "chunk_rows", "numbers_of", "require_columns",
+    "MAX_COLUMNS", "NO_LABEL", "OTHER_LABEL", "STRANGE", "Chunk", "Chunks", "Floats", "Labels", "Table",
+    "check_columns", "check_words", "chunk_rows", "numbers_of", "require_columns",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -22,10 +23,10 @@ MAX_COLUMNS = 4096
 """Twice what a campaign can ask for; DuckDB takes some 50 kB of memory for each."""
 NO_LABEL = -1
 OTHER_LABEL = -2
+STRANGE = -np.inf
+"""What readers give for a text that is none of the two words of its column, until `check_words` has looked at it."""
 _CHUNK_BYTES = 8 << 20
 _MAX_ROWS = 8192
-_TRUTH = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "false": 0.0, "f": 0.0, "no": 0.0, "n": 0.0}
-"""As DuckDB reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,14 @@ Chunks = Generator[Chunk, None, None]
 
 
 class Table(Protocol):
-    """An open source whose records have columns; all raise DataError for what cannot be read."""
+    """An open source whose records have columns; all raise DataError for what cannot be read.
+
+    `readings` say how the texts of columns are numbers, where they are not written plainly. With `tolerant` a text that
+    is none of a column's two words is no finite number; else it is an error.
+    """
+
+    readings: dict[str, Reading]
+    tolerant: bool
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -92,6 +100,10 @@ class Table(Protocol):
 
     def chunks(self, numbers: Sequence[str], label: str | None, labels: Labels) -> Chunks:
         """All records: the columns `numbers`, and the column `label` if there is one, by their places in `labels`."""
+        ...
+
+    def count_texts(self, columns: Sequence[str]) -> dict[str, TextCounts]:
+        """What the texts of columns are, by the column; those of numbers have none."""
         ...
 
 
@@ -125,24 +137,49 @@ def require_columns(source: str, names: Sequence[str], wanted: Iterable[str]) ->
         raise DataError(f"{source} has no column {listed(missing)}: {has}")
 
 
-def numbers_of(values: Sequence[Any]) -> Floats:
+def check_words(
+    source: str, names: Sequence[str], values: Floats, readings: Mapping[str, Reading], *, tolerant: bool
+) -> None:
+    """Raises DataError where a column of two words has something else: it would be half read.
+
+    With `tolerant` that becomes infinite in `values`, as what is no finite number is anywhere.
+    """
+    for at, name in enumerate(names):
+        if readings.get(name, "plain") not in PAIRS:
+            continue
+        strange = np.isneginf(values[:, at])
+        if tolerant:
+            values[strange, at] = np.inf
+        elif strange.any():
+            raise DataError(
+                f"{source}: column {name!r} had nothing but {readings[name]} when it was added, and has something else "
+                "now: add the data set again with --replace"
+            )
+
+
+def numbers_of(values: Sequence[Any], reading: Reading = "plain") -> Floats:
     """Numbers from Python values as databases give them: NaN for nothing, infinite for what is no finite number."""
     if {type(value) for value in values} <= {float, bool}:
         return np.array(values, dtype=np.float64)
-    return np.fromiter((_number(value) for value in values), dtype=np.float64, count=len(values))
+    return np.fromiter((_number(value, reading) for value in values), dtype=np.float64, count=len(values))
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, reading: Reading) -> float:
     if value is None:
         return np.nan
     if isinstance(value, str):
         value = value.strip()
         if not value:
             return np.nan
-        if (truth := _TRUTH.get(value.lower())) is not None:
-            return truth
+        if reading == "comma":
+            value = "" if "." in value else value.replace(",", ".")
+        elif reading in PAIRS:
+            yes, no = PAIRS[reading]
+            return {yes: 1.0, no: 0.0}.get(value.lower(), STRANGE)
     elif isinstance(value, bytes | bytearray | memoryview):
         return np.inf
+    elif reading in PAIRS:
+        return STRANGE
     try:
         return float(value)
     except (ArithmeticError, TypeError, ValueError):

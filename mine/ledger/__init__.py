@@ -18,7 +18,8 @@ from mine.ledger.datasets import Datasets
 from mine.ledger.matches import Matches
 from mine.ledger.moments import Moments
 from mine.ledger.prospects import Prospects
-from mine.ledger.releases import Releases
+from mine.ledger.quorums import Quorums
+from mine.ledger.rounds import Rounds
 from mine.ledger.schema import TABLES, VERSION
 from mine.ledger.submissions import Submissions
 from mine.ledger.turns import Turns
@@ -41,7 +42,7 @@ from sonar.units import Address, CampaignId
 __all__ = ["Ledger"]
 
 
-class Ledger(Datasets, Matches, Campaigns, Prospects, Submissions, Moments, Releases, Approvals, Turns):
+class Ledger(Datasets, Matches, Campaigns, Prospects, Submissions, Moments, Rounds, Approvals, Turns, Quorums):
     """An open ledger; a context manager. Several processes may have it open, one at a time writes."""
 
     def __init__(self, path: Path) -> None:
@@ -71,15 +72,18 @@ class Ledger(Datasets, Matches, Campaigns, Prospects, Submissions, Moments, Rele
         return True
 
     def _apply(self, deployment: str, mine: Address, event: Event) -> None:
+        if isinstance(event, GradientSubmitted):
+            self._counted(event)
         match event:
             case CampaignCreated():
                 self._created(deployment, event)
+                self._quorum(event)
                 self._found(event.id, 0)
             case GradientSubmitted() if event.mine == mine:
                 self._submitted(event)
                 self._told_of(deployment, event.transaction, event.id, event.block)
             case GradientJudged() if event.mine == mine:
-                self._judged(event)
+                self._judged(event, **self._shortage(event))
                 self._judged_in(event.id, event.round, event.block)
             case RoundSettled():
                 self._missed(event.id, event.round, "the round was settled without it")

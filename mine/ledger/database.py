@@ -1,8 +1,10 @@
 """The ledger's SQLite file: opened, brought to its format, written in transactions that are done or undone whole."""
 
+import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ class Database:
     def __init__(self, path: Path, tables: Sequence[str], version: int) -> None:
         self.path = path
         self._afterwards: list[Callable[[], None]] = []
+        _for_its_owner_alone(path)
         with self._guard():
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             self._db.row_factory = sqlite3.Row
@@ -96,6 +99,21 @@ class Database:
             yield
         except (sqlite3.Error, OverflowError) as error:
             raise LedgerError(f"the ledger {self.path} cannot be used: {error}") from error
+
+
+def _for_its_owner_alone(path: Path) -> None:
+    """Makes the file if it is missing, and takes the others' rights away from it and from what SQLite keeps beside it.
+
+    A log or index that SQLite makes later gets the file's own rights.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for one in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            with suppress(FileNotFoundError):
+                if (mode := stat.S_IMODE(one.stat().st_mode)) & 0o077:
+                    one.chmod(mode & 0o700)
+    except OSError as error:
+        raise LedgerError(f"the ledger {path} cannot be used: {error.strerror}") from error
 
 
 class Part:

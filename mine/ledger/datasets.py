@@ -10,12 +10,31 @@ TABLES = "CREATE TABLE datasets (name TEXT PRIMARY KEY, description TEXT NOT NUL
 
 
 class Datasets(Audited):
-    """What the owner added with `mine add`."""
+    """What the owner added with `mine add`, and has not removed."""
 
     def datasets(self) -> list[Dataset]:
         """All data sets, by name."""
         rows = self._database.rows("SELECT description FROM datasets ORDER BY name")
         return [Dataset.parse(row["description"]) for row in rows]
+
+    def remove_dataset(self, name: str) -> Dataset:
+        """Forgets a data set and which columns its features are, and returns it; raises DataError if there is none.
+
+        What was spent on its records stays, and is found again by the records themselves and by the name.
+        """
+        database = self._database
+        with database.write():
+            row = database.one("SELECT description FROM datasets WHERE name = ?", name)
+            if row is None:
+                raise DataError(f"there is no data set {name!r:.80}: `mine status` lists them")
+            dataset = Dataset.parse(row["description"])
+            database.execute("DELETE FROM datasets WHERE name = ?", name)
+            database.execute("DELETE FROM matches WHERE dataset = ?", name)
+            self.record("dataset removed", {
+                "dataset": name, **dataset.source.to_dict(), "records": dataset.records,
+                "fingerprint": dataset.fingerprint,
+            })  # fmt: skip
+        return dataset
 
     def add_dataset(self, dataset: Dataset, *, replace: bool = False) -> None:
         """Remembers a data set; raises DataError if its name is taken and `replace` is not set."""

@@ -1,50 +1,54 @@
-"""What noised statistics cost, in the ledger: which data are the same, what was spent on them, what was released.
+"""What noised statistics cost, in the ledger: what was spent on the data of a pool, what was released, what was not.
 
-Data sets that share records, a name or a place share a budget: they are one pool, and pools only ever grow together. A
-statistic is written here with its cost in one transaction, before anything made of it leaves; a later stop therefore
+A statistic is written here with its cost in one transaction, before anything made of it leaves; a later stop therefore
 neither forgets a cost nor pays one twice.
 """
 
-import json
-import secrets
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from mine.ledger.audit import Audited
+from mine.audit import AuditEntry
+from mine.audit.facts import CHARGES, ChargeFacts
+from mine.ledger import pools
+from mine.ledger.pools import Pools
 from mine.privacy.accountant import epsilon_of
 from mine.privacy.sketch import Contents, share_records
+from mine.records import State
 from sonar.units import CampaignId
 
 __all__ = ["TABLES", "Charge", "Releases"]
 
-TABLES = """
-CREATE TABLE privacy_key (one INTEGER PRIMARY KEY CHECK (one = 1), key BLOB NOT NULL);
-CREATE TABLE privacy_contents (
-    digest BLOB PRIMARY KEY, pool INTEGER NOT NULL, records INTEGER NOT NULL, sketch BLOB NOT NULL
-);
-CREATE TABLE privacy_places (
-    contents BLOB NOT NULL, dataset TEXT NOT NULL, origin TEXT NOT NULL, PRIMARY KEY (contents, dataset, origin)
-);
+TABLES = (
+    pools.TABLES
+    + """;
 CREATE TABLE privacy_charges (
     id INTEGER PRIMARY KEY, contents BLOB NOT NULL, statistic BLOB NOT NULL, rho TEXT NOT NULL, time REAL NOT NULL,
     noised BLOB, campaign BLOB, round INTEGER
 );
-CREATE UNIQUE INDEX privacy_statistics ON privacy_charges (contents, statistic) WHERE noised IS NOT NULL
+CREATE UNIQUE INDEX privacy_statistics ON privacy_charges (contents, statistic) WHERE noised IS NOT NULL;
+CREATE TABLE privacy_plain (
+    campaign BLOB NOT NULL, round INTEGER NOT NULL, dataset TEXT NOT NULL, PRIMARY KEY (campaign, round)
+)
 """
+)
 _ALIKE = 1.25
 """How many times as many records data may have that one statistic serves."""
+_GONE = (State.SIGNED, State.SENT, State.SETTLED, State.PAID, State.EXPIRED)
+"""The states of gradients that others may have read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What was spent once: on a statistic of this mine, or for an unknown gradient of `campaign`.
+    """What was spent once: on a statistic, on a round of a network, or for an unknown gradient of `campaign`.
 
-    `time` in seconds since 1970, `rho` in zCDP, `statistic` the digest of what was asked for.
+    `time` in seconds since 1970, `rho` in zCDP, `statistic` the digest of what was asked for; `own` says that this
+    ledger knows what it was spent on.
     """
 
     time: float
@@ -52,59 +56,11 @@ class Charge:
     statistic: bytes
     campaign: CampaignId | None = None
     round: int | None = None
+    own: bool = True
 
 
-class Releases(Audited):
-    """Contents that were looked at, their pools, and every charge."""
-
-    def privacy_key(self) -> bytes:
-        """The 32 bytes under which records are recognised; made once, and never changed."""
-        with self._database.write():
-            row = self._database.one("SELECT key FROM privacy_key")
-            if row is not None:
-                return bytes(row["key"])
-            key = secrets.token_bytes(32)
-            self._database.execute("INSERT INTO privacy_key VALUES (1, ?)", key)
-            return key
-
-    def recognise(self, contents: Contents, dataset: str, origin: str) -> int:
-        """Writes down what a data set holds now; its pool, with which all that it has to do with are joined."""
-        database = self._database
-        with database.write():
-            known = database.one("SELECT pool FROM privacy_contents WHERE digest = ?", contents.digest)
-            pools = {row["pool"] for row in database.rows(
-                "SELECT DISTINCT pool FROM privacy_contents JOIN privacy_places ON contents = digest "
-                "WHERE dataset = ? OR origin = ?", dataset, origin)}  # fmt: skip
-            if known is None:
-                pools |= self._sharing(contents)
-                (last,) = database.rows("SELECT coalesce(max(pool), 0) FROM privacy_contents")[0]
-                pool = min(pools, default=last + 1)
-                database.execute("INSERT INTO privacy_contents VALUES (?, ?, ?, ?)",
-                                 contents.digest, pool, contents.records, contents.to_bytes())  # fmt: skip
-            else:
-                pools.add(known["pool"])
-                pool = min(pools)
-            for other in pools - {pool}:
-                database.execute("UPDATE privacy_contents SET pool = ? WHERE pool = ?", pool, other)
-            database.execute("INSERT OR IGNORE INTO privacy_places VALUES (?, ?, ?)", contents.digest, dataset, origin)
-        return int(pool)
-
-    def pools(self) -> list[int]:
-        """All pools, the oldest first."""
-        return [row["pool"] for row in self._database.rows("SELECT DISTINCT pool FROM privacy_contents ORDER BY pool")]
-
-    def pool_of(self, dataset: str) -> int | None:
-        """The pool of a data set by its name; None for one that was never looked at."""
-        row = self._database.one(
-            "SELECT pool FROM privacy_contents JOIN privacy_places ON contents = digest WHERE dataset = ?", dataset
-        )
-        return None if row is None else int(row["pool"])
-
-    def members(self, pool: int) -> list[str]:
-        """The names of all data sets that ever shared a pool's budget."""
-        return [row["dataset"] for row in self._database.rows(
-            "SELECT DISTINCT dataset FROM privacy_places JOIN privacy_contents ON contents = digest WHERE pool = ? "
-            "ORDER BY dataset", pool)]  # fmt: skip
+class Releases(Pools):
+    """Every charge, and every gradient that was sent without noise."""
 
     def charges(self, pool: int) -> list[Charge]:
         """All that was spent in a pool, in order."""
@@ -113,9 +69,12 @@ class Releases(Audited):
             pool,
         )
         return [
-            Charge(row["time"], Fraction(row["rho"]), bytes(row["statistic"]), row["campaign"], row["round"])
+            Charge(
+                row["time"], Fraction(row["rho"]), bytes(row["statistic"]), row["campaign"], row["round"],
+                row["campaign"] is None or row["noised"] is not None,
+            )
             for row in rows
-        ]
+        ]  # fmt: skip
 
     def spent(self, pool: int) -> Fraction:
         """The zCDP of everything that was ever made of a pool's records."""
@@ -129,19 +88,34 @@ class Releases(Audited):
         )  # fmt: skip
         return None if row is None else bytes(row["noised"])
 
-    def serving(self, pool: int, statistic: bytes, dataset: str, records: int) -> bytes | None:
-        """The last noised statistic of a kind that may serve a data set of a pool, though not made of it as it is now.
+    def serving(self, contents: Contents, statistic: bytes) -> bytes | None:
+        """The last noised statistic of a kind that may serve contents which were recognised, though not made of them.
 
-        It was made of the data set of that name before it changed, or of another with about as many of its records: a
-        small part of a data set does not stand for all of it.
+        It was made of some of the same records: of the data set of that name before it changed, or of another with
+        about as many records, since a small part of a data set does not stand for all of it.
         """
-        row = self._database.one(
-            "SELECT noised FROM privacy_charges c JOIN privacy_contents k ON c.contents = k.digest "
-            "WHERE pool = ? AND statistic = ? AND noised IS NOT NULL AND (k.records BETWEEN ? AND ? OR EXISTS "
-            "(SELECT 1 FROM privacy_places p WHERE p.contents = c.contents AND p.dataset = ?)) ORDER BY id DESC",
-            pool, statistic, records / _ALIKE, records * _ALIKE, dataset,
-        )  # fmt: skip
-        return None if row is None else bytes(row["noised"])
+        pool, _ = self._contents(contents.digest)
+        names = self._names(contents.digest)
+        for row in self._database.rows(
+            "SELECT noised, contents FROM privacy_charges JOIN privacy_contents ON contents = digest "
+            "WHERE pool = ? AND statistic = ? AND noised IS NOT NULL ORDER BY id DESC", pool, statistic
+        ):  # fmt: skip
+            _, other = self._contents(row["contents"])
+            if (_alike(contents, other) or names & self._names(other.digest)) and share_records(contents, other):
+                return bytes(row["noised"])
+        return None
+
+    def _is_taken_for(self, contents: Contents, digest: bytes) -> bool:
+        """Whether other contents are those of the same data set at another time, or of a copy that would be served."""
+        if digest == contents.digest or self._names(contents.digest) & self._names(digest):
+            return True
+        _, other = self._contents(digest)
+        return _alike(contents, other) and share_records(contents, other)
+
+    def serves(self, dataset: str, statistic: bytes) -> bool:
+        """Whether a statistic of a kind was released that serves a data set as it was when it was last looked at."""
+        contents = self.last_contents(dataset)
+        return contents is not None and self.serving(contents, statistic) is not None
 
     def release(
         self,
@@ -159,7 +133,7 @@ class Releases(Audited):
         `delta` is the owner's, at which the audit log tells the cost as epsilon.
         """
         with self._database.write():
-            pool = self._pool(contents)
+            pool, _ = self._contents(contents)
             earlier = self.statistic(contents, statistic)
             if earlier is not None:
                 return earlier
@@ -183,23 +157,56 @@ class Releases(Audited):
     ) -> bool:
         """Charges for a gradient on chain that another copy of this ledger made, once; whether it was new.
 
-        With a `round` each round is charged by itself. Without, a campaign is, and only if no charge for such a
-        statistic is known.
+        With a `round` each round is charged by itself. Without, a campaign is, whatever its statistic is taken to be,
+        and only if no charge accounts for it: one for the same campaign, or one for such a statistic, of this data set
+        or of one that it could have been taken for. Another data set of the same pool is charged for itself, since what
+        was posted may be made of both.
         """
         with self._database.write():
-            known = [charge for charge in self.charges(self._pool(contents)) if charge.statistic == statistic]
+            pool, found = self._contents(contents)
+            rows = self._database.rows(
+                "SELECT contents, statistic, campaign, round FROM privacy_charges "
+                "JOIN privacy_contents ON contents = digest WHERE pool = ?", pool,
+            )  # fmt: skip
+            taken = {digest for digest in {row["contents"] for row in rows} if self._is_taken_for(found, digest)}
+            known = [row for row in rows if row["contents"] in taken]
             if round is not None:
-                known = [charge for charge in known if (charge.campaign, charge.round) == (campaign, round)]
-            if known:
+                accounted = any((row["campaign"], row["round"]) == (campaign, round) for row in known)
+            else:
+                accounted = any(
+                    row["campaign"] == campaign or (row["statistic"], row["contents"]) == (statistic, contents)
+                    for row in known
+                )
+                accounted = accounted or self.serving(found, statistic) is not None
+            if accounted:
                 return False
             self._charge(contents, statistic, rho, None, campaign, round)
             self.record("charged", {
-                "datasets": self.members(self._pool(contents)), "statistic": statistic, "contents": contents,
+                "datasets": self.members(pool), "statistic": statistic, "contents": contents,
                 "campaign": campaign, "round": round,
                 "reason": "a gradient on chain that this ledger does not know",
-                **self._cost(self._pool(contents), rho, delta),
+                **self._cost(pool, rho, delta),
             })  # fmt: skip
         return True
+
+    def unknown_gradients(self) -> list[tuple[CampaignId, int]]:
+        """Campaigns and rounds of this account's gradients that another copy of this ledger posted."""
+        return [(CampaignId(row["campaign"]), int(row["round"])) for row in self._database.rows(
+            "SELECT campaign, round FROM submissions WHERE dataset = '' ORDER BY rowid")]  # fmt: skip
+
+    def note_plain(self, campaign: CampaignId, round: int, dataset: str) -> None:  # noqa: A002
+        """Writes down that a gradient of a round is made of sums without noise, before anything of it is stored."""
+        with self._database.write():
+            self._database.execute("INSERT OR REPLACE INTO privacy_plain VALUES (?, ?, ?)", campaign, round, dataset)
+
+    def plain_gradients(self) -> list[tuple[str, CampaignId, int]]:
+        """Data sets and campaigns with the number of gradients that were sent, or signed, without noise."""
+        rows = self._database.rows(
+            "SELECT p.dataset, p.campaign, s.state FROM privacy_plain p JOIN submissions s "
+            "ON s.campaign = p.campaign AND s.round = p.round ORDER BY p.dataset, p.rowid"
+        )
+        counts = Counter((row["dataset"], CampaignId(row["campaign"])) for row in rows if row["state"] in _GONE)
+        return [(dataset, campaign, count) for (dataset, campaign), count in counts.items()]
 
     def _cost(self, pool: int, rho: Fraction, delta: float) -> dict[str, Any]:
         """A charge as the audit log tells it, exactly (rho) and as epsilon, with what the pool has come to."""
@@ -208,48 +215,25 @@ class Releases(Audited):
             "epsilon_in_all": round(epsilon_of(self.spent(pool), delta), 6),
         }  # fmt: skip
 
-    def unknown_gradients(self) -> list[tuple[CampaignId, int]]:
-        """Campaigns and rounds of this account's gradients that another copy of this ledger posted."""
-        return [(CampaignId(row["campaign"]), int(row["round"])) for row in self._database.rows(
-            "SELECT campaign, round FROM submissions WHERE dataset = '' ORDER BY rowid")]  # fmt: skip
+    def _learn(self, entries: Sequence[AuditEntry]) -> None:
+        """Charges that the log tells of beyond a ledger that was put back are charged again."""
+        super()._learn(entries)  # the places first: whose budget it was shows in them as well
+        for entry in entries:
+            if entry.kind in CHARGES:
+                self._charge_again(ChargeFacts.of(entry), entry.time / 1_000_000)
 
-    def check_audit(self) -> None:
-        """As without privacy; and charges what the log tells of beyond a ledger that was put back."""
-        with self._database.write():
-            known = self.audit_head()
-            super().check_audit()
-            if self.audit_head() == known:
-                return
-            for entry in self.audit_entries():
-                if entry.sequence > known.length and entry.kind in {"released", "charged"}:
-                    self._charge_again(json.loads(entry.facts), entry.time / 1_000_000)
-
-    def _charge_again(self, facts: dict[str, Any], at: float) -> None:
+    def _charge_again(self, facts: ChargeFacts, at: float) -> None:
         """A charge that the log tells of; the statistic itself is lost, and so are the records' sketches."""
-        contents, statistic = (bytes.fromhex(facts[name].removeprefix("0x")) for name in ("contents", "statistic"))
-        if self._database.one("SELECT 1 FROM privacy_contents WHERE digest = ?", contents) is None:
-            nothing = Contents(contents, 0, np.empty(0, np.uint64), ())
-            for dataset in facts["datasets"]:
-                self.recognise(nothing, dataset, f"the audit log, {dataset}")
-        campaign = facts.get("campaign")
+        contents = facts.digest(facts.contents)
+        nothing = Contents(contents, 0, np.empty(0, np.uint64), ())
+        for dataset in facts.datasets:
+            row = self._database.one("SELECT pool FROM privacy_contents WHERE digest = ?", contents)
+            if row is None or self.pool_of(dataset) != row["pool"]:
+                self.recognise(nothing, dataset, ())
         self._charge(
-            contents, statistic, Fraction(facts["rho"]), None,
-            None if campaign is None else CampaignId(bytes.fromhex(campaign.removeprefix("0x"))), facts.get("round"),
-            at=at,
+            contents, facts.digest(facts.statistic), facts.cost, None,
+            None if facts.campaign is None else CampaignId(facts.digest(facts.campaign)), facts.round, at=at,
         )  # fmt: skip
-
-    def _sharing(self, contents: Contents) -> set[int]:
-        """The pools with records that these contents have too."""
-        return {
-            row["pool"]
-            for row in self._database.rows("SELECT * FROM privacy_contents")
-            if share_records(contents, Contents.parse(row["digest"], row["records"], row["sketch"]))
-        }
-
-    def _pool(self, contents: bytes) -> int:
-        row = self._database.one("SELECT pool FROM privacy_contents WHERE digest = ?", contents)
-        assert row is not None, "contents are recognised before anything is made of them"
-        return int(row["pool"])
 
     def _charge(
         self, contents: bytes, statistic: bytes, rho: Fraction, noised: bytes | None,
@@ -260,3 +244,8 @@ class Releases(Audited):
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             contents, statistic, str(rho), time.time() if at is None else at, noised, campaign, round,
         )  # fmt: skip
+
+
+def _alike(one: Contents, other: Contents) -> bool:
+    """Whether two data sets have about as many records."""
+    return one.records / _ALIKE <= other.records <= one.records * _ALIKE

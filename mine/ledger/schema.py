@@ -8,6 +8,7 @@ from mine.ledger import (
     matches,
     moments,
     prospects,
+    quorums,
     releases,
     submissions,
     transactions,
@@ -16,7 +17,7 @@ from mine.ledger import (
 
 __all__ = ["TABLES", "VERSION"]
 
-VERSION = 4
+VERSION = 5
 """Raised whenever a table changes: files of other versions are left alone."""
 TABLES = (
     datasets.TABLES,
@@ -29,5 +30,6 @@ TABLES = (
     releases.TABLES,
     approvals.TABLES,
     turns.TABLES,
+    quorums.TABLES,
     audit.TABLES,
 )

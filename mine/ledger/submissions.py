@@ -66,6 +66,12 @@ class Submissions(Audited, Transactions):
         """Writes down what is to be said of a judged gradient; returns it with that."""
         return self._move(submission, JUDGED, submission.state, note=text)
 
+    def unsigned_of(self, dataset: str) -> int:
+        """How many gradients of a data set are on their way to the chain and not signed yet."""
+        return len(self._database.rows(
+            "SELECT 1 FROM submissions WHERE dataset = ? AND state IN (?, ?)", dataset, State.TRAINED, State.STORED
+        ))  # fmt: skip
+
     def box(self, submission: Submission) -> bytes | None:
         """The sealed bytes of a submission, kept until it is judged so that the store can be given them again."""
         row = self._database.one(
@@ -146,8 +152,8 @@ class Submissions(Audited, Transactions):
                 event.round, State.SENT, event.cid, event.artifact, event.gradient, event.index, event.id,
             )  # fmt: skip
 
-    def _judged(self, event: GradientJudged) -> None:
-        with self._told(event.id, event.round, transaction=event.transaction):
+    def _judged(self, event: GradientJudged, **facts: int) -> None:
+        with self._told(event.id, event.round, transaction=event.transaction, **facts):
             self._database.execute(
                 "UPDATE submissions SET state = ?, verdict = ?, share = ?, payout = ?, bond_returned = ?, "
                 "note = '', box = NULL WHERE campaign = ? AND round = ?",

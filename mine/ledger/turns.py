@@ -22,9 +22,15 @@ class Turns(Part):
         return {CampaignId(row["campaign"]): row["turn"] for row in rows}
 
     def ended(self, campaign: CampaignId, round: int, now: float) -> float:  # noqa: A002
-        """When a round was first seen to be over, in Unix time: now, if it was never asked."""
+        """When a round was first seen to be over, in Unix time: now, if it was never asked.
+
+        Never later than now: a clock that was ahead then must not have the mine rest until it is right.
+        """
         with self._database.write():
-            self._database.execute("INSERT OR IGNORE INTO ended_rounds VALUES (?, ?, ?)", campaign, round, now)
+            self._database.execute(
+                "INSERT INTO ended_rounds VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET time = min(time, excluded.time)",
+                campaign, round, now,
+            )  # fmt: skip
         row = self._database.one("SELECT time FROM ended_rounds WHERE campaign = ? AND round = ?", campaign, round)
         assert row is not None
         return float(row["time"])

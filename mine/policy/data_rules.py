@@ -1,7 +1,8 @@
 """The rules of a policy that look at the data: which set a campaign may use, and how few records would show.
 
 Sums over few records give them away: one record is its own gradient, fewer records than features can be solved for,
-and the sums of a polynomial or Fourier map are moments, which tell few records one by one.
+and the sums of a polynomial or Fourier map are moments, which tell few records one by one. With privacy on it is the
+noise that hides a record, and these rules would only let a campaign count records by what it asks for.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +13,21 @@ import numpy as np
 
 from mine.errors import PolicyError
 from mine.policy.facts import Facts, Offered
-from mine.policy.finding import Finding
+from mine.policy.finding import Finding, many
 from mine.privacy.accountant import epsilon_of, rho_of
+from mine.privacy.charging import check_budget, check_round
 from mine.privacy.estimate import estimate
-from mine.privacy.release import check_budget, check_schedule
+from mine.privacy.release import check_schedule
+from mine.privacy.rounds import check_noise, rounds_left
 from sonar.syft.statistics import Statistics
 
 if TYPE_CHECKING:
     from mine.policy.file import Policy
+    from mine.privacy.rule import PrivacyRule
     from sonar.protocol.spec import Spec
     from sonar.syft.schedule import Gathered
 
-__all__ = ["DATA_RULES", "best_offer", "check_records", "judge_data"]
+__all__ = ["DATA_RULES", "best_offer", "check_count", "check_records", "judge_data"]
 
 DataRule = Callable[["Policy", Facts, Offered], Finding]
 
@@ -60,6 +64,13 @@ def check_records(policy: "Policy", gathered: "Gathered", spec: "Spec") -> None:
             f"its class weights make the records of a batch count as {gathered.effective_batch:.1f}, fewer than "
             f"`min_records` {policy.data.min_records} in [data]: some would show in the gradient"
         )
+
+
+def check_count(policy: "Policy", records: int, spec: "Spec") -> None:
+    """Raises PolicyError unless so many records, which a network was trained on, are enough."""
+    for finding in (_records(policy, records), _features(policy, records, spec)):
+        if not finding.ok:
+            raise PolicyError(finding.sentence)
 
 
 def _counted(gathered: Statistics, spec: "Spec") -> list[tuple[str, int]]:
@@ -113,6 +124,8 @@ def _records_rule(policy: "Policy", _facts: Facts, offered: Offered) -> Finding:
 
 
 def _features_rule(policy: "Policy", facts: Facts, offered: Offered) -> Finding:
+    if policy.privacy.mode == "on":
+        return Finding.yes("features", f"noise hides each record, whatever {facts.spec.mapping.outputs} features tell")
     return _features(policy, offered.records, facts.spec)
 
 
@@ -135,6 +148,12 @@ def _features(policy: "Policy", records: int, spec: "Spec") -> Finding:
 
 def _batch(policy: "Policy", facts: Facts, _offered: Offered) -> Finding:
     size, least = facts.spec.training.batch_size, policy.data.min_records
+    if facts.spec.network is not None:
+        size = facts.spec.network.training.batch_size
+        told = "noise hides each" if policy.privacy.mode == "on" else "single ones can be made out of it"
+        return Finding.yes(
+            "batch", f"it trains on batches of {size} records, and posts the change by all of them: {told}"
+        )
     if size is None:
         return Finding.yes("batch", "every step is on all records")
     if size < least:
@@ -149,6 +168,8 @@ def _batch(policy: "Policy", facts: Facts, _offered: Offered) -> Finding:
 def _classes(policy: "Policy", facts: Facts, offered: Offered) -> Finding:
     if not offered.classes:
         return Finding.yes("classes", "it predicts numbers, so no class is small")
+    if policy.privacy.mode == "on":
+        return Finding.yes("classes", "noise hides each record, however few of a class there are")
     return _smallest_class(policy, facts.spec, offered.classes)
 
 
@@ -178,7 +199,10 @@ def _smallest_class(policy: "Policy", spec: "Spec", classes: Sequence[tuple[str,
 def _privacy(policy: "Policy", facts: Facts, offered: Offered) -> Finding:
     rule, spec = policy.privacy, facts.spec
     if rule.mode == "off":
-        return Finding.yes("privacy", "sums without noise are sealed to the Capsule (`mode` in [privacy])")
+        told = "sums" if spec.network is None else "changes of its network"
+        return Finding.yes("privacy", f"{told} without noise are sealed to the Capsule (`mode` in [privacy])")
+    if spec.network is not None:
+        return _privacy_of_network(rule, spec, offered)
     try:
         check_schedule(spec)
         if offered.served:
@@ -193,6 +217,22 @@ def _privacy(policy: "Policy", facts: Facts, offered: Offered) -> Finding:
         "privacy",
         f"{expected.sentence}; epsilon {epsilon_of(offered.spent, rule.delta):.3g} of a budget of {rule.budget:g} is "
         "spent before",
+    )
+
+
+def _privacy_of_network(rule: "PrivacyRule", spec: "Spec", offered: Offered) -> Finding:
+    try:
+        said = check_noise(spec, offered.records, rule)
+        if offered.served:
+            return Finding.yes("privacy", "this round is paid for: its gradient costs no more")
+        check_round([offered.name], offered.spent + rho_of(rule.epsilon_of_round, rule.delta), rule)
+    except PolicyError as error:
+        return Finding.no("privacy", str(error))
+    left = rounds_left(rule, offered.spent)
+    return Finding.yes(
+        "privacy",
+        f"{said}; epsilon {epsilon_of(offered.spent, rule.delta):.3g} of a budget of {rule.budget:g} is spent before, "
+        f"which leaves {many(left, 'round')}",
     )
 
 

@@ -17,7 +17,8 @@ __all__ = ["Facts", "Offered", "PastCampaign"]
 class Offered:
     """What a rule may know of a data set: its name, how many records it has, and of each class; none for numbers.
 
-    `spent` is what was told of its records, in zCDP; `served` whether what the campaign needs was released before.
+    `spent` is what was told of its records, in zCDP; `served` whether what the campaign needs was released before,
+    of a network's round whether it is paid for.
     """
 
     name: str
@@ -42,8 +43,9 @@ class Facts:
     `creator` is who had it admitted; `past` are ended campaigns of the present owner in the same coin in which rounds
     were judged; `own` are this mine's rounds in it, the latest first. `submitted` counts gradients that were posted or
     are about to be: in this campaign, and in all since midnight. `at_stake` are bonds of gradients not judged yet.
-    `gas_price` is what a unit of gas costs now, `highest_fee` what a transaction offers at most. `training_seconds` is
-    an estimate. `offered` is the data set that would be trained on, None where none fits.
+    `present` is how many gradients the present round holds, `before` how many the one before had, `chain_id` which
+    chain it is on. `gas_price` is what a unit of gas costs now, `highest_fee` what a transaction offers at most.
+    `training_seconds` is an estimate. `offered` is the data set that would be trained on, None where none fits.
     """
 
     mine: Address
@@ -67,3 +69,6 @@ class Facts:
     offered: Offered | None = None
     unfit: str = ""
     """Why no data set fits."""
+    present: int = 0
+    before: int = 0
+    chain_id: int = 0

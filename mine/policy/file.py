@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from mine.errors import PolicyError
 from mine.policy.lines import line_of
 from mine.policy.model import Accept, CommitteeTerms, Data, DatasetTerms, Money, Table, Work
+from mine.policy.slips import slip
 from mine.privacy.rule import PrivacyRule
 from sonar import canonical
 from sonar.config import AddressText
@@ -37,6 +38,10 @@ _EXAMPLES: Final = {
     "committees.members": '["0x...", "0x..."]', "committees.threshold": "2",
 }  # fmt: skip
 """What to write for settings whose default is no example."""
+_POSITIONS: Final = {
+    "true": "on", "on": "on", "yes": "on", "1": "on", "false": "off", "off": "off", "no": "off", "0": "off",
+}  # fmt: skip
+"""How a switch is called that stands "on" or "off"."""
 _HEAD: Final = """\
 # What this mine agrees to. Remove the # before a setting to change it. `mine policy show` tells what holds then,
 # `mine policy check CAMPAIGN` what that means for a campaign."""
@@ -75,17 +80,19 @@ class Policy(Table):
     """Which committees of Capsules to trust besides."""
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, datasets: Sequence[str] = ()) -> Self:
         """The policy in a TOML file; an empty one holds the defaults, and a missing one nothing at all.
 
-        Raises PolicyError that names the file, the line, the setting, its value and what to write.
+        With the names of the `datasets` that there are, a table for another one is a mistake: whoever misspells a name
+        leaves that data set to every campaign. Raises PolicyError that names the file, the line, the setting, its
+        value and what to write.
         """
         try:
             with path.open("rb") as file:
                 data = file.read(_LARGEST + 1)
             if len(data) > _LARGEST:
                 raise PolicyError(f"the policy {path} has more than {_LARGEST} bytes: is it the right file?")
-            text = data.decode("utf-8")
+            text = data.decode("utf-8-sig")
             values = tomllib.loads(text)
         except FileNotFoundError as error:  # a lost mount, or an editor at work: defaults could allow what it forbade
             raise PolicyError(
@@ -93,16 +100,23 @@ class Policy(Table):
             ) from error
         except OSError as error:
             raise PolicyError(f"the policy {path} cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except tomllib.TOMLDecodeError as error:
+            at, says = slip(error, text)
+            raise PolicyError(f"{path}, line {at}: {says}") from error
+        except (UnicodeDecodeError, RecursionError) as error:
             raise PolicyError(f"the policy {path} is not TOML: {error}") from error
         try:
-            return cls.model_validate(values)
+            policy = cls.model_validate(values)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             place = [str(part) for part in problem["loc"] if part != "[key]"]
             line = line_of(text, problem["loc"])
             where = f"{path}, line {line}" if line else str(path)
             raise PolicyError(f"{where}: {_told(place, problem)}") from error
+        if datasets and (strange := policy.without_dataset(datasets)):
+            line = line_of(text, ("datasets", strange[0]))
+            raise PolicyError(f"{path}, line {line}: {_strange(strange[0], datasets)}")
+        return policy
 
     @classmethod
     def template(cls) -> str:
@@ -144,16 +158,26 @@ class Policy(Table):
 
         Raises PolicyError unless it is one that the owner trusts.
         """
-        from mine.policy.rules import capsule_finding
+        from mine.policy.campaign_rules import capsule_finding
 
         finding = capsule_finding(self, capsule, network_capsule)
         if not finding.ok:
-            raise PolicyError(finding.sentence)
+            raise PolicyError(finding.text)
         return self.committee(capsule)
+
+    def without_dataset(self, names: Sequence[str]) -> list[str]:
+        """The data sets with a table that are not among those that there are."""
+        return [name for name in self.datasets if name not in names]
 
     def dataset(self, name: str) -> DatasetTerms | None:
         """What the owner said of one data set."""
         return self.datasets.get(name)
+
+
+def _strange(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean [datasets.{near[0]}]?" if near else f"there are {', '.join(sorted(known)):.300}"
+    return f"[datasets.{name:.100}] is for a data set that is not there, so it restricts none: {hint}"
 
 
 def _tables() -> dict[str, type[BaseModel]]:
@@ -170,11 +194,21 @@ def _told(place: Sequence[str], problem: ErrorDetails) -> str:
     name = f"`{setting}` in [{table}]" if setting else f"[{table}]"
     given = problem.get("input")
     got = "" if isinstance(given, dict) else f" (got {json.dumps(given, default=str):.100})"
-    return f"{name} {_words(problem)}{got}{_example(place)}"
+    return f"{name} {_words(problem)}{got}{_switched(setting, problem) or _example(place)}"
+
+
+def _switched(setting: str, problem: ErrorDetails) -> str:
+    """What to write for a switch that was set in other words, such as true: nobody should copy the other position."""
+    if problem["type"] != "literal_error" or set(problem["ctx"]["expected"].split(" or ")) != {"'off'", "'on'"}:
+        return ""
+    position = _POSITIONS.get(str(problem.get("input")).strip().lower())
+    return f'; write: {setting} = "{position}"' if position else ""
 
 
 def _words(problem: ErrorDetails) -> str:
     said = wording(problem)
+    if problem["type"] in {"model_type", "dict_type", "model_attributes_type"}:
+        return "must be a table: write its name in brackets on a line of its own, and its settings below"
     return said if said.split(" ")[0] in {"must", "is", "its"} else f"cannot be: {said}"
 
 

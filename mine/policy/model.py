@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from mine.policy.hours import Window
 from sonar.config import AddressText
 from sonar.errors import ConfigError
+from sonar.protocol.spec import Mode
 from sonar.units import Wei, duration, ether
 
 __all__ = ["Accept", "CommitteeTerms", "Data", "DatasetTerms", "Money", "OnBad", "Table", "Work"]
@@ -74,6 +75,19 @@ class Accept(Table):
     """Under which licences the trained model may be, as the spec states it; empty: any, also one that is not stated."""
     refuse_licences: Words = []
     """Under which licences it may not be."""
+    modes: list[Mode] = ["encrypted-linear"]
+    """How campaigns may train: "encrypted-linear" on a model that no mine reads, "network" on one that the mines read
+    and train in the clear, where the Capsule learns each change of this mine's, which [privacy] can have noised; see
+    docs/networks.md."""
+    min_mines_of_networks: Annotated[int, Field(ge=2, le=64)] = 3
+    """The fewest mines a round of a network must keep: each mine learns the sum of the others' changes, which of two is
+    the other's own."""
+    backbones: bool = False
+    """Whether to train heads on public networks that campaigns bring along. One can be made so that some of its outputs
+    are zero for all but a few records, whose sums then tell these."""
+    open_attribution: bool = False
+    """Whether to take campaigns whose owners are given what each mine's kept gradients add to the model, exactly. Where
+    one round keeps this mine, that is its gradient, from which sums over its records can be solved for."""
     min_mines: Annotated[int, Field(ge=1, le=64)] = 2
     """The fewest mines a round must keep: with 1 the model may change by one mine's gradient alone, which shows it."""
     min_realised_pay: Annotated[int, Field(ge=0, le=100)] = 0
@@ -115,9 +129,16 @@ class Money(Table):
     """The largest bond to put at stake with one gradient."""
     bond_budget: Ether = "0.1"
     """The most that may be at stake at once, in all campaigns together."""
+    post_first: Literal["careful", "always", "never"] = "careful"
+    """Whether to post into a round that nobody else has posted into, though it needs several gradients: a part of the
+    bond is lost if no other comes. "careful": yes, until that has happened; from then on only after somebody else, or
+    once a pause is over that doubles each time. "always" and "never" are what they say; if all mines wait, none
+    starts."""
     withdraw_above: Ether = "0"
     """How much native coin the contract must owe this mine until it is withdrawn to the mine's account by itself;
     "0": never, `mine withdraw` does it."""
+    withdraw_tokens: Addresses = []
+    """Which ERC-20 tokens to withdraw by itself, too: each once in 24 hours at most, if some is owed."""
     leave_when_bond_is_lost: bool = True
     """Whether to leave a campaign once a gradient is judged invalid or a copy."""
     max_gas_gwei: Annotated[float, Field(gt=0, le=1_000_000)] = 200.0

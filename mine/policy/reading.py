@@ -6,6 +6,7 @@ from datetime import datetime
 from mine.ledger import Ledger
 from mine.policy.effort import training_seconds
 from mine.policy.facts import Facts, PastCampaign
+from mine.reasons import shortage
 from mine.records import UNSENT, KnownCampaign, State, hexed
 from mine.strategy import OwnRound, promised
 from sonar.chain.client import SonarClient
@@ -43,8 +44,8 @@ class FactReader:
         self._clock = clock
         self._past: dict[CampaignId, PastCampaign | None] = {}
 
-    def facts(self, campaign: KnownCampaign, spec: Spec) -> Facts:
-        """Everything but the data set.
+    def facts(self, campaign: KnownCampaign, spec: Spec, *, noised: bool = False) -> Facts:
+        """Everything but the data set; `noised` says that networks are trained with noise.
 
         Raises ChainError where the chain does not answer, and it or SpecError for answers that cannot be true.
         """
@@ -67,14 +68,19 @@ class FactReader:
             past=self._earlier(record.owner, campaign),
             own=own,
             submitted=self._submitted(campaign.id, present.number),
-            submitted_today=self._ledger.posted_since(midnight.timestamp()),
+            submitted_today=self._today(midnight.timestamp()),
             at_stake=self._at_stake(),
             balance=self._client.balance(self._mine),
             gas_price=Wei((market.base or 0) + market.tip),
             highest_fee=market.usual.highest,
             approval=self._ledger.approval(campaign.id),
-            training_seconds=training_seconds(spec),
+            training_seconds=training_seconds(
+                spec, max((one.records for one in self._ledger.datasets()), default=0), noised=noised
+            ),
             now=local,
+            present=present.count,
+            before=self._ledger.gradients_in(campaign.id, present.number - 1),
+            chain_id=self._client.chain_id,
         )
 
     def _own(self, campaign: CampaignId, now: float) -> tuple[OwnRound, ...]:
@@ -83,12 +89,20 @@ class FactReader:
         if not over:
             return ()
         ended = self._ledger.ended(campaign, over[0].round, now)
-        return tuple(OwnRound(one.round, one.verdict, one.payout or Wei(0), ended) for one in over)
+        return tuple(
+            OwnRound(one.round, one.verdict, one.payout or Wei(0), ended, shortage(self._ledger, one) is not None)
+            for one in over
+        )
 
     def _submitted(self, campaign: CampaignId, present: int) -> int:
         over = sum(one.state is not State.MISSED for one in self._ledger.history(campaign))
         now = self._ledger.submission(campaign, present)
         return over + (now is not None and now.state in {*UNSENT, State.SENT})
+
+    def _today(self, midnight: float) -> int:
+        """Gradients that were signed since midnight, and those that wait for being signed."""
+        waiting = self._ledger.submissions(self._deployment, State.TRAINED, State.STORED)
+        return self._ledger.posted_since(midnight) + len(waiting)
 
     def _at_stake(self) -> Wei:
         posted = self._ledger.submissions(self._deployment, *UNSENT, State.SENT)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from mine.errors import PolicyError
 from mine.policy.file import Policy
-from mine.policy.finding import Finding
+from mine.policy.finding import Finding, many
 from mine.records import KnownCampaign, hexed
 from sonar.chain.records import Status
 from sonar.protocol.errors import ProtocolError
@@ -45,7 +45,16 @@ def _table(header: str, settings: dict[str, Any], marked: set[str]) -> str:
 def check_report(worker: "Worker", campaign: KnownCampaign, policy: Policy) -> dict[str, Any]:
     """Every rule's word on a campaign, and what this mine would do."""
     findings: tuple[Finding, ...]
-    report: dict[str, Any] = {"campaign": hexed(campaign.id), "name": None, "dataset": None, "trains": False}
+    report: dict[str, Any] = {
+        "campaign": hexed(campaign.id),
+        "name": None,
+        "dataset": None,
+        "fitting": 0,
+        "trains": False,
+    }
+    if campaign.status is not Status.RUNNING:
+        over = Finding.no("status", f"it is {campaign.status.name.lower()}: nothing can be posted any more")
+        return report | {"rules": _rows((over,))}
     try:
         decision = worker.decide(campaign, policy)
     except PolicyError as error:
@@ -54,18 +63,20 @@ def check_report(worker: "Worker", campaign: KnownCampaign, policy: Policy) -> d
         findings = (Finding.no("offer", f"it does not hold: {error}"),)
     else:
         findings = (_round(worker, campaign), *decision.findings)
-        report |= {"name": decision.offer.spec.name, "dataset": decision.dataset and decision.dataset.name}
-    if campaign.status is not Status.RUNNING:
-        findings = (
-            Finding.no("status", f"it is {campaign.status.name.lower()}: nothing can be posted any more"),
-            *findings,
-        )
+        report |= {
+            "name": decision.offer.spec.name,
+            "dataset": decision.dataset and decision.dataset.name,
+            "fitting": decision.fitting,
+        }
     report["trains"] = all(finding.ok for finding in findings)
-    report["rules"] = [
-        {"rule": finding.rule, "ok": finding.ok, "passing": finding.passing, "sentence": finding.sentence}
-        for finding in findings
+    return report | {"rules": _rows(findings)}
+
+
+def _rows(findings: tuple[Finding, ...]) -> list[dict[str, Any]]:
+    return [
+        {"rule": one.rule, "ok": one.ok, "passing": one.passing, "sentence": one.sentence, "hint": one.hint or None}
+        for one in findings
     ]
-    return report
 
 
 def _round(worker: "Worker", campaign: KnownCampaign) -> Finding:
@@ -78,21 +89,29 @@ def _round(worker: "Worker", campaign: KnownCampaign) -> Finding:
     return Finding.yes("round", f"round {present.number} takes a gradient of this mine's")
 
 
-def check_text(report: dict[str, Any]) -> str:
-    """The same for people: a line each rule, and what follows."""
-    rules = report["rules"]
-    width = max(len(rule["rule"]) for rule in rules)
-    lines = [f"{_WORDS[rule['ok'], rule['passing']]:<4} {rule['rule']:<{width}}  {rule['sentence']}" for rule in rules]
+def check_text(report: dict[str, Any], *, brief: bool = False) -> str:
+    """The same for people: refusals first, then what is waited for, then (unless `brief`) what agrees; what follows."""
+    rules = sorted(report["rules"], key=lambda rule: (rule["ok"], rule["passing"]))
     refused = [rule for rule in rules if not rule["ok"]]
+    shown = refused if brief else rules
+    width = max((len(rule["rule"]) for rule in shown), default=0)
+    lines = []
+    for rule in shown:
+        lines.append(f"{_WORDS[rule['ok'], rule['passing']]:<4}  {rule['rule']:<{width}}  {rule['sentence']}")
+        if rule["hint"]:
+            lines.append(f"{'':<{4 + 2 + width + 2}}{rule['hint']}")
+    return "\n".join([*lines, _verdict(report, refused)])
+
+
+def _verdict(report: dict[str, Any], refused: list[dict[str, Any]]) -> str:
     if not refused:
-        lines.append(f"this mine would train {report['name']!r} on the data set {report['dataset']!r} now")
-    elif all(rule["passing"] for rule in refused):
-        lines.append(f"this mine would wait: {len(refused)} of {len(rules)} rules do not agree yet")
-    else:
-        lines.append(
-            f"this mine would not train it: {sum(not rule['passing'] for rule in refused)} of {len(rules)} rules refuse"
-        )
-    return "\n".join(lines)
+        which = f", the largest allowed of {report['fitting']} that fit" if report["fitting"] > 1 else ""
+        return f"this mine would train {report['name']!r} on the data set {report['dataset']!r} now{which}"
+    lasting = [rule for rule in refused if not rule["passing"]]
+    if not lasting:
+        return f"this mine would wait: {len(refused)} of {many(len(report['rules']), 'rule')} do not agree yet"
+    refuse = "refuses" if len(lasting) == 1 else "refuse"
+    return f"this mine would not train it: {len(lasting)} of {many(len(report['rules']), 'rule')} {refuse}"
 
 
 _WORDS = {(True, False): "yes", (False, False): "no", (False, True): "wait"}

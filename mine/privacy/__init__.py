@@ -8,6 +8,10 @@ adassp      from noised sums to statistics that training takes
 accountant  what costs come to in epsilon and delta
 sketch      recognises records that were seen before
 release     all of this in order, with the ledger
+steps       how the steps of a network's training are noised, and what a round of them costs
+descent     training on sums of clipped gradients with noise
+rounds      a network's round in order, with the ledger
+charging    whose budget it is, and whether there is enough of it
 estimate    what noise will cost in accuracy, before anything is spent
 """
 

@@ -4,7 +4,8 @@ Slopes are fitted as AdaSSP does, with a ridge that is as large as the noise nee
 the constant, X'X of them about their means is S + E, where S is positive semidefinite and E symmetric Gaussian noise
 whose largest eigenvalue is below b = tau (sqrt(2 d) + sqrt(2 log(1 / beta))) with probability 1 - beta. The ridge is
 max(0, b - lambda_min(S + E)): none where the data speak louder than the noise in every direction. The noise scale is
-known, so unlike in the paper no part of the budget is spent on lambda_min; the constant has no ridge.
+known, so unlike in the paper no part of the budget is spent on lambda_min; the constant has no ridge, and is kept to
+what records can have instead.
 
     Y.-X. Wang, Revisiting differentially private linear regression, UAI 2018, algorithm 2
     K. R. Davidson, S. J. Szarek, Local operator theory, random matrices and Banach spaces (2001), theorem 2.11: tau
@@ -43,6 +44,9 @@ def statistics_of(noised: NoisedSums, *, one_hot: bool) -> Statistics:
     # Clipped rows have norms up to `rows`, and so has their mean.
     means *= min(1.0, rows / max(float(np.linalg.norm(means)), 1e-300))
     spread = gram[:-1, :-1] - weight * np.outer(means, means)
+    slopes = moment[:-1] - np.outer(means, moment[-1])
+    _possible(moment, weight, aims, one_hot=one_hot)
+    moment[:-1] = slopes + np.outer(means, moment[-1])
     if features:
         least = float(np.linalg.eigvalsh(spread)[0])
         spread[np.diag_indices(features)] += max(0.0, noise_bound(features, rows * rows * deviation) - least)
@@ -56,6 +60,21 @@ def statistics_of(noised: NoisedSums, *, one_hot: bool) -> Statistics:
 def noise_bound(features: int, deviation: float) -> float:
     """What the noise's largest eigenvalue stays below with probability 0.95; `deviation` is that of its diagonal."""
     return deviation * (math.sqrt(2 * features) + math.sqrt(-2 * math.log(_BETA)))
+
+
+def _possible(moment: Floats, weight: float, aims: float, *, one_hot: bool) -> None:
+    """Makes the sums of X'Y for the constant, its last row, ones that records can have, in place.
+
+    So many records of each class are none or more, and all of them together; targets of a regression have a mean within
+    their clip. The ridge bounds slopes by their noise, and nothing but this the constants: a gradient from few records
+    would be as long as the noise, and be left out by a judge who bounds lengths.
+    """
+    if one_hot:
+        counts = np.maximum(moment[-1], 0.0)
+        share = counts / counts.sum() if counts.sum() > 0 else np.full(len(counts), 1 / len(counts))
+        moment[-1] = weight * share
+    else:
+        moment[-1] *= min(1.0, weight * aims / max(float(np.linalg.norm(moment[-1])), 1e-300))
 
 
 def _agree(gram: Floats, moment: Floats, gram_deviation: float, moment_deviation: float) -> None:

@@ -16,11 +16,16 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ReadTimeoutError
 
-__all__ = ["LONGEST_ANSWER", "BoundedAdapter"]
+__all__ = ["LONGEST_ANSWER", "AnswerTooLargeError", "BoundedAdapter"]
 
-LONGEST_ANSWER = 128 << 20
-"""Bytes, unpacked. Nodes answer with some tens of MB at the very most."""
+LONGEST_ANSWER = 64 << 20
+"""Bytes, unpacked; to read them takes several times as much memory. What one block has room for is within it; whoever
+asks for the logs of many blocks must be ready to ask for those of fewer."""
 _PIECE = 1 << 16
+
+
+class AnswerTooLargeError(requests.RequestException):
+    """An answer is larger than is taken."""
 
 
 class _Timed(RawIOBase):
@@ -72,7 +77,7 @@ class _SecurePool(HTTPSConnectionPool):
 class BoundedAdapter(HTTPAdapter):
     """Gives whole answers of at most `LONGEST_ANSWER` bytes, each within the timeout of its request.
 
-    Raises requests.Timeout for one that takes longer and requests.RequestException for a larger one, also
+    Raises requests.Timeout for one that takes longer and AnswerTooLargeError for a larger one, also
     requests.HTTPError for one that points elsewhere: a node could else have this process ask any address that it likes,
     each with a timeout of its own.
     """
@@ -117,6 +122,6 @@ def _read(response: requests.Response) -> bytes:
     for piece in response.iter_content(_PIECE):
         length += len(piece)
         if length > LONGEST_ANSWER:
-            raise requests.exceptions.ContentDecodingError(f"an answer of more than {LONGEST_ANSWER} bytes")
+            raise AnswerTooLargeError(f"an answer of more than {LONGEST_ANSWER} bytes")
         pieces.append(piece)
     return b"".join(pieces)

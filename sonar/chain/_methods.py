@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import rlp  # type: ignore[import-untyped]
-from eth_utils.address import to_checksum_address
 
 from sonar.chain._evm import CHAIN_ID, TIP, EmbeddedChain, Mined, Reverted, TransactionRefused
+from sonar.chain._rendering import checksum, header_json, hexed, logs_json, receipt_json, transaction_json
 
-__all__ = ["Methods", "RpcError", "checksum"]
+__all__ = ["Methods", "RpcError"]
 
 _LATEST = ("latest", "pending", "safe", "finalized")
 _NO_ADDRESS = bytes(20)
@@ -42,15 +42,15 @@ class Methods:
             "eth_maxPriorityFeePerGas": lambda: hex(TIP),
             "eth_feeHistory": self._fee_history,
             "eth_getBalance": lambda who, at="latest": hex(self._state(at).get_balance(_bytes(who, 20))),
-            "eth_getCode": lambda who, at="latest": _hex(self._state(at).get_code(_bytes(who, 20))),
+            "eth_getCode": lambda who, at="latest": hexed(self._state(at).get_code(_bytes(who, 20))),
             "eth_getStorageAt": self._storage,
             "eth_getTransactionCount": lambda who, at="latest": hex(self._state(at).get_nonce(_bytes(who, 20))),
             "eth_call": self._call,
             "eth_estimateGas": self._estimate,
-            "eth_sendRawTransaction": lambda raw: _hex(chain.send_raw(_bytes(raw))),
+            "eth_sendRawTransaction": lambda raw: hexed(chain.send_raw(_bytes(raw))),
             "eth_sendTransaction": self._send,
-            "eth_getTransactionByHash": lambda which: self._transaction(chain.mined(_bytes(which, 32))),
-            "eth_getTransactionReceipt": lambda which: self._receipt(chain.mined(_bytes(which, 32))),
+            "eth_getTransactionByHash": lambda which: transaction_json(chain.mined(_bytes(which, 32))),
+            "eth_getTransactionReceipt": lambda which: receipt_json(chain.mined(_bytes(which, 32))),
             "eth_getBlockByNumber": lambda at, full=False: self._block(at, full),
             "eth_getBlockByHash": self._block_by_hash,
             "eth_getLogs": self._logs,
@@ -74,7 +74,7 @@ class Methods:
             except Reverted as error:
                 if error.data is None:
                     raise RpcError(_CODE_REFUSED, str(error)) from error
-                raise RpcError(_CODE_REVERT, str(error), _hex(error.data)) from error
+                raise RpcError(_CODE_REVERT, str(error), hexed(error.data)) from error
             except RpcError:
                 raise
             except TransactionRefused as error:
@@ -102,7 +102,7 @@ class Methods:
         return f"0x{self._state(at).get_storage(_bytes(who, 20), _number(slot)):064x}"
 
     def _call(self, call: Mapping[str, Any], at: Any = "latest", *_overrides: Any) -> str:
-        return _hex(self.chain.call(*_call(call), self._at(at)))
+        return hexed(self.chain.call(*_call(call), self._at(at)))
 
     def _estimate(self, call: Mapping[str, Any], _at: Any = "latest", *_overrides: Any) -> str:
         return hex(self.chain.estimate(*_call(call)))
@@ -131,7 +131,7 @@ class Methods:
 
     def _block(self, at: Any, full: bool) -> dict[str, Any] | None:
         if at == "pending":
-            return self._header(self.chain.pending_header()) | {
+            return header_json(self.chain.pending_header()) | {
                 "hash": None, "nonce": None, "size": "0x0", "transactions": [], "uncles": [], "withdrawals": [],
             }  # fmt: skip
         number = 0 if at == "earliest" else self.chain.head.block_number if at in _LATEST else _number(at)
@@ -139,106 +139,10 @@ class Methods:
         if found is None:
             return None
         block, mined = found
-        transactions = [] if mined is None else [self._transaction(mined) if full else _hex(mined.transaction.hash)]
-        return self._header(block.header) | {
+        transactions = [] if mined is None else [transaction_json(mined) if full else hexed(mined.transaction.hash)]
+        return header_json(block.header) | {
             "size": hex(len(rlp.encode(block))), "transactions": transactions, "uncles": [], "withdrawals": [],
         }  # fmt: skip
-
-    def _header(self, header: Any) -> dict[str, Any]:
-        return {
-            "number": hex(header.block_number),
-            "hash": _hex(header.hash),
-            "parentHash": _hex(header.parent_hash),
-            "nonce": _hex(header.nonce),
-            "sha3Uncles": _hex(header.uncles_hash),
-            "logsBloom": f"0x{header.bloom:0512x}",
-            "transactionsRoot": _hex(header.transaction_root),
-            "stateRoot": _hex(header.state_root),
-            "receiptsRoot": _hex(header.receipt_root),
-            "withdrawalsRoot": _hex(header.withdrawals_root),
-            "miner": checksum(header.coinbase),
-            "difficulty": hex(header.difficulty),
-            "totalDifficulty": "0x0",
-            "mixHash": _hex(header.mix_hash),
-            "extraData": _hex(header.extra_data),
-            "gasLimit": hex(header.gas_limit),
-            "gasUsed": hex(header.gas_used),
-            "timestamp": hex(header.timestamp),
-            "baseFeePerGas": hex(header.base_fee_per_gas),
-        }
-
-    def _transaction(self, mined: Mined | None) -> dict[str, Any] | None:
-        if mined is None:
-            return None
-        transaction = mined.transaction
-        typed = getattr(transaction, "type_id", None)
-        parity = transaction.y_parity
-        fields: dict[str, Any] = {
-            "hash": _hex(transaction.hash),
-            "type": hex(typed or 0),
-            "nonce": hex(transaction.nonce),
-            "blockHash": _hex(mined.block.hash),
-            "blockNumber": hex(mined.block.number),
-            "transactionIndex": "0x0",
-            "from": checksum(transaction.sender),
-            "to": checksum(transaction.to) if transaction.to else None,
-            "value": hex(transaction.value),
-            "gas": hex(transaction.gas),
-            "gasPrice": hex(self._paid_price(mined)),
-            "input": _hex(transaction.data),
-            "v": hex(parity if typed is not None else transaction.v),
-            "r": hex(transaction.r),
-            "s": hex(transaction.s),
-        }
-        if typed is not None:
-            fields |= {"chainId": hex(CHAIN_ID), "accessList": [], "yParity": hex(parity)}
-        if typed == 2:
-            fields |= {
-                "maxFeePerGas": hex(transaction.max_fee_per_gas),
-                "maxPriorityFeePerGas": hex(transaction.max_priority_fee_per_gas),
-            }
-        return fields
-
-    def _paid_price(self, mined: Mined) -> int:
-        transaction, base = mined.transaction, mined.block.header.base_fee_per_gas or 0
-        return int(min(transaction.max_fee_per_gas, transaction.max_priority_fee_per_gas + base))
-
-    def _receipt(self, mined: Mined | None) -> dict[str, Any] | None:
-        if mined is None:
-            return None
-        transaction = mined.transaction
-        return {
-            "transactionHash": _hex(transaction.hash),
-            "transactionIndex": "0x0",
-            "type": hex(getattr(transaction, "type_id", None) or 0),
-            "blockHash": _hex(mined.block.hash),
-            "blockNumber": hex(mined.block.number),
-            "from": checksum(transaction.sender),
-            "to": checksum(transaction.to) if transaction.to else None,
-            "contractAddress": None if mined.contract is None else checksum(mined.contract),
-            "cumulativeGasUsed": hex(mined.receipt.gas_used),
-            "gasUsed": hex(mined.receipt.gas_used),
-            "effectiveGasPrice": hex(self._paid_price(mined)),
-            "logsBloom": f"0x{mined.receipt.bloom:0512x}",
-            "status": hex(int(mined.receipt.state_root == b"\x01")),
-            "logs": self._logs_of(mined),
-        }
-
-    def _logs_of(self, mined: Mined) -> list[dict[str, Any]]:
-        return [
-            {
-                "address": checksum(log.address),
-                "topics": [f"0x{topic:064x}" for topic in log.topics],
-                "data": _hex(log.data),
-                "blockNumber": hex(mined.block.number),
-                "blockHash": _hex(mined.block.hash),
-                "transactionHash": _hex(mined.transaction.hash),
-                "transactionIndex": "0x0",
-                "logIndex": hex(index),
-                "removed": False,
-            }
-            for index, log in enumerate(mined.receipt.logs)
-        ]
 
     def _logs(self, wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
         if "blockHash" in wanted:
@@ -254,7 +158,7 @@ class Methods:
             log
             for number in range(first, last + 1)
             if (mined := self._found(number)[1]) is not None
-            for log in self._logs_of(mined)
+            for log in logs_json(mined)
             if _matches(log, addresses, topics)
         ]
 
@@ -266,20 +170,11 @@ class Methods:
 
     def _send(self, call: Mapping[str, Any]) -> str:
         gas = call.get("gas")
-        return _hex(self.chain.send(*_call(call), None if gas is None else _number(gas)))
+        return hexed(self.chain.send(*_call(call), None if gas is None else _number(gas)))
 
     def _mine(self, timestamp: Any = None, *_ignored: Any) -> str:
         self.chain.mine_empty(None if timestamp is None else _number(timestamp))
         return "0x0"
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + bytes(data).hex()
-
-
-def checksum(data: bytes) -> str:
-    """The EIP-55 form of an address."""
-    return str(to_checksum_address(data))
 
 
 def _bytes(text: Any, length: int | None = None) -> bytes:

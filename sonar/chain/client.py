@@ -1,7 +1,7 @@
 """The typed client of one deployed contract: views as records, transactions signed, sent once and awaited."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -12,22 +12,23 @@ from web3 import Web3
 from web3.types import TxParams, TxReceipt
 
 from sonar.chain._abi import decode_answer, encode_call
-from sonar.chain._rpc import (
+from sonar.chain._answers import campaign_record, round_record
+from sonar.chain._rpc import connect_web3, rpc
+from sonar.chain._transactions import (
     SignedTransaction,
     await_receipt,
-    connect_web3,
     find_receipt,
     is_known,
-    rpc,
     send_raw,
     sign_transaction,
 )
 from sonar.chain.calls import Call, EncodedCall
 from sonar.chain.errors import ChainError, ContractRevertError, WrongChainError
-from sonar.chain.events import Event, decode_log
+from sonar.chain.events import Event
 from sonar.chain.fees import FeeMarket, Fees
 from sonar.chain.heads import entries_head
-from sonar.chain.records import NATIVE, CampaignRecord, PayoutBase, RoundRecord, Status, Terms
+from sonar.chain.logs import decode_log
+from sonar.chain.records import NATIVE, CampaignRecord, RoundRecord
 from sonar.chain.signing import Signer
 from sonar.config import Network
 from sonar.units import Address, CampaignId, Ppm, Wei, address_of
@@ -114,10 +115,12 @@ class SonarClient:
         with rpc(self.web3):
             return int(self.web3.eth.block_number)
 
-    def balance(self, address: Address) -> Wei:
-        """The native coin that an account holds."""
+    def balance(self, address: Address, *, block: int | None = None) -> Wei:
+        """The native coin that an account holds after `block` (None: the latest)."""
         with rpc(self.web3):
-            return Wei(int(self.web3.eth.get_balance(to_checksum_address(address))))
+            return Wei(
+                int(self.web3.eth.get_balance(to_checksum_address(address), "latest" if block is None else block))
+            )
 
     # ---- the contract's views
 
@@ -128,37 +131,15 @@ class SonarClient:
         """
         got = self._view("getCampaign", campaign, block=block)
         with rpc(self.web3):  # a state that the contract does not have
-            terms = _terms(got["terms"])
-            return CampaignRecord(
-                campaign,
-                Address(to_checksum_address(got["owner"])),
-                Address(to_checksum_address(got["oracle"])),
-                Status(got["status"]),
-                terms,
-                Ppm(got["startScore"]),
-                Ppm(got["score"]),
-                Ppm(got["base"]),
-                got["version"],
-                Wei(got["paid"]),
-            )
+            return campaign_record(campaign, got)
 
     def round(self, campaign: CampaignId, *, block: int | None = None) -> RoundRecord:
         """The campaign's round after `block` (None: the latest)."""
-        got = self._view("getRound", campaign, block=block)
-        return RoundRecord(
-            got["number"],
-            got["settled"],
-            got["count"],
-            bytes(got["head"]),
-            got["openedAt"],
-            got["closesAt"],
-            got["expiresAt"],
-            got["open"],
-        )
+        return round_record(self._view("getRound", campaign, block=block))
 
-    def pending_owner(self, campaign: CampaignId) -> Address | None:
-        """To whom the campaign is offered, or None."""
-        found = Address(to_checksum_address(self._view("pendingOwner", campaign)))
+    def pending_owner(self, campaign: CampaignId, *, block: int | None = None) -> Address | None:
+        """To whom the campaign is offered after `block` (None: the latest), or None."""
+        found = Address(to_checksum_address(self._view("pendingOwner", campaign, block=block)))
         return None if found == NATIVE else found
 
     def last_submission(self, campaign: CampaignId, mine: Address) -> int | None:
@@ -288,21 +269,3 @@ class SonarClient:
         except ChainError as error:
             return ContractRevertError("", {"transaction": receipt.hash, "problem": str(error)})
         return ContractRevertError("", {"transaction": receipt.hash})
-
-
-def _terms(got: Mapping[str, Any]) -> Terms:
-    return Terms(
-        Address(to_checksum_address(got["token"])),
-        Wei(got["bounty"]),
-        Wei(got["bond"]),
-        Ppm(got["slash"]),
-        Ppm(got["target"]),
-        PayoutBase(got["payoutBase"]),
-        Ppm(got["minGain"]),
-        got["minMines"],
-        got["roundSize"],
-        got["maxRounds"],
-        got["roundSeconds"],
-        got["settlementSeconds"],
-        got["deadline"],
-    )

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 from web3.types import FilterParams, LogReceipt
 
 from sonar.chain._rpc import rpc
-from sonar.chain.errors import RpcUnavailableError, TransactionFailedError
-from sonar.chain.events import Event, decode_log, event_topics
+from sonar.chain.errors import RpcTooMuchError, RpcUnavailableError, TransactionFailedError
+from sonar.chain.events import Event
+from sonar.chain.logs import decode_log, event_topics
 from sonar.units import CampaignId
 
 if TYPE_CHECKING:
     from sonar.chain.client import SonarClient
 
 __all__ = ["EventCursor", "Page", "campaign_events"]
+
+_MANY = 8
+"""After how many pages that a node gave at once it is asked for larger ones again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,8 @@ class EventCursor:
 
     `next_block` moves only after a complete read, so whoever stores it after acting on the events repeats at most the
     last read. With `campaign` only that campaign's events come (no withdrawals). `confirmations` leaves out that many
-    of the newest blocks. `page` is how many blocks are asked for at once; a node that finds this too much is asked
-    for less.
+    of the newest blocks. `page` is how many blocks are asked for at once; a node that finds this too much, or whose
+    answer would be too large or take too long, is asked for fewer: anybody may fill blocks with events.
     """
 
     def __init__(
@@ -51,7 +55,8 @@ class EventCursor:
         if campaign is not None:
             self._topics.append("0x" + campaign.hex())
         self._confirmations = confirmations
-        self._page = page
+        self._page = self._longest = page
+        self._given = 0
 
     def read(self) -> list[Event]:
         """The events that came since the last read; empty if there is no new block."""
@@ -75,7 +80,8 @@ class EventCursor:
         return page
 
     def _read(self, start: int, end: int) -> Page:
-        logs = self._logs(start, end)
+        """The page from `start` to `end`, or as much of it as the node gives at once."""
+        logs, end = self._as_much_as_given(start, end)
         events = [event for log in logs if (event := decode_log(log)) is not None]
         hashes: dict[int, bytes] = {}
         for log in logs:
@@ -91,6 +97,27 @@ class EventCursor:
                 )
         return Page(start, end, tuple(sorted(events, key=lambda event: (event.block, event.log_index))), hashes)
 
+    def _as_much_as_given(self, start: int, end: int) -> tuple[list[LogReceipt], int]:
+        """The logs from `start` on, and the block up to which they are; it is asked for less until the node gives any.
+
+        So much is asked for next time as well, and twice as much after some pages: what was too much may be over.
+        """
+        while True:
+            try:
+                logs = self._logs(start, end)
+            except (TransactionFailedError, RpcTooMuchError) as error:
+                if start == end:
+                    raise
+                # One that does not answer in time is not to be waited for too often.
+                self._page = max((end - start + 1) // (4 if isinstance(error, RpcTooMuchError) else 2), 1)
+                self._given = 0
+                end = start + self._page - 1
+            else:
+                self._given += 1
+                if self._given % _MANY == 0:
+                    self._page = min(2 * self._page, self._longest)
+                return logs, end
+
     def _logs(self, start: int, end: int) -> list[LogReceipt]:
         wanted: dict[str, Any] = {
             "address": self._client.address,
@@ -98,15 +125,8 @@ class EventCursor:
             "toBlock": end,
             "topics": self._topics,
         }
-        try:
-            with rpc(self._client.web3):
-                return list(self._client.web3.eth.get_logs(FilterParams(**wanted)))  # type: ignore[typeddict-item]
-        except TransactionFailedError:
-            if start == end:
-                raise
-            middle = (start + end) // 2
-            self._page = middle - start + 1
-            return self._logs(start, middle) + self._logs(middle + 1, end)
+        with rpc(self._client.web3):
+            return list(self._client.web3.eth.get_logs(FilterParams(**wanted)))  # type: ignore[typeddict-item]
 
 
 def campaign_events(client: "SonarClient", campaign: CampaignId, start_block: int) -> list[Event]:

@@ -14,12 +14,11 @@ from web3 import Web3
 from web3.exceptions import TransactionNotFound
 
 from sonar.chain._artifact import artifact
-from sonar.chain._rpc import (
+from sonar.chain._rpc import connect_web3, rpc
+from sonar.chain._transactions import (
     SignedTransaction,
     await_receipt,
-    connect_web3,
     find_receipt,
-    rpc,
     send_raw,
     sign_transaction,
 )

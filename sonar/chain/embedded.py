@@ -15,7 +15,8 @@ from types import FrameType
 from typing import Any
 
 from sonar.chain._evm import CHAIN_ID, EmbeddedChain
-from sonar.chain._methods import Methods, RpcError, checksum
+from sonar.chain._methods import Methods, RpcError
+from sonar.chain._rendering import checksum
 
 __all__ = ["EmbeddedServer", "serve"]
 

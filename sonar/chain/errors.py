@@ -2,6 +2,7 @@
 
     ChainError                     4   (exit code)
     |-- RpcUnavailableError            nothing answers at the RPC address, or what answers is not an Ethereum node
+    |   `-- RpcTooMuchError            the answer is too large, or not there in time: a smaller question may have one
     |-- WrongChainError                another chain, or no (or another) contract at the address
     |-- UnfundedAccountError           the account cannot pay the value and the gas
     |-- FeeLimitError                  the chain asks for more per gas than the caller wants to pay
@@ -21,8 +22,8 @@ from sonar.errors import SonarError, printable
 from sonar.units import format_ppm
 
 __all__ = [
-    "ChainError", "ContractRevertError", "FeeLimitError", "RpcUnavailableError", "TransactionFailedError",
-    "TransactionTimeoutError", "UnfundedAccountError", "WrongChainError",
+    "ChainError", "ContractRevertError", "FeeLimitError", "RpcTooMuchError", "RpcUnavailableError",
+    "TransactionFailedError", "TransactionTimeoutError", "UnfundedAccountError", "WrongChainError",
 ]  # fmt: skip
 
 
@@ -34,6 +35,10 @@ class ChainError(SonarError):
 
 class RpcUnavailableError(ChainError):
     """The RPC endpoint does not answer, or not like an Ethereum node."""
+
+
+class RpcTooMuchError(RpcUnavailableError):
+    """The endpoint's answer is larger than is taken, or did not come in time: it may have one to a smaller question."""
 
 
 class WrongChainError(ChainError):

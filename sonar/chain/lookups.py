@@ -14,11 +14,14 @@ from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 from sonar.chain._artifact import arguments_type, artifact
 from sonar.chain._rpc import rpc
 from sonar.chain.errors import RpcUnavailableError
+from sonar.units import Address
 
 if TYPE_CHECKING:
     from sonar.chain.client import SonarClient
 
-__all__ = ["Block", "admission_signature", "block_hash", "code_digest", "find_block"]
+__all__ = [
+    "Block", "admission_signature", "block_hash", "code_digest", "find_block", "has_code", "settlement_signature",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +68,34 @@ def admission_signature(client: "SonarClient", transaction: bytes) -> bytes | No
 
     Events do not carry it; whoever does not trust the node reads it here and verifies it.
     """
+    return _third(client, transaction, "createCampaign")
+
+
+def settlement_signature(client: "SonarClient", transaction: bytes) -> bytes | None:
+    """The settlement's signature in a settleRound transaction; None if the contract was not called directly."""
+    return _third(client, transaction, "settleRound")
+
+
+def has_code(client: "SonarClient", address: Address) -> bool:
+    """Whether a contract is at an address."""
+    with rpc(client.web3):
+        return bool(client.web3.eth.get_code(to_checksum_address(address)))
+
+
+def _third(client: "SonarClient", transaction: bytes, function: str) -> bytes | None:
+    """The third argument of a call of the contract, which in both of these is the oracle's signature."""
     with rpc(client.web3):
         try:
             found = client.web3.eth.get_transaction(HexBytes(transaction))
         except TransactionNotFound:
             return None
         data, to = bytes(HexBytes(found["input"])), str(found.get("to") or "")
-    entry = next(e for e in artifact()["abi"] if e["type"] == "function" and e["name"] == "createCampaign")
+    entry = next(e for e in artifact()["abi"] if e["type"] == "function" and e["name"] == function)
     if to.lower() != client.address.lower() or data[:4] != function_abi_to_4byte_selector(entry):
         return None
+    # As bytes, because CIDs are a stranger's text, which need not be UTF-8.
+    kinds = [kind.replace("string", "bytes") for kind in arguments_type(entry)[:3]]
     try:
-        # No further than the signature: the CIDs behind it are a stranger's text, which need not be UTF-8.
-        return bytes(codec.decode(arguments_type(entry)[:3], data[4:])[2])
+        return bytes(codec.decode(kinds, data[4:])[2])
     except (DecodingError, OverflowError):
         return None

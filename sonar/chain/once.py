@@ -11,7 +11,8 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
-from sonar.chain._rpc import SignedTransaction, find_receipt, rpc, send_raw
+from sonar.chain._rpc import rpc
+from sonar.chain._transactions import SignedTransaction, find_receipt, send_raw
 from sonar.chain.bytecode import Blueprint
 from sonar.chain.deploy import await_deployment, sign_deployment, verify_deployment
 from sonar.chain.deployments import Deployments, History, Intent, Record, locked

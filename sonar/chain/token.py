@@ -8,9 +8,10 @@ unread, amounts are in its smallest unit, and it is called by its address. Some 
 from typing import Any
 
 from eth_abi import abi as codec
+from eth_typing import BlockNumber
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from web3.types import TxParams
+from web3.types import BlockIdentifier, TxParams
 
 from sonar.chain._rpc import rpc
 from sonar.chain.calls import EncodedCall
@@ -29,9 +30,9 @@ class Token:
         self.address = Address(to_checksum_address(address))
         self._client = client
 
-    def balance(self, account: Address) -> Wei:
-        """What an account holds; raises WrongChainError for an address that is no token."""
-        return self._ask("balanceOf", ["address"], [account])
+    def balance(self, account: Address, *, block: int | None = None) -> Wei:
+        """What an account holds after `block` (None: the latest); raises WrongChainError for what is no token."""
+        return self._ask("balanceOf", ["address"], [account], block)
 
     def allowance(self, owner: Address) -> Wei:
         """What Sonar's contract may take from an account."""
@@ -60,12 +61,13 @@ class Token:
     def _approval(self, amount: Wei) -> EncodedCall:
         return EncodedCall(self.address, _data("approve", ["address", "uint256"], [self._client.address, amount]))
 
-    def _ask(self, function: str, kinds: list[str], values: list[Any]) -> Wei:
+    def _ask(self, function: str, kinds: list[str], values: list[Any], block: int | None = None) -> Wei:
         web3 = self._client.web3
         question = {"to": self.address, "data": "0x" + _data(function, kinds, values).hex()}
         try:
             with rpc(web3):
-                answer = bytes(web3.eth.call(TxParams(**question)))  # type: ignore[typeddict-item]
+                at: BlockIdentifier = "latest" if block is None else BlockNumber(block)
+                answer = bytes(web3.eth.call(TxParams(**question), at))  # type: ignore[typeddict-item]
         except ContractRevertError as error:
             raise self._no_token(function) from error
         if len(answer) < 32:

@@ -23,11 +23,13 @@ class Encoding(Strict):
     through two thin factors (`sonar.syft.plan`). The widest slot holds every choice of the others; wider ones would
     only make everybody's work and artifacts larger. Up to `stacked_rows` rows of a gradient share a ciphertext where
     its slots allow it; with 1 none do.
+
+    A network has no map: its gradients have the scale of its weights, and map_bits and factor_bits are 0.
     """
 
     slot_width: Annotated[int, Field(ge=16, le=128)] = 72
     weight_bits: Annotated[int, Field(ge=8, le=32)] = 24
-    map_bits: Annotated[int, Field(ge=8, le=24)] = 15
+    map_bits: Annotated[int, Field(ge=0, le=24)] = 15
     factor_bits: Annotated[int, Field(ge=0, le=24)] = 0
     step_bits: Annotated[int, Field(ge=0, le=16)] = 10
     weight_bound_bits: Annotated[int, Field(ge=0, le=8)] = 6
@@ -53,6 +55,14 @@ class Encoding(Strict):
     def for_rows(cls, rows: int) -> Self:
         """What suits a model of so many rows: large ones get the room that thin factors need."""
         return cls(factor_bits=14, slot_width=80) if rows >= _LARGE_ROWS else cls()
+
+    @classmethod
+    def for_network(cls) -> Self:
+        """What suits a network: a grid of 2^-14 for weights up to 8, and seven bits for a settlement's own weights."""
+        return cls(
+            slot_width=26, weight_bits=14, map_bits=0, step_bits=7, weight_bound_bits=3, gradient_bound_bits=3,
+            stacked_rows=1,
+        )  # fmt: skip
 
     @property
     def gradient_bound(self) -> int:

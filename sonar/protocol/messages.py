@@ -21,9 +21,10 @@ from sonar.protocol.errors import SignatureError
 from sonar.units import Address, CampaignId, Digest, digest_of
 
 __all__ = [
-    "ANSWER_TYPES", "REQUEST_LIFETIME", "REQUEST_TYPES", "CapsuleAnswer", "CapsuleRequest", "Domain", "hash_admission",
-    "hash_settlement", "info_answer", "public_answer", "recover", "request_for", "sign_admission", "sign_answer",
-    "sign_request", "sign_settlement", "verify_admission", "verify_answer", "verify_request", "verify_settlement",
+    "ANSWER_TYPES", "REQUEST_LIFETIME", "REQUEST_TYPES", "CapsuleAnswer", "CapsuleRequest", "Domain", "SignedRequest",
+    "hash_admission", "hash_settlement", "info_answer", "public_answer", "recover", "request_for", "sign_admission",
+    "sign_answer", "sign_request", "sign_settlement", "verify_admission", "verify_answer", "verify_request",
+    "verify_settlement",
 ]  # fmt: skip
 
 REQUEST_LIFETIME = 300
@@ -88,6 +89,18 @@ class CapsuleRequest:
     def answer(self, body: bytes) -> "CapsuleAnswer":
         """The answer to this request that has this HTTP body."""
         return CapsuleAnswer(self.account, self.action, self.nonce, digest_of(body))
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request with its HTTP body and the account's signature: what proves to anybody that the account asked.
+
+    `verify_request` says whether it did, with any `now` from the last five minutes before the expiry.
+    """
+
+    request: CapsuleRequest
+    body: bytes
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from sonar.protocol.errors import ProtocolError
+from sonar.protocol.networks import MAX_JUDGE_WORK, judge_work
 from sonar.protocol.spec import MetricName, Spec
+from sonar.protocol.training import BackboneMap
 from sonar.syft.features import CLIP, Identity
 
 __all__ = [
-    "CLIP", "MAX_VALIDATION_BYTES", "TARGET_BITS", "check_labels", "check_validation_size", "decode_validation",
-    "decode_weights", "design_matrix", "encode_validation", "encode_weights", "scaled_targets",
+    "CLIP", "MAX_VALIDATION_BYTES", "TARGET_BITS", "check_judge_work", "check_labels", "check_validation_size",
+    "decode_validation", "decode_weights", "design_matrix", "encode_validation", "encode_weights", "has_strays",
+    "load_tensors", "scaled_targets",
 ]  # fmt: skip
 
 MAX_VALIDATION_BYTES = 256 << 20
@@ -27,6 +30,8 @@ MAX_ROUND_SCORES = 1 << 24
 """The same times the gradients of a round: what bounds the judge's time and memory."""
 MAX_AUC_SCORES = 1 << 16
 """The same for the area under the curve, which sorts the scores of every model that the judge tries."""
+MAX_BACKBONE_WORK = 1 << 36
+"""The most multiplications that a backbone may take on a validation set: a minute or two on one core."""
 _MAX_HEADER = 1024
 TARGET_BITS = 16
 """The fractional bits of scaled targets, as the judge compares them."""
@@ -55,6 +60,23 @@ def check_validation_size(
         raise ProtocolError(
             f"the validation set has {records} records, above the limit of {most} for {features} features and "
             f"{outputs} {'targets' if metric == 'r2' else 'classes'}: a sample of it will do"
+        )
+
+
+def check_judge_work(spec: Spec, records: int) -> None:
+    """Raises ProtocolError for a network that would take too long to be judged on so many validation records."""
+    if isinstance(spec.feature_map, BackboneMap) and spec.feature_map.graph.work * records > MAX_BACKBONE_WORK:
+        raise ProtocolError(
+            f"the backbone takes {spec.feature_map.graph.work} multiplications a record, for {records} validation "
+            f"records more than {MAX_BACKBONE_WORK:.1e} in all: give fewer records, or a smaller backbone"
+        )
+    if spec.network is None:
+        return
+    work = judge_work(spec.network.graph, records, spec.rounds.round_size)
+    if work > MAX_JUDGE_WORK:
+        raise ProtocolError(
+            f"judging {spec.rounds.round_size} gradients of this network on {records} records takes about {work:.1e} "
+            f"multiplications, above the limit of {MAX_JUDGE_WORK:.1e}: give fewer records, or a smaller round_size"
         )
 
 
@@ -98,7 +120,7 @@ def decode_validation(data: bytes, spec: Spec) -> tuple[Floats, Labels]:
     Labels are class indices (records,), or for r2 targets (records, targets) in raw units.
     """
     kind, extra = (np.float64, (len(spec.targets),)) if spec.targets else (np.int64, ())
-    tensors = _load(data, "validation set", {"features": np.float64, "labels": kind})
+    tensors = load_tensors(data, "validation set", {"features": np.float64, "labels": kind})
     features, labels = tensors["features"], tensors["labels"]
     if features.ndim != 2 or features.shape[1] != len(spec.features) or labels.shape != features.shape[:1] + extra:
         shape = f"(records, {len(spec.targets)})" if spec.targets else "(records,)"
@@ -107,7 +129,8 @@ def decode_validation(data: bytes, spec: Spec) -> tuple[Floats, Labels]:
             f"but the spec needs (records, {len(spec.features)}) and {shape}"
         )
     widest = max(len(spec.features), spec.mapping.outputs)
-    check_validation_size(len(labels), widest, spec.shape[1], spec.metric, spec.rounds.round_size)
+    check_validation_size(len(labels), widest, spec.outputs, spec.metric, spec.rounds.round_size)
+    check_judge_work(spec, len(labels))
     if not np.isfinite(features).all():
         raise ProtocolError("the validation set has features that are not finite: remove or fill them")
     check_labels(labels, spec.metric, spec.classes)
@@ -136,12 +159,19 @@ def encode_weights(weights: Ints) -> bytes:
 
 def decode_weights(data: bytes, spec: Spec) -> Ints:
     """The weights (mapped features + 1, classes) in untrusted bytes, within the spec's bound; raises ProtocolError."""
-    weights = _load(data, "model", {"weights": np.int64})["weights"]
+    weights = load_tensors(data, "model", {"weights": np.int64})["weights"]
     if weights.shape != spec.shape:
         raise ProtocolError(f"the model has shape {weights.shape}, but the spec needs {spec.shape}")
     if weights.min() < -spec.encoding.weight_bound or weights.max() > spec.encoding.weight_bound:
         raise ProtocolError("the model has a weight outside the spec's bound")
+    if has_strays(spec, weights):
+        raise ProtocolError("the model has numbers behind the network's last parameter: it was not made for this spec")
     return weights
+
+
+def has_strays(spec: Spec, values: npt.NDArray) -> bool:  # type: ignore[type-arg]
+    """Whether integers of the weights' shape are not zero behind a network's last parameter."""
+    return spec.network is not None and bool(values.reshape(-1)[spec.network.graph.size :].any())
 
 
 def design_matrix(spec: Spec, features: Floats) -> Floats:
@@ -155,7 +185,8 @@ def design_matrix(spec: Spec, features: Floats) -> Floats:
     mapping = spec.mapping
     # The order of the features in memory is kept: turning them would take longer than scaling them.
     order: Literal["C", "F"] = "F" if features.strides[0] < features.strides[1] else "C"
-    design = np.ones((len(features), mapping.outputs + 1), order=order)
+    design = np.empty((len(features), mapping.outputs + 1), order=order)
+    design[:, -1] = 1
     for start in range(0, len(features), _BLOCK):
         block = slice(start, start + _BLOCK)
         # Into the design itself where nothing is mapped: copies would take longer than the sums.
@@ -169,7 +200,8 @@ def design_matrix(spec: Spec, features: Floats) -> Floats:
     return design
 
 
-def _load(data: bytes, what: str, dtypes: dict[str, type]) -> dict[str, npt.NDArray]:  # type: ignore[type-arg]
+def load_tensors(data: bytes, what: str, dtypes: dict[str, type]) -> dict[str, npt.NDArray]:  # type: ignore[type-arg]
+    """The tensors of untrusted safetensors bytes, which must have these names and types; raises ProtocolError."""
     # Before the parser makes an object of every tensor that a long header may name.
     if int.from_bytes(data[:8], "little") > _MAX_HEADER:
         raise ProtocolError(f"the {what} of {len(data)} bytes has a header of more than {_MAX_HEADER} bytes")

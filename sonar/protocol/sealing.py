@@ -31,6 +31,9 @@ class Purpose(StrEnum):
     VALIDATION = "validation"
     GRADIENT = "gradient"
     DELIVERY = "delivery"
+    WEIGHTS = "weights"
+    ATTRIBUTION = "attribution"
+    PARTS = "parts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ class BoxContext:
     """What a box was made for.
 
     `subject` is the key's fingerprint in hex for a validation set, else the campaign's id in hex; `round` is the round
-    of a gradient, the model version of a delivery and 0 for a validation set. `account` is who made the box, for a
-    delivery who may open it.
+    of a gradient, 0 for a validation set, else the model version. `account` is who made the box, and of what a Capsule
+    gives who may open it.
     """
 
     purpose: Purpose

@@ -14,6 +14,7 @@ from sonar.protocol._strict import Strict
 from sonar.protocol.encoding import Encoding
 from sonar.protocol.errors import SpecError
 from sonar.protocol.inputs import Feature, ImageSize, Name, Remark, Target
+from sonar.protocol.networks import NetworkTerms
 from sonar.protocol.training import (
     MAX_CLASSES,
     MAX_FEATURES,
@@ -28,16 +29,25 @@ from sonar.units import PPM, Address, Ppm, Wei
 from sonar.wording import told
 
 __all__ = [
-    "MAX_CLASSES", "MAX_FEATURES", "MAX_SPEC_BYTES", "METRICS", "AnyMap", "Encoding", "Feature", "FourierMap",
-    "IdentityMap", "ImageSize", "MetricName", "Payout", "PolynomialMap", "Rounds", "Spec", "Target", "Training",
+    "MAX_CLASSES", "MAX_FEATURES", "MAX_SPEC_BYTES", "METRICS", "MODES", "AnyMap", "Attribution", "Encoding", "Feature",
+    "FourierMap", "IdentityMap", "ImageSize", "MetricName", "Mode", "NetworkTerms", "Payout", "PolynomialMap", "Rounds",
+    "Spec", "Target", "Training",
 ]  # fmt: skip
 
 MAX_SPEC_BYTES = 1_000_000
 MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1", "auc", "r2"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
 """What a model can be scored by, as scikit-learn defines them; `capsule.judge.metrics` says how, to the last bit."""
+Mode = Literal["encrypted-linear", "network"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+"""How a campaign's model is trained: without being seen by a mine, or in the clear by those that the terms admit."""
+Attribution = Literal["validation", "open"]
+"""What the owner learns of mines' parts in the model: their shares of what it predicts, or the parts themselves."""
 _STEPS = 4
 """The judge tries a quarter of the kept gradients' mean too, and each one's part of that must not round to nothing."""
+_LEAST_MAP_BITS = 8
+_OF_MODE = {"encrypted-linear": {"network"}, "network": {"feature_map", "training", "attribution"}}
+"""What is not written in a spec of a mode: it says nothing there."""
 _ROWS_PER_RECORD = 8
 """A batch has at least a record for so many rows of weights: it costs a mine a step on all of them."""
 
@@ -78,6 +88,12 @@ class Spec(Strict):
     A classifier has two or more `classes`, named in the mines' `target_column`; a regression, scored by R2, has one or
     more `targets` instead, columns of their own. With `image` the features are an image's pixels. `purpose` and
     `licence` tell data owners what the model is for and under which terms it may be used; policies may ask for it.
+
+    In the mode `encrypted-linear` no mine ever reads the model. In the mode `network` every mine that the terms admit
+    does, and only what it posts is encrypted: `network` then takes the place of `feature_map` and `training`.
+
+    With `attribution` open the owner is given what each mine added to the model's weights, once the campaign is over.
+    It is written where it is open alone.
     """
 
     format: Literal[1] = 1
@@ -85,7 +101,7 @@ class Spec(Strict):
     description: Annotated[str, Field(max_length=10_000)] = ""
     purpose: Remark = ""
     licence: Remark = ""
-    mode: Literal["encrypted-linear"] = "encrypted-linear"
+    mode: Mode = "encrypted-linear"
     metric: MetricName = "accuracy"
     target_column: Name = "target"
     features: Annotated[tuple[Feature, ...], Field(min_length=1, max_length=MAX_FEATURES)]
@@ -97,7 +113,41 @@ class Spec(Strict):
     training: Training = Training()
     encoding: Encoding = Encoding()
     rounds: Rounds = Rounds()
+    network: NetworkTerms | None = None
+    attribution: Attribution = "validation"
     payout: Payout
+
+    @model_validator(mode="after")
+    def _mode_has_its_parts(self) -> Self:
+        network = self.network
+        if (self.mode == "network") != (network is not None):
+            raise ValueError(f"mode {self.mode!r} and {'no' if network is None else 'a'} network contradict each other")
+        if network is None:
+            if self.encoding.map_bits < _LEAST_MAP_BITS:
+                raise ValueError(
+                    f"map_bits {self.encoding.map_bits} are too few for a map: give {_LEAST_MAP_BITS} to 24"
+                )
+            return self
+        graph, encoding = network.graph, self.encoding
+        if self.attribution != "validation":
+            raise ValueError("a network's predictions do not split by mines: leave attribution out")
+        if self.feature_map != IdentityMap() or self.training != Training():
+            raise ValueError("a network has a training of its own and no feature map: leave both out")
+        if (graph.features, graph.outputs) != (len(self.features), len(self.classes or self.targets)):
+            raise ValueError(
+                f"the network takes {graph.features} numbers and gives {graph.outputs}, but there are "
+                f"{len(self.features)} features and {len(self.classes or self.targets)} classes or targets"
+            )
+        if (network.training.loss == "mse") != bool(self.targets):
+            raise ValueError("a network learns classes by the loss cross_entropy and targets by mse")
+        if encoding.gradient_shift:
+            raise ValueError("a network's gradients have the scale of its weights: give map_bits and factor_bits of 0")
+        if not network.accounts and not self.payout.bond:
+            raise ValueError(
+                "with neither bond nor accounts everybody is given the weights: ask for a bond, or name the accounts"
+            )
+        network.check_sizes(self.rounds.round_size, self.shape[0], encoding.slot_width)
+        return self
 
     @model_validator(mode="after")
     def _outputs_suit_the_metric(self) -> Self:
@@ -170,13 +220,21 @@ class Spec(Strict):
         return self.feature_map.of(len(self.features))
 
     @property
+    def outputs(self) -> int:
+        """How many classes or targets there are."""
+        return len(self.classes or self.targets)
+
+    @property
     def shape(self) -> tuple[int, int]:
-        """The weights' shape: (mapped features + 1 for the bias, classes or targets)."""
-        return self.mapping.outputs + 1, len(self.classes or self.targets)
+        """The weights' shape: (mapped features + 1 for the bias, classes or targets), of a network its rows."""
+        if self.network is not None:
+            return self.network.shape(self.encoding.slot_width)
+        return self.mapping.outputs + 1, self.outputs
 
     def to_bytes(self) -> bytes:
         """The canonical bytes, whose SHA-256 is committed to on chain."""
-        return canonical.dumps(self.model_dump(mode="json"))
+        usual = {"attribution"} if self.attribution == "validation" else set()
+        return canonical.dumps(self.model_dump(mode="json", exclude=_OF_MODE[self.mode] | usual))
 
     @classmethod
     def parse(cls, data: bytes) -> Self:

@@ -1,20 +1,28 @@
 """How a mine trains, as a campaign spec publishes it: what the model sees of the features, and the local training."""
 
+import base64
+import binascii
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sonar.network.errors import ParameterError
+from sonar.network.frozen import MAX_FROZEN_WORK, Frozen, load_parameters
+from sonar.network.graph import Graph
 from sonar.protocol._strict import Strict
 from sonar.syft import FeatureMap, Identity, Polynomial, RandomFourier, Schedule, TrainingError
 from sonar.syft.statistics import check_class_weights
 
 __all__ = [
-    "MAX_CLASSES", "MAX_FEATURES", "AnyMap", "FourierMap", "IdentityMap", "PolynomialMap", "Training",
+    "MAX_CLASSES", "MAX_FEATURES", "AnyMap", "BackboneMap", "FourierMap", "IdentityMap", "PolynomialMap", "Training",
 ]  # fmt: skip
 
 MAX_FEATURES = 2047
 """What a feature map may give. With the bias 2048 rows: the judge's integer scores then fit 63 bits."""
 MAX_CLASSES = 256
+_MAX_PARAMETERS_TEXT = 900_000
+"""Of a backbone in base64, which leaves room for the rest of a spec: 168,000 numbers."""
 _MIN_BATCH = 16
 """Every batch costs a mine a step on the whole map: smaller ones would let a spec waste its time."""
 ClassWeight = Annotated[float, Field(ge=1e-3, le=1e3)]
@@ -63,7 +71,47 @@ class PolynomialMap(Strict):
         return Polynomial(inputs, self.degree, self.powers)
 
 
-AnyMap = Annotated[IdentityMap | FourierMap | PolynomialMap, Field(discriminator="kind")]
+class BackboneMap(Strict):
+    """The model sees what a frozen public network gives: `graph` declares it, `parameters` are its numbers.
+
+    They are safetensors of one tensor of float32, in base64, and public as all of a spec. `sonar.network.Frozen` says
+    how it is computed; nobody's code is run.
+    """
+
+    kind: Literal["backbone"] = "backbone"
+    graph: Graph
+    parameters: Annotated[str, Field(max_length=_MAX_PARAMETERS_TEXT)]
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        graph = self.graph
+        if graph.work > MAX_FROZEN_WORK:
+            raise ValueError(
+                f"the backbone takes {graph.work} multiplications a record, above the limit of {MAX_FROZEN_WORK}"
+            )
+        try:
+            data = base64.b64decode(self.parameters, validate=True)
+            load_parameters(graph, data)
+        except (binascii.Error, ValueError) as error:
+            raise ValueError(f"the backbone's parameters are not base64: {error}") from error
+        except ParameterError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @cached_property
+    def _frozen(self) -> Frozen:
+        return Frozen(self.graph.features, self.graph, base64.b64decode(self.parameters))
+
+    def of(self, inputs: int) -> FeatureMap:
+        """The map of so many features; raises ValueError for another number than the backbone's."""
+        if inputs != self.graph.features:
+            raise ValueError(
+                f"the backbone takes {self.graph.features} numbers, and there are {inputs} features: name one for each"
+            )
+        return self._frozen
+
+
+AnyMap = Annotated[IdentityMap | FourierMap | PolynomialMap | BackboneMap, Field(discriminator="kind")]
 
 
 class Training(Strict):

@@ -11,7 +11,7 @@ import re
 from sonar.storage.errors import InvalidCidError
 from sonar.units import Cid, Digest, digest_of
 
-__all__ = ["RAW_BLOCK", "check_cid", "downgraded_cid", "raw_cid", "raw_digest", "upgraded_cid"]
+__all__ = ["RAW_BLOCK", "check_cid", "cid_of", "downgraded_cid", "raw_cid", "raw_digest", "upgraded_cid"]
 
 RAW_BLOCK = 256 * 1024
 """The largest content, in bytes, that IPFS keeps in one raw block; its CID holds the content's own SHA-256."""
@@ -25,7 +25,12 @@ _VERSION_0 = re.compile(f"Qm[{_BASE58}]{{44}}")
 
 def raw_cid(data: bytes) -> Cid:
     """The CID of `data` as one raw block."""
-    return _encode(_RAW + digest_of(data))
+    return cid_of(digest_of(data))
+
+
+def cid_of(digest: Digest) -> Cid:
+    """The CID of the content with this SHA-256 as one raw block, which contents of up to RAW_BLOCK bytes are."""
+    return _encode(_RAW + digest)
 
 
 def upgraded_cid(text: str) -> Cid:

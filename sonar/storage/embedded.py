@@ -16,7 +16,7 @@ import psutil
 
 from sonar.storage._flights import Flights, FlightsFullError, InterruptedFlightError
 from sonar.storage._libkubo import DESTINATION_IN_THE_WAY, LibKubo
-from sonar.storage.cids import downgraded_cid
+from sonar.storage.cids import RAW_BLOCK, downgraded_cid, raw_cid
 from sonar.storage.errors import ArtifactNotFoundError, StorageError, StoreUnavailableError
 from sonar.units import Cid
 
@@ -24,6 +24,7 @@ __all__ = ["EmbeddedNode"]
 
 _LOG = logging.getLogger(__name__)
 _ORIGINAL = "config.original"
+_BY_DIGEST = "by-digest"
 _MOST_CALLS = 32
 _MEMORY = 1 << 30
 _WATCH_SECONDS = 0.25
@@ -62,8 +63,10 @@ class EmbeddedNode:
         return [f"{address}/p2p/{self.peer_id}" for address in self._short(self._kubo.addresses)]
 
     def add(self, file: Path) -> str:
-        """Adds and pins a file's content; returns its CIDv0."""
-        return str(self._short(self._kubo.add, file))
+        """Adds and pins a file's content; returns its CIDv0. A small one is then found by its raw CID, too."""
+        cid = str(self._short(self._kubo.add, file))
+        self._note_digest(file, cid)
+        return cid
 
     @contextmanager
     def content(self, cid: str, timeout: float) -> Iterator[IO[bytes]]:
@@ -71,6 +74,7 @@ class EmbeddedNode:
 
         Raises ArtifactNotFoundError when no node had it in time, StoreUnavailableError for a directory.
         """
+        cid = self._by_digest(cid)
         with self._waiting("cat", cid, lambda: self._download(cid), timeout) as file:
             if isinstance(file, int):
                 raise StoreUnavailableError(f"{cid} cannot be read: the library answered {file}")
@@ -120,6 +124,7 @@ class EmbeddedNode:
     def _prepare(self, public: bool, swarm_port: int) -> None:
         try:
             self.repo.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.repo / _BY_DIGEST).mkdir(exist_ok=True)
             os.chdir(self.repo)
             if not (self.repo / "config").exists():
                 self._kubo.create()
@@ -132,6 +137,22 @@ class EmbeddedNode:
                 log.symlink_to(os.devnull)
         except OSError as error:
             raise StoreUnavailableError(f"the IPFS repository {self.repo} cannot be prepared: {error}") from error
+
+    def _note_digest(self, file: Path, cid: str) -> None:
+        # The library makes no raw blocks, of which Kubo's have the content's own SHA-256 in their CIDs.
+        if file.is_file() and file.stat().st_size <= RAW_BLOCK:
+            descriptor, part = tempfile.mkstemp(prefix="add.", dir=self.repo)
+            with os.fdopen(descriptor, "w") as written:
+                written.write(cid)
+                written.flush()
+                os.fsync(descriptor)
+            Path(part).replace(self.repo / _BY_DIGEST / raw_cid(file.read_bytes()))
+
+    def _by_digest(self, cid: str) -> str:
+        try:
+            return (self.repo / _BY_DIGEST / cid).read_text()
+        except FileNotFoundError:
+            return cid
 
     def _short(self, call: Any, *arguments: Any) -> Any:
         # After the cleanup the library would start a second node for a late call.

@@ -1,7 +1,8 @@
 """`python -m sonar.storage.ipfs_node`: the embedded IPFS node as a server that answers the RPC verbs of Kubo we use.
 
 Verbs: add, cat, pin/add, pin/rm, id, version, swarm/connect, swarm/peers. What is added is always pinned, and kept as
-UnixFS nodes, also where raw leaves are asked for, because the library knows no other form.
+UnixFS nodes, also where raw leaves are asked for, because the library knows no other form; what one raw block could
+have is found here by that block's CID as well.
 """
 
 import argparse

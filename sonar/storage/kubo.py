@@ -43,6 +43,8 @@ class KuboStore(ContentStore):
         # Without a session of its own every call makes one, so that threads share nothing.
         plain = {"Accept-Encoding": "identity"}  # what is sent is what is counted
         self._client = ipfshttpclient.Client(_multiaddress(self.url), timeout=timeout, headers=plain)
+        # What answers could else have this process ask any address that it likes. There is no option for it.
+        self._client._client._session_props["max_redirects"] = 0
 
     def put(self, data: bytes) -> Artifact:
         """See ContentStore."""

@@ -23,6 +23,8 @@ __all__ = ["Integers", "Layout", "largest_magnitude", "raw_pack", "raw_unpack", 
 
 Integers = npt.NDArray[Any]
 """An array of exact integers: int64, or Python integers as objects."""
+_WORD = 62
+"""The widest slots whose digits are computed in machine words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ def raw_pack(values: Integers, layout: Layout) -> list[int]:
             f"a value of {largest_magnitude(values).bit_length()} bits and a sign does not fit a slot of "
             f"{layout.slot_width} bits: use a larger slot_width or a smaller scale"
         )
+    if layout.slot_width <= _WORD:
+        return _pack_words(values.astype(np.int64), layout)
     width, slots, rows = layout.slot_width, layout.slots, values.tolist()
     plaintexts = []
     for first in range(0, len(rows), layout.rows_per_plaintext):
@@ -119,6 +123,8 @@ def raw_unpack(plaintexts: Sequence[int], layout: Layout, rows: int) -> Integers
     """
     if len(plaintexts) != layout.plaintexts(rows):
         raise CiphertextError(f"{rows} rows are in {layout.plaintexts(rows)} plaintexts, not in {len(plaintexts)}")
+    if layout.slot_width <= _WORD:
+        return _unpack_words(plaintexts, layout, rows).astype(object)
     values: list[list[int]] = []
     for first in range(0, len(plaintexts), layout.blocks):
         line: list[int] = []
@@ -145,6 +151,73 @@ def _digits(plaintext: int, index: int, count: int, layout: Layout) -> list[int]
     if rest:
         raise _stray_bits(index)
     return digits
+
+
+def _pack_words(values: Integers, layout: Layout) -> list[int]:
+    """The same for slots that machine words hold, slot after slot of all plaintexts at once: networks have millions."""
+    per, groups = layout.rows_per_plaintext, -(-len(values) // layout.rows_per_plaintext)
+    table = np.zeros((groups * per, layout.outputs), dtype=np.int64)
+    table[: len(values)] = values
+    # (groups, outputs, stride): output k of row j is in slot k * stride + j.
+    lines = np.zeros((groups, layout.outputs, layout.stride), dtype=np.int64)
+    lines[:, :, :per] = table.reshape(groups, per, layout.outputs).swapaxes(1, 2)
+    digits = lines.reshape(groups, -1).T
+    half, blocks = 1 << (layout.slot_width - 1), []
+    for start in range(0, len(digits), layout.slots):
+        block = digits[start : start + layout.slots]
+        words = np.zeros((_words(len(block), layout.slot_width), groups), dtype=np.uint64)
+        for slot, digit in enumerate(block):
+            place, shift = divmod(slot * layout.slot_width, 64)
+            unsigned = (digit + half).astype(np.uint64)
+            words[place] |= unsigned << shift
+            if shift:
+                words[place + 1] |= unsigned >> (64 - shift)
+        data, size = words.T.astype("<u8").tobytes(), 8 * len(words)
+        offset = _offset(len(block), layout.slot_width)
+        blocks.append([int.from_bytes(data[at : at + size], "little") - offset for at in range(0, len(data), size)])
+    return [plaintext for group in zip(*blocks, strict=True) for plaintext in group]
+
+
+def _unpack_words(plaintexts: Sequence[int], layout: Layout, rows: int) -> Integers:
+    """The integers (rows, outputs) of slots that machine words hold; raises CiphertextError for stray bits."""
+    width, line = layout.slot_width, layout.stride * layout.outputs
+    groups, half, mask = len(plaintexts) // layout.blocks, 1 << (width - 1), (1 << width) - 1
+    digits = np.empty((line, groups), dtype=np.int64)
+    for block in range(layout.blocks):
+        first = block * layout.slots
+        count = min(layout.slots, line - first)
+        size, offset = 8 * _words(count, width), _offset(count, width)
+        parts = []
+        for group in range(groups):
+            index = group * layout.blocks + block
+            shifted = int(plaintexts[index]) + offset
+            if shifted < 0 or shifted >> (count * width):
+                raise _stray_bits(index)
+            parts.append(shifted.to_bytes(size, "little"))
+        words = np.frombuffer(b"".join(parts), dtype="<u8").reshape(groups, -1).T.astype(np.uint64)
+        for slot in range(count):
+            place, shift = divmod(slot * width, 64)
+            digit = words[place] >> shift
+            if shift:
+                digit = digit | words[place + 1] << (64 - shift)
+            digits[first + slot] = (digit & mask).astype(np.int64) - half
+    table = digits.T.reshape(groups, layout.outputs, layout.stride).swapaxes(1, 2)
+    used = table[:, : layout.rows_per_plaintext].reshape(-1, layout.outputs)
+    if used[rows:].any():
+        raise _stray_bits((groups - 1) * layout.blocks)
+    if (strays := table[:, layout.rows_per_plaintext :].any(axis=(1, 2))).any():
+        raise _stray_bits(int(strays.argmax()) * layout.blocks)
+    return used[:rows]
+
+
+def _words(slots: int, width: int) -> int:
+    """How many words hold so many slots, and one more, into which the last slot is carried."""
+    return slots * width // 64 + 2
+
+
+def _offset(slots: int, width: int) -> int:
+    """What makes the digits of so many slots unsigned: half of each slot's range."""
+    return ((1 << (slots * width)) - 1) // ((1 << width) - 1) << (width - 1)
 
 
 def _stray_bits(index: int) -> CiphertextError:

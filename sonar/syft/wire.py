@@ -31,7 +31,7 @@ __all__ = [
     "gradient_size_limit", "load_gradient", "load_model", "load_product", "model_size_limit",
 ]  # fmt: skip
 
-MAX_ROWS: Final = 2048
+MAX_ROWS: Final = 1 << 14
 MAX_OUTPUTS: Final = 256
 MAX_STRIDE: Final = 64
 _FORMAT: Final = 2

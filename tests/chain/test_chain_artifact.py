@@ -36,9 +36,10 @@ def creation_hash(name: str) -> str:
     return "0x" + keccak(hexstr=json.loads((DATA / f"{name}.json").read_text())["bytecode"]).hex()
 
 
-def test_the_sources_compile_to_the_shipped_contract_wherever_they_are(copy, shipped):
-    compiled = compiler.compile_contract(copy, shipped.stem)
-    assert compiler.dump_artifact(compiled) == shipped.read_text(), "run scripts/compile"
+def test_the_sources_compile_to_the_shipped_contract_wherever_they_are(copy):
+    # The smaller of the two: the script, in the next test, compiles both.
+    compiled = compiler.compile_contract(copy, "CapsuleCommittee")
+    assert compiler.dump_artifact(compiled) == (DATA / "CapsuleCommittee.json").read_text(), "run scripts/compile"
 
 
 def test_the_script_says_that_the_shipped_contracts_are_fresh():

@@ -113,7 +113,7 @@ def test_native_bounties_are_summed_up_and_those_of_tokens_only_listed(stage, mi
 
 def test_the_list_shows_a_tokens_amounts_in_its_smallest_unit(run, monkeypatch):
     row = {"id": "0x1", "status": "running", "score_ppm": 1, "target_ppm": 2, "bounty_wei": 5 * 10**17, "paid_wei": 7,
-           "pending_owner": None}  # fmt: skip
+           "deadline": 2**60, "pending_owner": None}  # fmt: skip
     monkeypatch.setattr("sonar.cli._connect", lambda _: (None, 0))
     odd = row | {"token": None, "paid_wei": 123_456_789_012_345_678}
     monkeypatch.setattr(overview, "campaign_rows", lambda *_: [row | {"token": None}, row | {"token": TOKEN}, odd])
@@ -121,6 +121,17 @@ def test_the_list_shows_a_tokens_amounts_in_its_smallest_unit(run, monkeypatch):
     assert first.endswith("bounty 0.5  paid 0.000000000000000007 ether")
     assert third.endswith("bounty 0.5  paid 0.123456 ether")
     assert second.endswith(f"bounty 500000000000000000  paid 7 of token {TOKEN}")
+
+
+def test_the_list_tells_of_a_deadline_that_has_passed_while_the_campaign_was_not_closed(run, monkeypatch):
+    row = {"id": "0x1", "score_ppm": 1, "target_ppm": 2, "bounty_wei": 5, "paid_wei": 0, "pending_owner": None,
+           "token": None}  # fmt: skip
+    told = [("running", 2**60), ("running", 1), ("closed", 1)]
+    rows = [row | {"status": status, "deadline": deadline} for status, deadline in told]
+    monkeypatch.setattr("sonar.cli._connect", lambda _: (None, 0))
+    monkeypatch.setattr(overview, "campaign_rows", lambda *_: rows)
+    states = [line.split("  ")[1].strip() for line in run("campaigns").stdout.splitlines()]
+    assert states == ["running", "past its deadline", "closed"]
 
 
 def test_the_network_file_is_looked_for_below_the_home(tmp_path, monkeypatch):

@@ -5,10 +5,11 @@ from eth_abi import abi as codec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonar.chain import calls, events
+from sonar.chain import _http, calls, events
 from sonar.chain._artifact import arguments_type, artifact, event_topic
 from sonar.chain.client import SonarClient
 from sonar.chain.cursor import EventCursor, campaign_events
+from sonar.chain.errors import RpcTooMuchError
 from sonar.chain.events import (
     CampaignClosed,
     CampaignCreated,
@@ -18,8 +19,8 @@ from sonar.chain.events import (
     RoundExpired,
     RoundSettled,
     Withdrawn,
-    decode_log,
 )
+from sonar.chain.logs import decode_log
 from sonar.units import Address
 
 
@@ -139,6 +140,42 @@ def test_a_node_that_limits_the_range_is_asked_for_less(stage, mines, deployed, 
     monkeypatch.setattr(provider, "make_request", limited)
     campaign.owner.web3.provider._request_func_cache = (None, None)
     assert EventCursor(campaign.owner, deployed.block).read() == whole
+
+
+def test_events_too_large_for_one_answer_stop_no_reader(stage, mines, deployed, monkeypatch):
+    campaign = stage(round_size=8)
+    for index, mine in enumerate(mines(6)):
+        campaign.submit(mine, str(index), cid="x" * 30_000)
+    whole = EventCursor(campaign.owner, deployed.block).read()
+    monkeypatch.setattr(_http, "LONGEST_ANSWER", 100_000)
+    assert EventCursor(campaign.owner, deployed.block).read() == whole
+    cursor, pages = EventCursor(campaign.owner, deployed.block), []
+    while (page := cursor.read_page(campaign.owner.block_number())) is not None:
+        pages.append(page)
+    assert len(pages) > 1
+    assert [event for page in pages for event in page.events] == whole
+    assert [page.first for page in pages] == [deployed.block, *(page.last + 1 for page in pages[:-1])]
+
+
+def test_a_node_that_takes_too_long_for_many_blocks_is_asked_for_fewer_until_it_is_over(stage, deployed, monkeypatch):
+    campaign = stage()
+    cursor, asked = EventCursor(campaign.owner, 0, page=64), []
+
+    def slow(start: int, end: int) -> list:
+        asked.append(end - start + 1)
+        if end - start + 1 > 8 and start < 200:
+            raise RpcTooMuchError("it did not answer in time")
+        return []
+
+    monkeypatch.setattr(cursor, "_logs", slow)
+    while cursor.read_page(1000) is not None:
+        assert len(asked) < 100
+    assert asked[:4] == [64, 16, 4, 4]
+    assert asked[-2] == 64
+    monkeypatch.setattr(cursor, "_logs", lambda *_: slow(0, 63))
+    with pytest.raises(RpcTooMuchError):
+        cursor.read_page(2000)
+    assert cursor.next_block == 1001
 
 
 @pytest.mark.parametrize("cid", ["x" * 101, "x" * 20_000, "two words", "line\nbreak", "\x1b[31mred", "žluťoučký", ""])

@@ -7,7 +7,8 @@ from sonar.chain import calls
 from sonar.chain._artifact import artifact, event_topic
 from sonar.chain.cursor import campaign_events
 from sonar.chain.errors import ContractRevertError
-from sonar.chain.events import BountyRaised, CampaignTransferred, CampaignTransferStarted, decode_log
+from sonar.chain.events import BountyRaised, CampaignTransferred, CampaignTransferStarted
+from sonar.chain.logs import decode_log
 from sonar.chain.records import NATIVE, PayoutBase
 from sonar.units import Address, Ppm, Wei, ether
 

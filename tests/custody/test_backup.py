@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from commands import Commands
 from custody import (
     CHEAP,
     OVER,
@@ -17,7 +18,6 @@ from custody import (
     PASSPHRASE,
     RUNNING,
     WEIGHTS,
-    Commands,
     Filled,
     cheap_keystores,
     check_everything_opens,
@@ -44,7 +44,7 @@ BACKUP_PASSPHRASE = "of the backup"
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Commands]:
-    commands = Commands()
+    commands = Commands("capsule", "import custody; custody.cheap_keystores()")
     yield commands
     commands.close()
 

@@ -1,5 +1,6 @@
 """What the operator's commands print, and what they refuse, in the words that are on the terminal."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,22 @@ def test_init_says_how_the_other_commands_find_its_database(capsule: Callable[..
     assert capsule("campaigns", "--home", str(tmp_path / "home")).exit_code == 0
 
 
+def test_restoring_into_another_database_says_where_it_is_and_who_serves_it(
+    capsule: Callable[..., Result], home: Path, tmp_path: Path
+) -> None:
+    assert capsule("backup", str(tmp_path / "backup"), "--home", str(home)).exit_code == 0
+    url, other = f"sqlite:///{tmp_path}/elsewhere.db", tmp_path / "other"
+    restored = capsule("restore", str(tmp_path / "backup"), "--moved", "--home", str(other), "--database", url)
+    assert restored.exit_code == 0
+    assert f"database      {url}" in restored.stdout
+    assert "home " not in restored.stdout
+    assert f"have {other}/capsule.toml name this database" in restored.stderr
+    assert "or name the database if a server has it" in capsule("campaigns", "--home", str(other)).stderr
+    other.mkdir()
+    (other / "capsule.toml").write_text(f'database = "{url}"\n')
+    assert capsule("campaigns", "--home", str(other)).exit_code == 0
+
+
 def test_only_what_is_held_is_released_and_both_are_said(capsule: Callable[..., Result], home: Path) -> None:
     assert "nothing is held" in capsule("held", "--home", str(home), passphrase=None).stderr
     running, over = CampaignId(b"r" * 32), CampaignId(b"o" * 32)
@@ -73,3 +90,21 @@ def test_only_what_is_held_is_released_and_both_are_said(capsule: Callable[..., 
     assert "nothing is held" in done.stderr
     log = capsule("audit", "show", "--home", str(home)).stdout
     assert log.count("released") == 1
+
+
+def test_what_is_held_fast_of_the_chain_is_forgotten_with_the_passphrase_and_the_log_tells_of_it(
+    capsule: Callable[..., Result], home: Path
+) -> None:
+    nothing = capsule("forget-chain", "--home", str(home))
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "nothing of the chain is held fast" in nothing.stderr
+    anchor = {"block": "ab" * 32, "code": "cd" * 32, "number": 7}
+    state = open_home(home, PASSPHRASE).state
+    state.set_told("chain", json.dumps(anchor).encode(), "chain", **anchor)
+    state.close()
+    assert capsule("forget-chain", "--home", str(home), passphrase=None).exit_code != 0
+    done = capsule("forget-chain", "--home", str(home), "--json")
+    assert json.loads(done.stdout) == anchor
+    assert "chain forgotten" in capsule("audit", "show", "--home", str(home)).stdout
+    assert capsule("forget-chain", "--home", str(home)).stdout == ""
+    assert capsule("audit", "verify", "--home", str(home)).exit_code == 0

@@ -217,9 +217,32 @@ def test_a_delivery_is_remembered_when_the_chain_is_read_again(home: OpenHome) -
     assert before is not None
 
 
-def test_an_admission_that_may_still_be_used_is_kept_however_late_the_clock(home: OpenHome) -> None:
-    assert not is_due(kept(None), POLICY, 1e12, 1_000)
-    assert is_due(kept(None), POLICY, 1e12, 1_001)
+@pytest.mark.parametrize(
+    ("campaign", "due"),
+    [
+        (kept("over", ended=10 * DAY, delivered=20 * DAY), 50 * DAY),
+        (kept("over", ended=10 * DAY), 375 * DAY),
+        (kept(None), 365 * DAY + 1_000),
+    ],
+    ids=["delivered", "abandoned", "never used"],
+)
+def test_neither_a_clock_that_jumped_ahead_nor_a_block_of_a_later_time_makes_anything_due(
+    campaign: Kept, due: float
+) -> None:
+    assert not is_due(campaign, POLICY, 1e12, due - 1)
+    assert not is_due(campaign, POLICY, due - 1, 1e12)
+    assert is_due(campaign, POLICY, due, due)
+
+
+def test_a_clock_that_jumped_ahead_retires_no_key(home: OpenHome) -> None:
+    filled, clock = fill(home), Clock()
+    (issued,) = filled.keys["issued"]
+    right = tip(clock)
+    clock.now += 366 * DAY
+    Retention(home.state, POLICY, clock).step(right)
+    assert home.state.key(issued).secret  # type: ignore[union-attr]
+    Retention(home.state, POLICY, clock).step(tip(clock))
+    assert not home.state.key(issued).secret  # type: ignore[union-attr]
 
 
 def test_a_key_that_nobody_used_for_long_is_retired(home: OpenHome) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from commands import Commands
 from custody import (
     CHEAP,
     PASSPHRASE,
-    Commands,
     Filled,
     all_values,
     cheap_keystores,
@@ -42,7 +42,7 @@ NEW = "battery staple"
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Commands]:
-    commands = Commands()
+    commands = Commands("capsule", "import custody; custody.cheap_keystores()")
     yield commands
     commands.close()
 

@@ -16,7 +16,8 @@ ALLOWED = {
     "sonar.syft": (),
     "sonar.storage": (),
     "sonar.chain": (),
-    "sonar.protocol": ("sonar.chain.records", "sonar.syft"),
+    "sonar.network": ("sonar.syft",),
+    "sonar.protocol": ("sonar.chain.records", "sonar.network", "sonar.syft"),
     "sonar": ("sonar",),
     "capsule": ("sonar",),
     "mine": ("sonar", "capsule.client", "capsule.reasons"),
@@ -89,7 +90,7 @@ def test_the_secret_half_is_never_loaded_beside_mine_or_pysonar(statement):
     assert not any(inside(module, ("capsule.service", "capsule.judge", "fastapi")) for module in loaded)
 
 
-@pytest.mark.parametrize("command", ["sonar", "capsule", "mine"])
+@pytest.mark.parametrize("command", ["sonar", "capsule", "mine", "pysonar"])
 def test_a_commands_help_loads_nothing_heavy(command):
     heavy = {"torch", "web3", "eth_account", "sklearn", "fastapi", "numpy", "pydantic", "duckdb", "httpx", "sqlalchemy"}
     assert not heavy & loaded_by(f"import {command}.cli")

@@ -83,6 +83,7 @@ def make_mine(net: devnet.Devnet, name: str, rows: np.ndarray, folder: Path) -> 
     ]
 
 
+@pytest.mark.long
 def test_a_campaign_survives_kills_of_capsule_and_mine(net, campaign, spawn, tmp_path: Path):
     commands = {
         name: make_mine(net, name, rows, tmp_path) for name, rows in zip(("mine1", "mine2"), SHARES, strict=True)
@@ -131,7 +132,31 @@ def test_a_campaign_survives_kills_of_capsule_and_mine(net, campaign, spawn, tmp
     assert paid + client.campaign(campaign.id).terms.bounty - client.campaign(campaign.id).paid == pysonar.ether(1)
     verdicts = {gradient.verdict for gradient in campaign.gradients()}
     assert Verdict.KEPT in verdicts
+    check_audit(net, campaign, settled)
     check_artifacts(net.directory / "store", campaign, client)
+
+
+def check_audit(net: devnet.Devnet, campaign: pysonar.Campaign, settled: list) -> None:
+    """Anybody finds all of it right, by either command, until an artifact is changed; then that is named."""
+    wait_until(lambda: not campaign.audit().unchecked, timeout=60, what="what was kept to be published")
+    assert not campaign.audit().differences
+    words = ["audit", campaign.id.hex(), "--network", str(net.network_file)]
+    for command in ("sonar", "pysonar"):
+        run = [sys.executable, "-m", command, *words]
+        done = subprocess.run(run, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
+        told = json.loads(subprocess.run([*run, "--json"], capture_output=True, text=True, check=True).stdout)
+        assert told["differs"] == told["unchecked"] == 0
+        assert told["holds"] == len(told["findings"]) > 30
+    product = net.directory / "store" / settled[0].product_cid
+    data = product.read_bytes()
+    product.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "differs   round 0: the product: the artifact" in done.stdout
+    product.unlink()
+    assert subprocess.run(run, capture_output=True, check=False).returncode == 11
+    product.write_bytes(data)
 
 
 def check_artifacts(store: Path, campaign: pysonar.Campaign, client: SonarClient) -> None:
@@ -161,6 +186,7 @@ def check_artifacts(store: Path, campaign: pysonar.Campaign, client: SonarClient
     assert kinds["ciphertexts"] >= 5
 
 
+@pytest.mark.long
 def test_mines_wait_for_a_chain_and_a_store_that_are_away(net, campaign, spawn, tmp_path: Path):
     command = make_mine(net, "mine1", SHARES[0], tmp_path)
     store = net.directory / "store"

@@ -1,6 +1,5 @@
 """The README's own lines, run as they stand: the network, two data owners, the data scientist's example."""
 
-import csv
 import os
 import re
 import shlex
@@ -8,10 +7,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from sonar.chain.client import SonarClient
 from sonar.chain.cursor import EventCursor
@@ -29,10 +28,9 @@ def shell_lines(first_word: str) -> list[list[str]]:
     return [shlex.split(line) for line in re.findall(rf"^    ({first_word} .+)$", README, flags=re.MULTILINE)]
 
 
-def python_example() -> str:
-    """The README's Python block."""
-    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    return block
+def python_examples() -> list[str]:
+    """The README's Python blocks."""
+    return re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def hurry(client: SonarClient, mines: int, stop: threading.Event) -> None:
@@ -50,6 +48,7 @@ def hurry(client: SonarClient, mines: int, stop: threading.Event) -> None:
             client.web3.provider.make_request("evm_mine", [])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_readmes_example_runs_as_it_stands(spawn, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -61,41 +60,45 @@ def test_the_readmes_example_runs_as_it_stands(spawn, tmp_path: Path, monkeypatc
           "--capsule-port", "0")  # fmt: skip
     wait_until(lambda: "ready" in (tmp_path / "devnet.log").read_text(), timeout=90, what="the devnet")
 
-    data = load_digits()
-    order = np.random.default_rng(7).permutation(len(data.target))
-    validation, shares = order[:360], np.array_split(order[360:], 2)
-    for name, rows in zip(("digits.csv", "other.csv"), shares, strict=True):
-        with (tmp_path / name).open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([*(f"x{number}" for number in range(64)), "digit"])
-            writer.writerows([*data.data[row], data.target[row]] for row in rows)
-
+    files, example = python_examples()
+    scope: dict[str, Any] = {}
+    exec(compile(files, "README.md", "exec"), scope)
     commands = shell_lines("mine")
-    assert [words[1] for words in commands] == ["init", "add", "campaigns", "run"]
-    for words in commands[:-1]:
-        subprocess.run([sys.executable, "-m", *expand(words)], check=True, capture_output=True)
-    second = {**os.environ, "SONAR_MINE_HOME": str(tmp_path / "second")}
-    for line in ("mine init --key-file ~/.sonar/accounts/mine2.key", "mine add digits other.csv --target digit"):
-        subprocess.run([sys.executable, "-m", *expand(shlex.split(line))], check=True, capture_output=True, env=second)
-    spawn("mine1", "-m", *commands[-1])
-    spawn("mine2", "-m", *commands[-1], env={"SONAR_MINE_HOME": second["SONAR_MINE_HOME"]})
+    assert [words[1] for words in commands] == [
+        "init",
+        "add",
+        "run",
+        "init",
+        "add",
+        "run",
+        "status",
+        "earnings",
+        "withdraw",
+    ]
+    (line,) = re.findall(r"^    export SONAR_MINE_HOME=~/(.+)$", README, flags=re.MULTILINE)
+    second = {"SONAR_MINE_HOME": str(tmp_path / line)}
+    for which, home in ((commands[:3], {}), (commands[3:6], second)):
+        for words in which[:2]:
+            subprocess.run([sys.executable, "-m", *expand(words)], check=True, env={**os.environ, **home})
+        spawn(f"mine-{len(home)}", "-m", *which[2], env=home)
 
     stop = threading.Event()
     client = SonarClient.from_network(Network.load())
     clock = threading.Thread(target=hurry, args=(client, 2, stop))
     clock.start()
     try:
-        scope = {"X_val": data.data[validation], "y_val": data.target[validation]}
-        exec(compile(python_example(), "README.md", "exec"), scope)
+        exec(compile(example, "README.md", "exec"), scope)
     finally:
         stop.set()
         clock.join()
     model = scope["model"]
-    assert np.mean(model.predict(data.data[validation]) == data.target[validation]) > 0.85
+    assert np.mean(model.predict(scope["X_val"]) == scope["y_val"]) > 0.85
     campaign = scope["campaign"]
-    assert campaign.payouts()
+    assert campaign.earnings()
     assert campaign.gradients()
     campaign.close()
+    for words in commands[6:]:
+        subprocess.run([sys.executable, "-m", *words], check=True)
 
 
 def expand(words: list[str]) -> list[str]:

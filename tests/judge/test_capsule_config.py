@@ -14,9 +14,10 @@ from capsule.errors import CapsuleRefusedError
 from capsule.policy import LEAST_JUDGE_MEMORY, MAX_ROUND_BYTES, Policy, check_round
 from sonar.errors import ConfigError
 from sonar.protocol.payloads import MAX_ROUND_SCORES
-from sonar.protocol.spec import MAX_CLASSES, Encoding, Feature, Payout, Rounds, Spec
+from sonar.protocol.spec import MAX_CLASSES, MAX_FEATURES, Encoding, Feature, Payout, Rounds, Spec
 from sonar.syft import PublicKey
-from sonar.syft.wire import MAX_ROWS
+
+LARGEST_ROWS = MAX_FEATURES + 1
 
 
 def load(home: Path, environment: dict[str, str] | None = None, **flags: Any) -> Settings:
@@ -157,18 +158,18 @@ def test_judge_processes_have_memory_for_every_round_that_is_admitted(write: Any
     with pytest.raises(ConfigError, match=r"judge_memory_mib.*3584"):
         load(write("judge_memory_mib = 3583\n"))
     assert load(write("judge_memory_mib = 3584\n")).policy().judge_memory == LEAST_JUDGE_MEMORY
-    scores = 32 * (MAX_ROUND_SCORES + MAX_ROUND_SCORES // MAX_CLASSES // 64 * MAX_ROWS)
-    assert (256 << 20) + 64 * 64 * MAX_ROWS * MAX_CLASSES + scores <= LEAST_JUDGE_MEMORY
+    scores = 32 * (MAX_ROUND_SCORES + MAX_ROUND_SCORES // MAX_CLASSES // 64 * LARGEST_ROWS)
+    assert (256 << 20) + 64 * 64 * LARGEST_ROWS * MAX_CLASSES + scores <= LEAST_JUDGE_MEMORY
     assert (256 << 20) + 4.2 * MAX_ROUND_BYTES <= LEAST_JUDGE_MEMORY
 
 
 def test_a_round_that_no_judge_process_could_take_is_refused() -> None:
     key = PublicKey((1 << 511) + 111, allow_insecure_small_key=True)
     wide = Encoding(slot_width=128)
-    for size, encoding, fits in ((64, wide, False), (32, wide, True), (64, Encoding.for_rows(MAX_ROWS), True)):
+    for size, encoding, fits in ((64, wide, False), (32, wide, True), (64, Encoding.for_rows(LARGEST_ROWS), True)):
         spec = Spec.build(
             name="large",
-            features=tuple(Feature(name=f"x{i}") for i in range(MAX_ROWS - 1)),
+            features=tuple(Feature(name=f"x{i}") for i in range(LARGEST_ROWS - 1)),
             classes=tuple(f"c{i}" for i in range(MAX_CLASSES)),
             rounds=Rounds(round_size=size),
             encoding=encoding,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Commands
 from eth_account.signers.local import LocalAccount
 
 from capsule.client import CapsuleClient
@@ -31,17 +32,17 @@ from sonar.protocol.messages import Domain
 PASSPHRASE = "correct horse"
 
 
-def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SONAR_")}
-    return subprocess.run(
-        [sys.executable, "-m", "capsule", *arguments],
-        env={**clean, "SONAR_CAPSULE_PASSPHRASE": PASSPHRASE, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def run(capsule_commands: Commands) -> Run:
+    """Runs a `capsule` command, with the Capsule's passphrase unless `environment` has another."""
+
+    def command(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return capsule_commands(*arguments, **{"SONAR_CAPSULE_PASSPHRASE": PASSPHRASE, **(environment or {})})
+
+    return command
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "capsule"
 
 
-def init(home: Path, *more: str) -> Any:
+def init(run: Run, home: Path, *more: str) -> Any:
     done = run("init", "--home", str(home), "--key-bits", "512", "--allow-insecure-small-key", "--json", *more)
     assert done.returncode == 0, done.stderr
     assert "make backups with\n`capsule backup`" in done.stderr
@@ -57,10 +58,10 @@ def init(home: Path, *more: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def template(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A Capsule that `capsule init` made, and what it said."""
     home = tmp_path_factory.mktemp("template") / "capsule"
-    return home, init(home)
+    return home, init(run, home)
 
 
 @pytest.fixture
@@ -122,8 +123,8 @@ def serve(network: Path) -> Iterator[Callable[[Path], Served]]:
             served.stop()
 
 
-def test_init_prints_the_attesting_address_and_keeps_everything_private(home: Path) -> None:
-    made = init(home)
+def test_init_prints_the_attesting_address_and_keeps_everything_private(run: Run, home: Path) -> None:
+    made = init(run, home)
     assert made["address"].startswith("0x")
     assert oct(home.stat().st_mode)[-3:] == "700"
     assert {path.name for path in home.iterdir()} >= {"attester.json", "capsule.db"}
@@ -132,7 +133,7 @@ def test_init_prints_the_attesting_address_and_keeps_everything_private(home: Pa
 
 
 @pytest.mark.usefixtures("made")
-def test_init_never_overwrites_a_capsule(home: Path) -> None:
+def test_init_never_overwrites_a_capsule(run: Run, home: Path) -> None:
     before = (home / "attester.json").read_bytes()
     done = run("init", "--home", str(home))
     assert done.returncode == 8
@@ -141,7 +142,7 @@ def test_init_never_overwrites_a_capsule(home: Path) -> None:
 
 
 @pytest.mark.usefixtures("made")
-def test_a_capsule_whose_engine_cannot_be_used_does_not_start(home: Path, network: Path) -> None:
+def test_a_capsule_whose_engine_cannot_be_used_does_not_start(run: Run, home: Path, network: Path) -> None:
     options = ("--home", str(home), "--network", str(network), "--port", "0")
     done = run("serve", *options, environment={"SONAR_ENGINE": "nonsense"})
     assert done.returncode == 6
@@ -149,14 +150,14 @@ def test_a_capsule_whose_engine_cannot_be_used_does_not_start(home: Path, networ
 
 
 @pytest.mark.parametrize("bits", ["1024", "2047", "3071"])
-def test_init_refuses_keys_that_are_too_small_or_odd(home: Path, bits: str) -> None:
+def test_init_refuses_keys_that_are_too_small_or_odd(run: Run, home: Path, bits: str) -> None:
     done = run("init", "--home", str(home), "--key-bits", bits)
     assert done.returncode == 8
     assert "2048" in done.stderr
     assert not home.exists()
 
 
-def test_init_needs_a_passphrase(home: Path, tmp_path: Path) -> None:
+def test_init_needs_a_passphrase(run: Run, home: Path, tmp_path: Path) -> None:
     for words in ("", "\nsecond line"):
         (tmp_path / "words").write_text(words)
         done = run("init", "--home", str(home), "--passphrase-file", str(tmp_path / "words"))
@@ -167,7 +168,9 @@ def test_init_needs_a_passphrase(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("made")
-def test_serve_without_a_capsule_a_network_or_the_passphrase_says_what_to_do(home: Path, network: Path) -> None:
+def test_serve_without_a_capsule_a_network_or_the_passphrase_says_what_to_do(
+    run: Run, home: Path, network: Path
+) -> None:
     done = run("serve", "--home", str(home / "none"), "--network", str(network))
     assert (done.returncode, "capsule init" in done.stderr) == (8, True)
     done = run("serve", "--home", str(home), "--network", str(home / "none.json"))
@@ -180,7 +183,7 @@ def test_serve_without_a_capsule_a_network_or_the_passphrase_says_what_to_do(hom
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can")
 @pytest.mark.usefixtures("made")
-def test_root_leaves_nothing_in_a_home_that_is_not_his(home: Path, network: Path) -> None:
+def test_root_leaves_nothing_in_a_home_that_is_not_his(run: Run, home: Path, network: Path) -> None:
     for path in (home, *home.iterdir()):
         os.chown(path, 65534, -1)
     before = sorted(home.iterdir())
@@ -196,7 +199,7 @@ def test_root_leaves_nothing_in_a_home_that_is_not_his(home: Path, network: Path
     assert {path.stat().st_uid for path in home.iterdir()} == {65534}
 
 
-def test_a_short_passphrase_is_told_of_and_an_empty_one_by_its_file(home: Path, tmp_path: Path) -> None:
+def test_a_short_passphrase_is_told_of_and_an_empty_one_by_its_file(run: Run, home: Path, tmp_path: Path) -> None:
     (tmp_path / "words").write_text("abc")
     small = ("--key-bits", "512", "--allow-insecure-small-key")
     done = run("init", "--home", str(home), *small, "--passphrase-file", str(tmp_path / "words"))
@@ -210,14 +213,19 @@ def test_a_short_passphrase_is_told_of_and_an_empty_one_by_its_file(home: Path, 
 
 
 @pytest.mark.usefixtures("made")
-def test_serve_with_a_chain_that_does_not_answer_ends_with_its_exit_code(home: Path, network: Path) -> None:
+def test_serve_with_a_chain_that_does_not_answer_ends_with_its_exit_code(run: Run, home: Path, network: Path) -> None:
     found = Network.load(network).model_copy(update={"rpc_url": "http://127.0.0.1:9"}).save(home / "network.json")
     done = run("serve", "--home", str(home), "--port", "0", "--network", str(found))
     assert done.returncode == 4, done.stderr
 
 
 def test_a_served_capsule_answers_stops_at_sigterm_and_is_the_same_after_a_restart(
-    home: Path, made: Any, network: Path, serve: Callable[[Path], Served], new_account: Callable[[], LocalAccount]
+    run: Run,
+    home: Path,
+    made: Any,
+    network: Path,
+    serve: Callable[[Path], Served],
+    new_account: Callable[[], LocalAccount],
 ) -> None:
     account, found = new_account(), Network.load(network)
     served = serve(home)
@@ -261,7 +269,7 @@ def test_a_killed_capsule_starts_again(home: Path, serve: Callable[[Path], Serve
     assert serve(home).facts["address"] == served.facts["address"]
 
 
-def test_info_without_a_capsule_ends_with_its_exit_code(network: Path) -> None:
+def test_info_without_a_capsule_ends_with_its_exit_code(run: Run, network: Path) -> None:
     done = run("info", "--network", str(network), "--url", "http://127.0.0.1:9")
     assert (done.returncode, "does not answer" in done.stderr) == (8, True)
     assert run("info", "--network", str(network)).returncode == 3
@@ -369,6 +377,19 @@ def test_keys_come_from_another_process_which_can_be_cancelled() -> None:
     slow.cancel()
     thread.join(30)
     assert failed
+
+
+def test_a_key_process_that_hangs_is_ended_and_the_next_key_comes_from_another() -> None:
+    maker = KeyProcess(512, allow_insecure_small_key=True, seconds=5)
+    maker.make()
+    hanging = maker._child
+    assert hanging is not None
+    hanging.send_signal(signal.SIGSTOP)
+    with pytest.raises(CapsuleError, match="made no key in 5 s"):
+        maker.make()
+    assert hanging.returncode == -signal.SIGKILL
+    assert maker.make().public.bits == 512
+    maker.rest()
 
 
 def test_the_key_process_leaves_it_to_the_capsule_when_to_stop() -> None:

@@ -368,14 +368,17 @@ def _created(world: Any, scientist: Any, draft: Any) -> Any:
 
 
 def test_no_route_decrypts_scores_or_signs_what_it_is_given(world: Any) -> None:
-    # Admitting once, and delivering to the owner: nothing else that a secret key takes part in can be asked for.
+    # Admitting once, releasing a network to admitted mines, delivering and attributing to the owner once it is over:
+    # nothing else that a secret key takes part in can be asked for.
     asked = {
         (method, path)
         for path, methods in world.app.openapi()["paths"].items()
         for method in methods
         if method in {"get", "put", "post", "delete", "patch"}
     }
-    assert {path for method, path in asked if method != "get"} == {"/v1/keys", "/v1/admissions", "/v1/deliveries"}
+    assert {path for method, path in asked if method != "get"} == {
+        "/v1/keys", "/v1/admissions", "/v1/weights", "/v1/deliveries", "/v1/attributions", "/v1/parts",
+    }  # fmt: skip
     assert {path for method, path in asked if method == "get"} == {
         "/v1/info", "/v1/health", "/v1/live", "/v1/ready", "/v1/audit/head", "/v1/admissions/{campaign}",
         "/v1/campaigns/{campaign}/rounds/{number}",

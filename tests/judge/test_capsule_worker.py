@@ -14,7 +14,7 @@ from capsule.probe import PROBE
 from capsule.sandbox import Limits, Sandbox, SandboxError
 from capsule.secret import decrypt
 from capsule.state import Told
-from capsule.worker.opening import Background
+from capsule.worker.background import Background
 from sonar.chain.calls import close_campaign, create_campaign, expire_round, settle_round, submit_gradient
 from sonar.chain.cursor import campaign_events
 from sonar.chain.events import GradientSubmitted
@@ -485,7 +485,9 @@ def test_a_campaign_with_other_terms_than_its_spec_is_not_judged(world: Any, sci
     campaign = hash_admission(world.domain, given.admission)
     for _ in range(3):
         scientist.taking_part_in(campaign, draft).submit()
-    steps(world)
+    for _ in range(2):
+        world.worker.step()
+    assert "the contract holds 1000000" in world.worker.health()["problems"][campaign.hex()]
     assert world.chain.round(campaign).count == 3
     assert world.capsule.state.round(campaign, 0) is None
 
@@ -523,10 +525,10 @@ def test_the_models_of_two_versions_are_under_different_keys_and_only_ciphertext
 
 
 def test_background_jobs_are_few_and_their_errors_reach_who_asks() -> None:
-    background: Background[int] = Background(limit=1)
+    background: Background[int] = Background(threading.Semaphore(2), limit=1)
     gate = threading.Event()
 
-    def wait() -> int:
+    def wait(_: Any) -> int:
         assert gate.wait(30)
         return 7
 
@@ -534,9 +536,9 @@ def test_background_jobs_are_few_and_their_errors_reach_who_asks() -> None:
     assert first is not None
     assert background.start(wait) is None
     gate.set()
-    assert first.result(30) == 7
+    assert first.answer.result(30) == 7
     deadline = time.monotonic() + 30
-    while (second := background.start(lambda: 1 // 0)) is None:
+    while (second := background.start(lambda _: 1 // 0)) is None:
         assert time.monotonic() < deadline
     with pytest.raises(ZeroDivisionError):
-        second.result(30)
+        second.answer.result(30)

@@ -162,7 +162,9 @@ def test_a_round_without_enough_gain_leaves_the_model_and_pays_nobody(digits: Di
 
 
 def test_one_gradient_alone_cannot_advance_a_round_that_needs_two(digits: Digits) -> None:
-    assert digits.judge([digits.gradient(0, digits.start)]).weights is None
+    judged = digits.judge([digits.gradient(0, digits.start)])
+    assert judged.weights is None
+    assert "fewer gradients than the campaign's min_mines" in judged.results[0].reason
 
 
 def test_one_gradient_advances_a_round_of_the_original_rule(digits: Digits) -> None:

@@ -176,15 +176,15 @@ def test_luck_is_the_best_public_direction_and_nothing_where_it_is_within_the_no
     nothing = np.zeros((2, 400), dtype=np.int64)
     pushes = [validation.scores(np.rint(rng.normal(size=(6, 2)) * 2.0**16).astype(np.int64)) for _ in range(3)]
     game = Game(validation, nothing, pushes)
-    found = luck(game, blended((0, 1, 2)), validation, 2.0, b"seed")
+    found = luck(game, blended((0, 1, 2)), 2.0, b"seed")
     assert found is not None
     assert found.values[0] > 0.9 * 2**VALUE_BITS > 0.6 * 2**VALUE_BITS > game.measure([[0, 0, 0]]).values[0]
-    again = luck(game, blended((0, 1, 2)), validation, 2.0, b"seed")
+    again = luck(game, blended((0, 1, 2)), 2.0, b"seed")
     assert again is not None
     assert (found.influences == again.influences).all()
     # A model that is good already: a third of a random direction as long as it makes nothing of it.
     taught = validation.scores(np.array([[-1, 1]] * 6, dtype=np.int64) << 18)
-    assert luck(Game(validation, taught, pushes), blended((0, 1, 2)), validation, 2.0, b"seed") is None
+    assert luck(Game(validation, taught, pushes), blended((0, 1, 2)), 2.0, b"seed") is None
 
 
 def test_without_likeness_values_are_shapleys() -> None:

@@ -27,6 +27,7 @@ def run(*arguments: object) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_capsule_killed_at_random_instants_settles_every_round_once(effort: Callable[[int, int, int], int]) -> None:
     kills = effort(20, 200, 200)
@@ -36,6 +37,7 @@ def test_a_capsule_killed_at_random_instants_settles_every_round_once(effort: Ca
     assert report["while_unsettled"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_two_workers_on_one_postgresql_settle_a_hundred_rounds_of_ten_campaigns_once(postgres_url: str) -> None:
     market = ("--kills", 0, "--campaigns", 10, "--rounds", 10, "--mines", 3)

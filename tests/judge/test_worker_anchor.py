@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from nodes import Line, Refusal, line_to, running_node
 from worker_checks import check_settled_once, signatures, steps
 
-from capsule.cli import main
 from capsule.worker import Worker
+from capsule.worker.anchor import forget_anchor
 from sonar.chain.client import SonarClient
 from sonar.chain.lookups import find_block
 
@@ -168,7 +167,7 @@ def test_an_empty_answer_that_was_held_fast_before_is_not_believed(world: Any, l
     assert json.loads(world.capsule.state.setting("chain")) == right
 
 
-def test_what_is_held_fast_wrongly_can_be_forgotten_by_the_command_that_the_error_names(
+def test_what_is_held_fast_wrongly_can_be_forgotten_and_what_the_node_shows_then_is_held_fast(
     world: Any, scientist: Any, line: Line
 ) -> None:
     campaign = scientist.campaign()
@@ -179,20 +178,28 @@ def test_what_is_held_fast_wrongly_can_be_forgotten_by_the_command_that_the_erro
     line.answer = None
     world.restart()
     world.worker.step()
-    problem = world.worker.health()["problems"]["chain"]
-    assert "run capsule forget-chain" in problem
-    arguments = ["forget-chain", "--home", str(world.home), "--json"]
-    ran = CliRunner().invoke(main, arguments, catch_exceptions=False)
-    assert set(json.loads(ran.stdout)) == {"block", "code", "number"}
+    assert "run capsule forget-chain" in world.worker.health()["problems"]["chain"]
+    forgotten = forget_anchor(world.capsule.state)
+    assert set(forgotten) == {"block", "code", "number"}
     steps(world)
     check_settled_once(world, campaign, 1)
+    told = [(one.kind, json.loads(one.body)) for one in world.capsule.state.audit.entries() if "chain" in one.kind]
+    right = json.loads(world.capsule.state.setting("chain"))
+    assert told == [("chain", forgotten), ("chain forgotten", forgotten), ("chain", right)]
     line.answer = other_code
     world.restart()
     world.worker.step()
-    assert "chain" in world.worker.health()["problems"], "what the node showed then is held fast"
+    assert "chain" in world.worker.health()["problems"]
 
 
-def test_where_nothing_is_held_fast_there_is_nothing_to_forget(world: Any) -> None:
-    ran = CliRunner().invoke(main, ["forget-chain", "--home", str(world.home)], catch_exceptions=False)
-    assert (ran.exit_code, ran.stdout) == (0, "")
-    assert "nothing of the chain is held fast" in ran.stderr
+def test_a_worker_that_runs_holds_the_chain_fast_again_in_its_next_pass_after_it_was_forgotten(
+    world: Any, line: Line
+) -> None:
+    steps(world)
+    before = forget_anchor(world.capsule.state)
+    assert before is not None
+    steps(world, 1)
+    line.answer = other_code
+    world.restart()
+    world.worker.step()
+    assert "not what this Capsule has worked with" in world.worker.health()["problems"]["chain"]

@@ -167,8 +167,8 @@ def test_a_worker_forgets_the_rounds_that_others_settled(
         for event in events[1:]:
             shutil.copy(world.home / "store" / event.cid, gateway)
         other.step()
-        settler = other._server._settlers[campaign.id]
-        kept = (settler._opened, settler._again, settler._missing_since)
+        gatherer = other._server._settlers[campaign.id].gatherer
+        kept = (gatherer._opened, gatherer._again, gatherer._missing_since)
         assert [{place[0] for place in places} for places in kept] == [{number}] * 3
         assert [len(places) for places in kept] == [2, 1, 1]
         steps(world)

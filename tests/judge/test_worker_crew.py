@@ -7,8 +7,8 @@ import pytest
 from nodes import until
 from worker_checks import signatures, steps
 
+from capsule.worker.background import Background
 from capsule.worker.crew import Crew
-from capsule.worker.opening import Background
 from capsule.worker.patience import Patience
 from sonar.chain.cursor import campaign_events
 from sonar.chain.events import GradientSubmitted
@@ -34,17 +34,56 @@ def test_a_crew_runs_so_many_jobs_at_once_and_each_name_once() -> None:
 
 
 def test_a_place_is_given_back_where_the_system_has_no_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    crew, background = Crew(1), Background[int](limit=1)
+    crew, background = Crew(1), Background[int](threading.Semaphore(1), limit=1)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", _no_thread)
         with pytest.raises(RuntimeError, match="new thread"):
             crew.start("a", lambda: None)
         with pytest.raises(RuntimeError, match="new thread"):
-            background.start(lambda: 1)
+            background.start(lambda _: 1)
     assert crew.start("a", lambda: None)
     assert crew.wait(timeout=30)
-    assert (later := background.start(lambda: 7)) is not None
-    assert later.result(30) == 7
+    assert (later := background.start(lambda _: 7)) is not None
+    assert later.answer.result(30) == 7
+
+
+def test_a_job_that_hangs_can_be_left_and_takes_no_place_from_others() -> None:
+    background, gate, now = Background[int](threading.Semaphore(1), 1, lambda: now[0]), threading.Event(), [0.0]  # type: ignore[has-type]
+
+    def hang(_: Any) -> int:
+        assert gate.wait(30)
+        return 7
+
+    hanging = background.start(hang)
+    assert hanging is not None
+    now[0] += 60
+    assert hanging.waiting_seconds == 60
+    assert background.start(hang) is None
+    hanging.leave()
+    hanging.leave()
+    assert (other := background.start(hang)) is not None
+    assert background.start(hang) is None, "one place is given back once"
+    gate.set()
+    assert (hanging.answer.result(30), other.answer.result(30)) == (7, 7)
+    until(lambda: (last := background.start(lambda go_on: go_on() or 1)) and last.answer.result(30), "it has a place")  # type: ignore[func-returns-value]
+
+
+def test_a_job_that_waits_for_nobody_any_more_does_not_hang() -> None:
+    now, going_on = [0.0], threading.Event()
+    background = Background[int](threading.Semaphore(1), 1, lambda: now[0])
+
+    def job(go_on: Any) -> int:
+        go_on()
+        assert going_on.wait(30)
+        return 7
+
+    running = background.start(job)
+    assert running is not None
+    until(lambda: running.waiting_seconds == 0, "it goes on")
+    now[0] += 60
+    assert running.waiting_seconds == 0
+    going_on.set()
+    assert running.answer.result(30) == 7
 
 
 def _no_thread(_: threading.Thread) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from nodes import until
 
-from capsule.worker import steps
+from capsule.worker import guarding
 from capsule.worker.durations import Durations
 
 
@@ -28,7 +28,7 @@ def test_what_is_under_way_for_longer_than_it_may_be_is_overdue_until_it_ends() 
 def test_a_pass_that_hangs_is_a_problem_until_it_goes_on(
     world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "_PASS_SECONDS", 0.0)
+    monkeypatch.setattr(guarding, "_PASS_SECONDS", 0.0)
     reached, gate, look = threading.Event(), threading.Event(), world.chain.web3.eth.get_block
 
     def hang(*arguments: Any) -> Any:
@@ -46,7 +46,7 @@ def test_a_pass_that_hangs_is_a_problem_until_it_goes_on(
         assert "does not come to an end" in health["problems"]["pass"]
         assert health["since"]["pass"] <= world.capsule.clock()
         assert world.worker.tally.pass_seconds.value > 0
-        monkeypatch.setattr(steps, "_PASS_SECONDS", 120.0)
+        monkeypatch.setattr(guarding, "_PASS_SECONDS", 120.0)
         gate.set()
         until(lambda: world.worker.health()["ok"], "it goes on")
     finally:

@@ -9,14 +9,17 @@ from nodes import Line, Refusal, Remote, until
 from worker_checks import check_settled_once, signatures, steps
 
 from capsule.notes import noted_problems
-from capsule.worker import serving
+from capsule.worker import misfits, serving
 from capsule.worker.following import Follower
 from capsule.worker.looking import LOOK_SECONDS
 from capsule.worker.patience import Patience
 from capsule.worker.tally import Tally
 from sonar.chain._artifact import artifact, event_topic
+from sonar.chain.calls import create_campaign
 from sonar.chain.client import SonarClient
 from sonar.chain.errors import RpcUnavailableError
+from sonar.protocol.messages import hash_admission
+from sonar.units import Ppm, ether
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +187,80 @@ def _changed(data: str) -> str:
     words = bytearray.fromhex(data[2:])
     words[40] ^= 1  # in the second word, the artifact's digest
     return "0x" + words.hex()
+
+
+def word(value: int) -> str:
+    """A number as a node shows it in what the contract answers."""
+    return f"{value:064x}"
+
+
+def other_terms(old: int, new: int) -> Any:
+    """A node that tells one number of every campaign's terms otherwise."""
+
+    def lying(request: dict[str, Any], result: Any) -> Any:
+        is_call = request["method"] == "eth_call" and isinstance(result, str)
+        return result.replace(word(old), word(new)) if is_call else result
+
+    return lying
+
+
+@pytest.mark.parametrize("posted", [False, True], ids=["before a gradient", "with gradients"])
+def test_a_false_answer_about_the_terms_ends_no_campaign(
+    world: Any, scientist: Any, line: Line, monkeypatch: pytest.MonkeyPatch, posted: bool
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(misfits, "Patience", lambda *waits: Patience(*waits, lambda: now[0]))
+    through(world, line)
+    campaign = scientist.campaign()
+    bond = campaign.draft.parsed.payout.bond
+    line.answer = other_terms(bond, 2 * bond)
+    for _ in range(3 * posted):
+        campaign.submit()
+    for _ in range(2):
+        world.worker.step()
+        assert "bond" in world.worker.health()["problems"][campaign.id.hex()]
+    assert world.worker.tally.misfits.value == 1
+    assert signatures(world, campaign) == []
+    line.answer = None
+    for _ in range(3 * (not posted)):
+        campaign.submit()
+    now[0] += 30
+    steps(world)
+    assert world.worker.tally.misfits.value == 0
+    check_settled_once(world, campaign, 1)
+
+
+def test_a_false_answer_about_the_deadline_ends_a_campaign_until_its_next_gradient_at_most(
+    world: Any, scientist: Any, line: Line
+) -> None:
+    through(world, line)
+    campaign = scientist.campaign()
+    line.answer = other_terms(world.chain.campaign(campaign.id).terms.deadline, 1)
+    world.worker.step()
+    assert world.capsule.state.running() == []
+    line.answer = None
+    for _ in range(3):
+        campaign.submit()
+    steps(world)
+    check_settled_once(world, campaign, 1)
+
+
+def test_a_campaign_that_was_created_otherwise_than_admitted_is_told_until_its_end(
+    world: Any, scientist: Any, line: Line
+) -> None:
+    through(world, line)
+    draft = scientist.draft()
+    given, chain = scientist.admit(draft), world.chain_for(scientist.account)
+    terms = dataclasses.replace(draft.parsed.terms(bounty=ether(1), deadline=chain.now() + 1000), min_gain=Ppm(1))
+    chain.transact(create_campaign(terms, given.admission, given.signature, draft.spec.cid, draft.model.cid))
+    campaign = hash_admission(world.domain, given.admission)
+    for _ in range(2):
+        world.worker.step()
+        assert "min_gain" in world.worker.health()["problems"][campaign.hex()]
+    world.advance_time(1001)
+    steps(world)
+    assert world.capsule.state.running() == []
+    assert world.worker.tally.misfits.value == 0
 
 
 def test_logs_of_another_fork_are_refused(world: Any, scientist: Any, line: Line) -> None:

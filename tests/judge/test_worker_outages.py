@@ -1,24 +1,29 @@
 """What keeps the worker from its passes, or from the store, and that one campaign's trouble is none of the others'."""
 
+import dataclasses
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from nodes import until
-from worker_checks import check_settled_once, full, steps
+from worker_checks import check_settled_once, full, signatures, steps
 
 from capsule.readiness import Readiness
-from capsule.sandbox import Desk
-from capsule.worker import Worker
+from capsule.sandbox import Desk, JobLostError
+from capsule.worker import Worker, gathering, postponed, serving
+from capsule.worker.background import Background
 from capsule.worker.outages import StoreOutage
 from capsule.worker.patience import Patience
+from capsule.worker.postponed import Postponed
 from sonar.chain.cursor import EventCursor
 from sonar.chain.events import GradientSubmitted
 from sonar.chain.records import Verdict
+from sonar.sandbox.errors import Loss
 from sonar.storage import ArtifactNotFoundError, StorageError, StoreTimeoutError, StoreUnavailableError
 
 
@@ -95,7 +100,7 @@ def test_a_worker_that_makes_no_more_passes_is_not_well(world: Any, monkeypatch:
 
 
 def test_a_worker_whose_last_pass_is_long_ago_is_not_well(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("capsule.worker.steps._SILENT_SECONDS", 0.05)
+    monkeypatch.setattr("capsule.worker.guarding._SILENT_SECONDS", 0.05)
     end = threading.Event()
     monkeypatch.setattr(Worker, "_pass", lambda *_, **__: end.wait(60))
     with running(world.worker):
@@ -111,7 +116,7 @@ def test_a_worker_whose_last_pass_is_long_ago_is_not_well(world: Any, monkeypatc
 def clock(world: Any) -> list[float]:
     """A clock of its own for how long the store is left alone."""
     now = [0.0]
-    world.worker._store = StoreOutage(world.capsule, world.worker.tally, Patience(1, 60, lambda: now[0]))
+    world.worker._guard.store = StoreOutage(world.capsule, world.worker.tally, Patience(1, 60, lambda: now[0]))
     return now
 
 
@@ -129,11 +134,20 @@ def lose(world: Any, monkeypatch: pytest.MonkeyPatch, error: StorageError, *camp
     return lost.clear
 
 
+@pytest.fixture
+def sought(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock of its own for how long a lost model is not sought."""
+    now = [0.0]
+    monkeypatch.setattr(postponed, "Patience", lambda *waits: Patience(*waits, lambda: now[0]))
+    return now
+
+
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("error", [StoreTimeoutError("30 s"), StoreUnavailableError("answers, but refuses")], ids=repr)
 def test_lost_models_of_some_campaigns_keep_no_other_waiting(
-    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch, clock: list[float], error: StorageError, count: int
-) -> None:
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch, clock: list[float], sought: list[float],
+    error: StorageError, count: int,
+) -> None:  # fmt: skip
     stuck = [scientist.campaign() for _ in range(count)]
     good = scientist.campaign()
     world.worker.step()
@@ -155,6 +169,7 @@ def test_lost_models_of_some_campaigns_keep_no_other_waiting(
     assert set(world.worker.health()["problems"]) == {campaign.id.hex() for campaign in stuck}
     until(lambda: world.worker.step() or world.chain.round(good.id).number == 1, "the other one is settled")
     found()
+    sought[0] += 60
     steps(world)
     for campaign in [*stuck, good]:
         check_settled_once(world, campaign, 1)
@@ -166,7 +181,7 @@ def test_a_store_that_is_away_is_left_alone_longer_and_longer_until_it_answers(
     campaign = full(scientist)
     store, away = world.home / "store", world.home / "away"
     shutil.move(store, away)
-    outage = world.worker._store
+    outage = world.worker._guard.store
     for failures in (1, 2, 3):
         world.worker.step()
         assert (outage.failures, outage.is_over) == (failures, False)
@@ -202,7 +217,7 @@ def test_a_gradient_that_only_the_store_refuses_to_give_stops_neither_its_round_
 
 @pytest.mark.parametrize("error", [ArtifactNotFoundError("gone"), StoreTimeoutError("deadline")], ids=repr)
 def test_a_round_is_judged_once_however_often_its_next_model_cannot_be_made(
-    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch, error: StorageError
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch, sought: list[float], error: StorageError
 ) -> None:
     campaign, judged = full(scientist), []
     found = lose(world, monkeypatch, error, campaign)
@@ -215,10 +230,146 @@ def test_a_round_is_judged_once_however_often_its_next_model_cannot_be_made(
     monkeypatch.setattr(Desk, "judge", count)
     until(lambda: world.worker.step() or judged, "it is judged")
     for _ in range(5):
+        sought[0] += 60
         world.worker.step()
     assert judged == [1]
     assert str(error) in world.worker.health()["problems"][campaign.id.hex()]
     found()
+    sought[0] += 60
     steps(world)
     check_settled_once(world, campaign, 1)
     assert judged == [1]
+
+
+def test_a_model_that_the_store_lost_is_sought_less_and_less_often(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch, sought: list[float]
+) -> None:
+    campaign, asked = full(scientist), []
+    lose(world, monkeypatch, ArtifactNotFoundError("gone"), campaign)
+    get, model = type(world.store).get, world.capsule.state.version(campaign.id, 0).model.digest
+
+    def counting(store: Any, artifact: Any, *, max_bytes: int) -> bytes:
+        asked.extend([sought[0]] * (artifact.digest == model))
+        return bytes(get(store, artifact, max_bytes=max_bytes))
+
+    monkeypatch.setattr(type(world.store), "get", counting)
+    until(lambda: world.worker.step() or asked, "it is judged")
+    for _ in range(240):
+        sought[0] += 1
+        world.worker._pass(wait=False)
+        world.worker._crew.wait()
+        assert campaign.id.hex() in world.worker.health()["problems"]
+    assert len(asked) < 16
+
+
+def test_a_round_that_could_not_be_judged_keeps_the_next_one_waiting_for_nothing() -> None:
+    held, lost = Postponed(), JobLostError(Loss.MEMORY, "killed")
+    for _ in range(6):
+        held.put_off(b"first", lost)
+    with pytest.raises(JobLostError):
+        held.check(b"first")
+    held.check(b"second")
+    held.check(b"first")
+
+
+@pytest.fixture
+def hung(world: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[set[str], list[float]]]:
+    """CIDs at which the store hangs until the test is over, or they are taken out; and the worker's clock for that."""
+    now, hanging, over, real = [0.0], set(), threading.Event(), type(world.store).get
+    monkeypatch.setattr(gathering, "Background", lambda openings: Background(openings, monotonic=lambda: now[0]))
+    monkeypatch.setattr(serving, "_PATIENCE_SECONDS", 0.05)
+
+    def get(store: Any, artifact: Any, *, max_bytes: int) -> bytes:
+        while artifact.cid in hanging:
+            if over.wait(0.02):
+                raise StoreUnavailableError("the test is over")
+        return bytes(real(store, artifact, max_bytes=max_bytes))
+
+    monkeypatch.setattr(type(world.store), "get", get)
+    yield hanging, now
+    over.set()
+
+
+def posted_cids(world: Any, campaign: Any) -> list[str]:
+    events = EventCursor(world.chain, 0).read()
+    return [e.cid for e in events if isinstance(e, GradientSubmitted) and e.id == campaign.id]
+
+
+def test_a_store_that_hangs_at_a_gradient_is_told_and_the_gradient_taken_when_it_comes(
+    world: Any, scientist: Any, hung: tuple[set[str], list[float]]
+) -> None:
+    hanging, now = hung
+    campaign = scientist.campaign()
+    mine = campaign.submit()
+    hanging.add(*posted_cids(world, campaign))
+    world.worker.step()
+    assert world.worker.health()["ok"], "it may only be slow"
+    now[0] += 181
+    world.worker.step()
+    problem = world.worker.health()["problems"][campaign.id.hex()]
+    assert "the store hangs" in problem
+    assert mine.address in problem
+    world.worker.step()
+    assert world.worker.tally.hanging_fetches.value == 1
+    for _ in range(2):
+        campaign.submit()
+    hanging.clear()
+    until(lambda: world.worker.step() or world.chain.round(campaign.id).number == 1, "the round is settled")
+    outcomes = world.client().round(campaign.id, 0).settlement.outcomes
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.KEPT] * 3
+    assert world.worker.health()["ok"]
+
+
+def test_a_gradient_at_which_the_store_hangs_is_unavailable_in_the_end(
+    world: Any, scientist: Any, hung: tuple[set[str], list[float]]
+) -> None:
+    hanging, now = hung
+    campaign = full(scientist)
+    hanging.add(posted_cids(world, campaign)[0])
+    for _ in range(3):
+        world.worker.step()
+    assert signatures(world, campaign) == []
+    until(lambda: _came(world, campaign) == 2, "the others came")
+    now[0] += 181
+    steps(world)
+    report = world.client().round(campaign.id, 0)
+    verdicts = [outcome.verdict for outcome in report.settlement.outcomes]
+    assert verdicts == [Verdict.UNAVAILABLE, Verdict.KEPT, Verdict.KEPT]
+    assert report.reasons[0] == "unavailable: the store neither gave nor refused it"
+    check_settled_once(world, campaign, 1)
+
+
+def _came(world: Any, campaign: Any) -> int:
+    world.worker.step()
+    return len(world.worker._server._settlers[campaign.id].gatherer._opened)
+
+
+@pytest.mark.parametrize("some", [False, True])
+def test_gradients_of_which_not_one_comes_are_waited_for_longer_because_it_may_be_the_stores_fault(
+    world: Any, scientist: Any, monkeypatch: pytest.MonkeyPatch, some: bool
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(gathering, "Patience", lambda *waits: Patience(*waits, lambda: now[0]))
+    monkeypatch.setattr(gathering, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    world.policy = dataclasses.replace(world.policy, fetch_seconds=60)
+    world.restart()
+    campaign, away = scientist.campaign(), world.home / "away"
+    mines = [campaign.submit() for _ in range(3)]
+    away.mkdir()
+    events = EventCursor(world.chain, 0).read()
+    posted = [e for e in events if isinstance(e, GradientSubmitted) and e.id == campaign.id]
+    for event in posted[some:]:
+        shutil.move(world.home / "store" / event.cid, away)
+    while not world.capsule.state.rounds(campaign.id) and now[0] < 290:
+        now[0] += 20
+        world.worker.step()
+    assert bool(world.capsule.state.rounds(campaign.id)) is some
+    if some:
+        assert 60 <= now[0] < 120
+        return
+    for file in away.iterdir():
+        shutil.move(file, world.home / "store")
+    now[0] += 20
+    steps(world)
+    report = world.client().round(campaign.id, 0)
+    assert [outcome.verdict for outcome in report.settlement.outcomes] == [Verdict.KEPT] * len(mines)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import Commands
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
@@ -38,6 +39,7 @@ from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, digest_of,
 
 FEATURES, CLASSES, RECORDS = 4, 3, 60
 PATIENCE = 60.0
+CRASHING = Path(__file__).with_name("crashing_mine.py")
 
 
 def _write_csv(path: Path, *, seed: int = 1, records: int = RECORDS, names: list[str] | None = None) -> Path:
@@ -79,12 +81,13 @@ class MineAt:
     account: LocalAccount
     network: Network
     network_file: Path
+    commands: Commands
     told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     clock: Callable[[], float] = time.time
 
     def command(self, *arguments: str, crash: str | None = None) -> list[str]:
         """The command line of a `mine` command; `crash` names an instant at which it kills itself."""
-        program = ["-m", "mine"] if crash is None else [str(Path(__file__).with_name("crashing_mine.py")), crash]
+        program = ["-m", "mine"] if crash is None else [str(CRASHING), crash]
         return [sys.executable, *program, *arguments, "--home", str(self.home.path)]
 
     @property
@@ -93,14 +96,12 @@ class MineAt:
         return {**os.environ, "SONAR_NETWORK": str(self.network_file), "OMP_NUM_THREADS": "1"}
 
     def call(self, *arguments: str, crash: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end."""
-        return subprocess.run(
-            self.command(*arguments, crash=crash),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+        """Runs a command to its end; "modules" as a `crash` starts Python anew, to see what is loaded then."""
+        if crash != "modules":
+            program = ["mine"] if crash is None else [CRASHING, crash]
+            return self.commands.run([*program, *arguments, "--home", self.home.path], self.environment)
+        command = self.command(*arguments, crash=crash)
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE)
 
     def once(self, crash: str | None = None) -> subprocess.CompletedProcess[str]:
         """`mine run --once` in a process of its own."""
@@ -161,6 +162,7 @@ class Stage:
     folder: Path
     client_for: Callable[[LocalAccount | None], SonarClient]
     new_account: Callable[..., LocalAccount]
+    commands: Commands
 
     @property
     def client(self) -> SonarClient:
@@ -230,7 +232,7 @@ class Stage:
         home.account_file.write_text(bytes(account.key).hex())
         home.account_file.chmod(0o600)
         network_file = self.network.save(self.folder / "network.json")
-        mine = MineAt(home, account, self.network, network_file)
+        mine = MineAt(home, account, self.network, network_file, self.commands)
         mine.agree()
         from mine.data import inspect
 
@@ -297,6 +299,7 @@ def stage(
     new_account: Callable[..., LocalAccount],
     paillier: SecretKey,
     tmp_path: Path,
+    mine_commands: Commands,
 ) -> Iterator[Stage]:
     """A fresh contract, an owner, a store in a directory, and the keys of a Capsule."""
     attester = Account.create()
@@ -316,6 +319,7 @@ def stage(
             tmp_path,
             client_for,
             new_account,
+            mine_commands,
         )
 
 

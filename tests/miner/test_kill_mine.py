@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 GANACHE = ROOT / "node_modules" / ".bin" / "ganache"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not GANACHE.exists(), reason="Ganache is not installed: npm ci")
 @pytest.mark.timeout(3600)
 def test_mines_killed_at_random_instants_lose_nothing_and_do_nothing_twice(effort: Callable[[int, int, int], int]):

@@ -1,13 +1,18 @@
 """Reading and training in a process apart: the same sums as here, and nothing of the mine's around it."""
 
 import os
+import select
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
 
 import duckdb
 import numpy as np
@@ -18,11 +23,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nodes import until
 
-from mine.apart.places import ports_of, program_places, source_places
+from mine.apart.database import Server, server_of
+from mine.apart.places import access_of, program_places
 from mine.apart.values import dump_gathered, load_gathered, load_provenance
 from mine.apart.workroom import Limits, Workroom
-from mine.data import Dataset, Source, gather, inspect, match
-from mine.errors import ApartError, DataError, PolicyError
+from mine.data import Dataset, Source, gather, inspect, match, source_state
+from mine.errors import ApartError, DataError, PolicyError, SourceAwayError
 from sonar.protocol.spec import Spec
 from sonar.sandbox import Process
 from sonar.sandbox.errors import FrameError
@@ -197,17 +203,6 @@ def test_no_process_is_left_after_a_job(folder):
     assert set(psutil.Process().children()) <= before
 
 
-def test_a_database_is_reached_at_its_port_alone(monkeypatch):
-    for name in ("PGPORT", "PGSERVICE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PGPASSFILE", "/srv/pass")
-    remote = Source.of("postgresql://reader@db.example:6543/clinic?sslrootcert=/srv/ca.pem", table="visits")
-    assert ports_of(remote) == [6543]
-    assert {Path("/srv/ca.pem"), Path("/srv/pass")} <= set(source_places(remote))
-    assert ports_of(Source.of("postgresql://reader@db.example/clinic", table="visits")) == [5432]
-    assert ports_of(Source.of(__file__)) is None
-
-
 def test_records_in_a_database_are_read_apart_at_its_port_and_nowhere_else(postgres_url, folder):
     url = postgres_url.replace("postgresql+psycopg", "postgresql")
     header, *rows = [line.split(",") for line in (folder / "table.csv").read_text().splitlines()]
@@ -223,7 +218,171 @@ def test_records_in_a_database_are_read_apart_at_its_port_and_nowhere_else(postg
     wanted, _ = gather(dataset, found, spec)
     np.testing.assert_allclose(sums.gram, wanted.gram, rtol=1e-12, atol=1e-12)
     assert (sums.records, read.kind) == (60, "postgres")
-    assert warnings == [] or room.kept["files"] is not None, "that it may connect is no news"
+    assert warnings == [why for why in room.kept.values() if why is not None]
+
+
+class Relay:
+    """A TCP server on loopback in front of a cluster's Unix socket; a context manager."""
+
+    def __init__(self, behind: Path) -> None:
+        self._behind = behind
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._stop = socket.socketpair()
+        self.port: int = self._server.getsockname()[1]
+        self.taken = 0
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop[0].close()
+        self._thread.join()
+        for one in (self._server, self._stop[1]):
+            one.close()
+
+    def _serve(self) -> None:
+        peers: dict[socket.socket, socket.socket] = {}
+        while True:
+            ready, _, _ = select.select([self._server, self._stop[1], *peers], [], [])
+            for one in ready:
+                if one is self._stop[1]:
+                    for left in peers:
+                        left.close()
+                    return
+                if one is self._server:
+                    near, _ = self._server.accept()
+                    far = socket.socket(socket.AF_UNIX)
+                    far.connect(str(self._behind))
+                    peers |= {near: far, far: near}
+                    self.taken += 1
+                elif one in peers:
+                    self._pass_on(one, peers)
+
+    @staticmethod
+    def _pass_on(one: socket.socket, peers: dict[socket.socket, socket.socket]) -> None:
+        try:
+            data = one.recv(1 << 16)
+        except OSError:
+            data = b""
+        if data:
+            peers[one].sendall(data)
+            return
+        for end in (peers.pop(one), one):
+            peers.pop(end, None)
+            end.close()
+
+
+def test_a_server_by_its_name_is_found_here_and_the_reader_needs_no_look_up(postgres_url, monkeypatch):
+    url = postgres_url.replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(url) as database:
+        database.execute("CREATE TABLE visits AS SELECT n AS x, n % 3 AS target FROM generate_series(0, 59) n")
+    folder = Path(parse_qs(urlsplit(url).query)["host"][0])
+    for name in ("PGHOSTADDR", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    with Relay(folder / ".s.PGSQL.5432") as relay:
+        place = Source.of(f"postgresql://postgres@localhost:{relay.port}{urlsplit(url).path}", table="visits")
+        assert server_of(place).ports == (relay.port,)
+        before = relay.taken
+        found = Workroom(nothing).inspect("d", place, ("target",), limits=Limits(threads=1))
+        assert relay.taken == before + 1 + (len(loopbacks()) > 1), "the addresses of a name are tried once"
+    assert found.records == 60
+
+
+def loopbacks() -> set[str]:
+    return {str(place[4][0]) for place in socket.getaddrinfo("localhost", 1, type=socket.SOCK_STREAM)}
+
+
+@pytest.mark.parametrize(("url", "environment", "server"), [
+    ("postgresql://me@10.0.0.9:6543/c", {}, Server((6543,), False, {"PGHOSTADDR": "10.0.0.9"})),
+    ("postgresql://me@[::1]/c", {}, Server((5432,), False, {"PGHOSTADDR": "::1"})),
+    ("postgresql://me@db.example/c?hostaddr=10.0.0.9", {"PGPORT": "99"},
+     Server((99,), False, {"PGHOSTADDR": "10.0.0.9"})),
+    ("postgresql://me@10.0.0.8:1,10.0.0.9:2/c", {}, Server((1, 2), False, {"PGHOSTADDR": "10.0.0.8,10.0.0.9"})),
+    ("postgresql:///c?host=/run/pg", {}, Server((), True, {})),
+    ("postgresql:///c", {}, Server((), True, {})),
+    ("postgresql:///c", {"PGHOST": "10.0.0.9"}, Server((5432,), False, {"PGHOSTADDR": "10.0.0.9"})),
+    ("postgresql:///c?service=clinic", {"PGHOST": "10.0.0.1"}, Server((77,), False, {"PGHOSTADDR": "10.0.0.7"})),
+    ("postgresql:///c", {"PGSERVICE": "clinic"}, Server((77,), False, {"PGHOSTADDR": "10.0.0.7"})),
+])  # fmt: skip
+def test_a_database_is_where_libpq_looks_for_it(tmp_path, monkeypatch, url, environment, server):
+    (tmp_path / "services").write_text("# ours\n[clinic]\nhost=10.0.0.7\nport=77\npassword=50%\n")
+    for name in ("PGPORT", "PGHOST", "PGHOSTADDR", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**environment, "PGSERVICEFILE": str(tmp_path / "services")}.items():
+        monkeypatch.setenv(name, value)
+    assert server_of(Source.of(url, table="visits")) == server
+
+
+def test_a_database_that_cannot_be_found_is_told_and_its_secrets_are_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    (tmp_path / "services").write_text("password=hunter2\n")
+    with pytest.raises(DataError, match="the service file") as told:
+        server_of(Source.of("postgresql:///c?service=clinic", table="visits"))
+    assert "hunter2" not in str(told.value)
+    (tmp_path / "services").write_text("[other]\npassword=hunter2\n")
+    with pytest.raises(DataError, match="no service 'clinic' is in") as told:
+        server_of(Source.of("postgresql:///c?service=clinic", table="visits"))
+    assert "hunter2" not in str(told.value)
+    with pytest.raises(SourceAwayError, match=r"'nowhere\.invalid' cannot be found"):
+        server_of(Source.of("postgresql://me@nowhere.invalid/c", table="visits"))
+    with pytest.raises(DataError, match="give each its port"):
+        server_of(Source.of("postgresql:///c?host=10.0.0.1,10.0.0.2,10.0.0.3&port=1,2", table="visits"))
+
+
+def test_the_files_of_libpq_may_be_read_by_a_reader_of_a_database(monkeypatch):
+    monkeypatch.setenv("PGPASSFILE", "/srv/pass")
+    remote = Source.of("postgresql://reader@10.0.0.9/clinic?sslrootcert=/srv/ca.pem", table="visits")
+    assert {Path("/srv/ca.pem"), Path("/srv/pass")} <= set(access_of(remote).readable)
+    assert access_of(Source.of(__file__)).server is None
+
+
+def test_a_pattern_or_query_opens_the_files_that_it_finds_and_no_other(folder):
+    wanted = {"pattern": ["table.parquet"], "query": ["table.csv"], "file": ["table.csv"]}
+    for kind, names in wanted.items():
+        access = access_of(source(folder, kind))
+        assert list(access.readable) == [(folder / name).resolve() for name in names]
+        assert list(access.listed) == ([] if kind == "file" else [folder])
+
+
+def test_a_database_behind_a_link_is_read_with_what_is_not_in_its_file_yet(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "a" / "visits.db")
+    with closing(sqlite3.connect(tmp_path / "a" / "visits.db", isolation_level=None)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("CREATE TABLE visit (x0 REAL, target TEXT)")
+        writer.executemany("INSERT INTO visit VALUES (?, ?)", [(at, "ab"[at % 2]) for at in range(60)])
+        linked = Source.of(tmp_path / "link.db", table="visit")
+        before = source_state(linked)
+        assert Workroom(nothing).inspect("d", linked, ("target",), limits=Limits()).records == 60
+        writer.execute("INSERT INTO visit VALUES (60, 'a')")
+        assert source_state(linked) != before
+        assert Workroom(nothing).inspect("d", linked, ("target",), limits=Limits()).records == 61
+
+
+def test_a_folder_of_images_that_holds_the_mines_home_is_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    images, home = Source.of(tmp_path), tmp_path / "a" / "mine"
+    with pytest.raises(DataError, match="holds the mine's home"):
+        Workroom(nothing, home=home).inspect("d", images, ("label",), limits=Limits())
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="holds the mine's home"):
+        access_of(Source.of(tmp_path / "link"), home)
+    assert access_of(images, tmp_path.parent / "mine").readable == (tmp_path,)
+
+
+def test_what_was_read_is_told_as_it_was_asked_for(folder):
+    dataset = inspect("d", source(folder, "file"), "target")
+    spec = Spec.build(**SPEC)
+    _, read = gather(dataset, match(dataset, spec), spec)
+    asked = dataset, match(dataset, spec), 60
+    assert load_provenance(read.to_dict(), *asked) == replace(read, seconds=round(read.seconds, 3))
+    lies = {"dataset": "e", "kind": "images", "location": "/etc/passwd", "query": "select 1", "columns": ["x0"],
+            "used": 59, "rows": 59, "fingerprint": "of my own"}  # fmt: skip
+    for name, value in lies.items():
+        with pytest.raises(FrameError, match=name):
+            load_provenance({**read.to_dict(), name: value}, *asked)
 
 
 @given(st.binary(max_size=400), st.sampled_from(["statistics", "epoch"]), st.integers(), st.floats())
@@ -232,7 +391,7 @@ def test_sums_that_no_job_gives_are_told_and_nothing_else_is_raised(blob, kind, 
     with pytest.raises(FrameError):
         load_gathered(body, (blob, blob), Spec.build(**SPEC))
     with pytest.raises(FrameError):
-        load_provenance({**body, "rows": records})
+        load_provenance({**body, "rows": records}, None, None, 1)
 
 
 def test_sums_with_a_value_that_is_no_number_are_a_lie(folder):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from mine.audit import AuditFile
 from mine.records import State
 from sonar.chain.records import Verdict
 from sonar.units import ether
@@ -54,7 +53,7 @@ def test_a_kill_at_any_instant_neither_loses_nor_doubles_the_gradient(stage, ins
     assert bond <= spent < bond + ether("0.01")
     with mine.home.ledger() as ledger:
         ledger.verify_audit()
-        assert [entry.kind for entry in AuditFile(ledger.audit_log).entries()] == [
+        assert [entry.kind for entry in ledger.audit_entries()] == [
             "dataset added",
             "policy changed",
             "trained",
@@ -145,7 +144,7 @@ def test_kills_at_random_moments_leave_one_gradient_for_each_campaign(stage, eff
     done = mine.once()
     assert done.returncode == 0, done.stderr
     for campaign in campaigns:
-        assert len(stage.submitted(campaign)) == 1
+        assert len(stage.submitted(campaign)) == 1, done.stdout + done.stderr
         assert state(mine, campaign) is State.SENT
     assert transactions(stage, mine) == len(campaigns)
 

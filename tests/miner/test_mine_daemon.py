@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mine.data import gather, match
-from mine.errors import DataError, PolicyError
+from mine.errors import AuditError, DataError, PolicyError
 from mine.policy.approval import Approval
 from mine.records import State
 from sonar import syft
@@ -33,7 +33,7 @@ def test_the_posted_gradient_is_the_plain_training_step(stage, opened_mine):
     wanted = syft.training_map(statistics, epochs=training.epochs, rate=training.rate, l2=training.l2).constant
     assert np.abs(stage.opened(event, stage.paillier, spec) - wanted).max() < 1e-6
     assert ledger.submission(campaign, 0).state is State.SENT
-    assert mine.words() == ["campaign", "trained", "posted"]
+    assert mine.words() == ["campaign", "at risk", "trained", "posted"]
 
 
 @pytest.mark.parametrize(
@@ -332,8 +332,9 @@ def test_a_mine_without_data_says_how_to_add_some(stage):
     mine = stage.mine()
     stage.campaign()
     empty = stage.mine()
-    empty.home.path.joinpath("mine.db").unlink()
     with empty.home.ledger() as ledger:
+        for dataset in ledger.datasets():
+            ledger.remove_dataset(dataset.name)
         empty.daemon(ledger, stage.store).step()
     assert "mine add" in empty.reasons("declined")[0]
     assert mine.told == []
@@ -376,6 +377,10 @@ def test_a_lost_ledger_does_not_post_twice(stage):
     for name in ("mine.db", "mine.db-wal", "mine.db-shm"):
         mine.home.path.joinpath(name).unlink(missing_ok=True)
     with mine.home.ledger() as ledger:
+        # What stands in the log was sealed by a ledger that is gone: nothing is done until the owner says so.
+        with pytest.raises(AuditError, match="was not written by this mine's ledger"):
+            ledger.add_dataset(datasets[0])
+        ledger.restart_audit("the disk of the ledger is broken")
         ledger.add_dataset(datasets[0])
         mine.daemon(ledger, stage.store).step()
         assert ledger.submission(campaign, 0).state is State.SENT

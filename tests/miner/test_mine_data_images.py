@@ -1,6 +1,7 @@
 """Folders of images: pixels as the campaign sizes them, labels by folder or list, and files that mean harm."""
 
 import os
+import shutil
 import struct
 import zlib
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mine.data import Source, gather, inspect, match
+from mine.data import Source, file_state, gather, inspect, match, watching
 from mine.errors import DataError
 from sonar.protocol.spec import Spec
 
@@ -19,7 +20,7 @@ def spec(width=2, height=2, channels=1, **changes) -> Spec:
     values = {
         "name": "scans", "features": tuple({"name": f"p{at}", "scale": 512.0} for at in range(count)),
         "image": {"width": width, "height": height, "channels": channels}, "classes": ("cat", "dog"),
-        "min_records": 2, "payout": {"target": 900_000},
+        "target_column": "label", "min_records": 2, "payout": {"target": 900_000},
     }  # fmt: skip
     return Spec.build(**{**values, **changes})
 
@@ -152,7 +153,7 @@ def test_a_file_that_is_no_sane_image_is_counted_and_dropped_or_refused(folder, 
     (folder / "cat" / "c.png").write_bytes(data)
     dataset = inspect("scans", Source.of(folder))
     assert (dataset.records, dataset.bad_images) == (3, 1)
-    assert "1 files are no images" in match(dataset, spec()).faults[0]
+    assert "1 file is no image" in match(dataset, spec()).faults[0]
     sums, read = pixels_of(dataset, spec(), "drop")
     assert (sums, dict(read.dropped)) == ([1, 66, 131, 259], {"no image": 1})
     with pytest.raises(DataError, match="has no image that can be decoded"):
@@ -204,3 +205,32 @@ def test_classes_are_mixed_in_an_order_that_is_always_the_same(tmp_path):
     np.testing.assert_array_equal(first.augmented, again.augmented)
     # A batch of one class alone would pull all the way to it; mixed ones meet in between.
     assert 0.2 < first.augmented[-1, 3] < 0.8
+
+
+def test_a_large_folder_is_looked_at_file_by_file_only_where_something_changed(folder, monkeypatch):
+    looked = []
+    real = watching.source_state
+    monkeypatch.setattr(watching, "source_state", lambda source: looked.append(1) or real(source))
+    dataset = inspect("scans", Source.of(folder))
+    now = iter([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 599.0, 606.0, 607.0, 608.0])
+
+    def state():
+        return file_state(dataset, clock=lambda: next(now))
+
+    first = state()
+    assert (first, state(), looked) == (dataset.state, dataset.state, [1])
+    save(folder / "cat" / "c.png", [[0, 1], [2, 3]])
+    second = state()
+    assert (second != first, state() == second, len(looked)) == (True, True, 2)
+    (folder / "bird" / "owl").mkdir(parents=True)
+    assert (state(), len(looked)) == (second, 3), "an empty folder is no image"
+    save(folder / "bird" / "owl" / "d.png", [[0, 1], [2, 3]])
+    third = state()
+    assert (third != second, len(looked)) == (True, 4)
+    os.utime(folder / "cat" / "a.png", ns=(1, 1))
+    assert (state(), len(looked)) == (third, 4), "it is seen when all files are looked at again"
+    assert (state() != third, len(looked)) == (True, 5)
+    (folder / "labels.csv").write_text("file,label\ncat/a.png,cat\n")
+    assert (state() != third, len(looked)) == (True, 6)
+    shutil.rmtree(folder)
+    assert state() is None

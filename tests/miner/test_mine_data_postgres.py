@@ -9,6 +9,7 @@ from mine.errors import DataError
 from sonar.protocol.spec import Spec
 
 SPEC = Spec.build(
+    target_column="outcome",
     name="test", features=({"name": "x"}, {"name": "ok", "type": "boolean"}), classes=("no", "yes"), min_records=2,
     payout={"target": 900_000},
 )  # fmt: skip
@@ -76,6 +77,15 @@ def test_a_server_that_is_away_or_refuses_is_told_without_the_password(clinic, m
     assert "hunter2" not in str(caught.value)
     dataset = inspect("clinic", Source.of(clinic, table="visits"), "outcome")
     assert "hunter2" not in repr(dataset) + dataset.to_text()
+
+
+def test_no_error_repeats_a_value(clinic):
+    query = "SELECT x, CASE WHEN x > 0 THEN 'hunter2' ELSE '1' END::integer AS outcome FROM visits"
+    with pytest.raises(
+        DataError, match=r"has a value that the query cannot take \(InvalidTextRepresentation\)"
+    ) as caught:
+        inspect("clinic", Source.of(clinic, query=query), "outcome")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_an_empty_table_is_refused(clinic):

@@ -61,7 +61,7 @@ def test_breast_cancer_from_parquet_is_told_as_well_as_by_ridge_in_memory(tmp_pa
             f"INSERT INTO t VALUES ({', '.join('?' * len(table))})", np.column_stack(list(table.values())).tolist()
         )
         database.execute(f"COPY (SELECT {columns} FROM t) TO '{tmp_path}/clinic.parquet'")
-    spec = spec_of(data, names, kept, classes=("0", "1"))
+    spec = spec_of(data, names, kept, classes=("0", "1"), target_column="outcome")
     weights, dataset = trained(Source.of(tmp_path / "clinic.parquet"), spec, "outcome")
     assert dataset.records == len(kept) == 380
     np.testing.assert_allclose(weights, reference(spec, data.data[kept], np.eye(2)[data.target[kept]]), atol=1e-6)
@@ -79,7 +79,7 @@ def test_wine_from_json_lines_is_told_as_well_as_by_ridge_in_memory(tmp_path):
         for row, label in zip(data.data[kept], data.target[kept], strict=True)
     ]
     (tmp_path / "wine.jsonl").write_text("\n".join(lines) + "\n")
-    spec = spec_of(data, data.feature_names, kept, classes=tuple(map(str, data.target_names)))
+    spec = spec_of(data, data.feature_names, kept, classes=tuple(map(str, data.target_names)), target_column="grape")
     weights, _ = trained(Source.of(tmp_path / "wine.jsonl"), spec, "grape")
     np.testing.assert_allclose(weights, reference(spec, data.data[kept], np.eye(3)[data.target[kept]]), atol=1e-6)
     right = (design_matrix(spec, data.data[test]) @ weights).argmax(axis=1) == data.target[test]
@@ -96,7 +96,7 @@ def test_digits_as_images_on_disk_are_told_as_well_as_by_ridge_in_memory(tmp_pat
         Image.fromarray(data.data[at].reshape(8, 8).astype(np.uint8)).save(place / f"{at}.png")
     spec = spec_of(
         data, [f"pixel {at}" for at in range(64)], kept, classes=tuple(map(str, range(10))),
-        image={"width": 8, "height": 8},
+        image={"width": 8, "height": 8}, target_column="label",
     )  # fmt: skip
     weights, dataset = trained(Source.of(tmp_path / "digits"), spec, ())
     assert dataset.records == len(kept) == 1198

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mine.data import Dataset, Kind, Source, file_state, gather, inspect, match
+from mine.data.footprint import source_files
 from mine.errors import DataError
 from sonar.protocol.payloads import design_matrix
 from sonar.protocol.spec import Spec
@@ -99,7 +100,7 @@ def sql_that_joins_files(folder):
 def spec(**changes) -> Spec:
     values = {
         "name": "test", "features": ({"name": "x"}, {"name": "k", "type": "integer"}), "classes": ("no", "yes"),
-        "min_records": 2, "payout": {"target": 900_000},
+        "min_records": 2, "payout": {"target": 900_000}, "target_column": "outcome",
     }  # fmt: skip
     return Spec.build(**{**values, **changes})
 
@@ -141,7 +142,9 @@ def write(path: Path, data: bytes | str) -> Path:
         ("t.parquet", b"PAR1" + b"\0" * 60, "not a readable Parquet file"),
         ("t.parquet", b"x,outcome\n1,yes\n", "not a readable Parquet file"),
         ("t.jsonl", b"", "is empty"),
-        ("t.jsonl", b'[{"x": 1, "outcome": "yes"}]', "nor any other of numbers or text"),
+        ("t.jsonl", b'[{"x": 1, "outcome": "yes"}]', "only the class"),
+        ("t.jsonl", b"[1, 2, 3]", "no column 'outcome'"),
+        ("t.jsonl", b'[{"x": 1, "outcome": "yes"}, {"x": 2, "outc', "not a readable file of JSON"),
         ("t.jsonl", b'{"x": ' + b"[" * 9999 + b"]" * 9999 + b"}\n", "not a readable file of JSON lines"),
         ("t.csv", "x,outcome\n1,yes\n".encode("utf-16"), "is not UTF-8"),
         ("t.csv", b"x,a\x1b[2Jb,outcome\n1,2,yes\n", "cannot be shown"),
@@ -203,7 +206,18 @@ def test_a_query_that_does_more_than_select_is_refused_by_sqlite(tmp_path, query
         ("SELECT x FROM nowhere", "nowhere does not exist"),
         ("SELECT x, x, outcome FROM 't.parquet'", "'x' twice"),
         ("SELECT * FROM read_csv('/etc/passwd')", "is all that the query may read"),
-        ("SELECT * FROM read_text('../secret.csv')", "is all that the query may read"),
+        ("SELECT * FROM read_text('../secret.csv')", "takes rows from read_text: only read_csv"),
+        ("SELECT 1 AS x, (SELECT count(*) FROM read_blob('t.parquet')) AS outcome", "takes rows from read_blob"),
+        ("SELECT * FROM glob('*')", "takes rows from glob"),
+        ("SELECT * FROM sniff_csv('t.csv')", "takes rows from sniff_csv"),
+        ("SELECT * FROM parquet_metadata('t.parquet')", "takes rows from parquet_metadata"),
+        ("FROM query('SELECT 1 AS x')", "takes rows from query"),
+        ("FROM main.read_text('t.parquet')", "takes rows from read_text"),
+        ("SELECT * FROM read_csv(concat('t', '.csv'))", "has read_csv read what it computes: name each file"),
+        ("SELECT * FROM read_parquet((SELECT 't.parquet'))", "has read_parquet read what it computes|cannot|subquer"),
+        ('WITH "t.parquet" AS (SELECT 1 AS x, 2 AS outcome) FROM "t.parquet"', "calls a part of itself 't.parquet'"),
+        ("SUMMARIZE 't.parquet'", "must be one SELECT"),
+        ("SELECT * FROM secret", "secret does not exist"),
         ("SELECT * FROM '../secret.csv'", "is all that the query may read"),
         ("SELECT * FROM 'link.csv'", "is all that the query may read"),
         ("SELECT * FROM read_parquet('https://example.org/x.parquet')", "no file|is all that"),
@@ -266,9 +280,9 @@ def test_what_other_programs_write_for_nothing_is_missing(tmp_path):
         database.execute(f"COPY (SELECT * FROM (VALUES {values}) t(x, outcome)) TO '{tmp_path}/t.parquet'")
     column = inspect("d", Source.of(tmp_path / "t.parquet"), "outcome").columns[0]
     assert (column.missing, column.bad, column.maximum) == (2, 0, 2.0)
-    text = write(tmp_path / "t.csv", "x,outcome\n1,no\nnan,yes\n2,yes\n,no\ntrue,no\n  ,no\nfour,no\n")
+    text = write(tmp_path / "t.csv", "x,outcome\n1,no\nnan,yes\n2,yes\n,no\n2,no\ntrue,no\n  ,no\nfour,no\n")
     column = inspect("d", Source.of(text), "outcome").columns[0]
-    assert (column.missing, column.bad, column.maximum) == (3, 1, 2.0)
+    assert (column.missing, column.bad, column.maximum) == (3, 2, 2.0)
 
 
 def test_truth_values_are_0_and_1(tmp_path):
@@ -428,10 +442,36 @@ def test_a_large_file_is_summed_up_in_little_memory(tmp_path):
     with duckdb.connect() as database:
         columns = ", ".join(f"random() AS {name}" for name in names)
         database.execute(f"COPY (SELECT {columns}, range % 2 AS target FROM range({rows})) TO '{path}'")
-    of = spec(features=tuple({"name": name} for name in names), classes=("0", "1"))
+    of = spec(features=tuple({"name": name} for name in names), classes=("0", "1"), target_column="target")
     (tmp_path / "spec.json").write_bytes(of.to_bytes())
     done = subprocess.run([sys.executable, "-c", _PASS, str(path), str(tmp_path / "spec.json")],
                           capture_output=True, text=True, check=True)  # fmt: skip
     found, memory = map(int, done.stdout.split())
     assert found == rows
     assert memory < 400 << 20, "the values alone are 48 MB, and a file of any length takes no more"
+
+
+def test_a_query_may_make_rows_and_name_its_parts(tmp_path):
+    copied(tmp_path, "t.parquet", "FORMAT parquet")
+    query = (
+        "WITH kept AS (SELECT * FROM 't.parquet' WHERE k < 9), more AS (SELECT unnest([1, 2]) AS i FROM range(1)) "
+        "SELECT kept.* FROM kept CROSS JOIN more WHERE i = 1"
+    )
+    source = Source.of(tmp_path, query=query)
+    assert inspect("d", source, "outcome").records == len(ROWS)
+    assert list(source_files(source)) == [tmp_path / "t.parquet"]
+
+
+def test_a_pattern_in_a_query_is_what_is_watched(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name in ("a", "b", "deep/c"):
+        copied(tmp_path / "in", f"{name}.parquet", "FORMAT parquet")
+    for pattern, count in (("in/*.parquet", 2), ("in/**/*.parquet", 3), ("in/[ab].parquet", 2), ("in/?.parquet", 2)):
+        source = Source.of(tmp_path, query=f"SELECT * FROM '{pattern}'")
+        assert inspect("d", source, "outcome").records == count * len(ROWS)
+        assert len(list(source_files(source))) == count
+    with pytest.raises(DataError, match="no file fits"):  # these are folders to one, and files to the other
+        inspect("d", Source.of(tmp_path, query="SELECT * FROM read_parquet('in/**')"), "outcome")
+    (tmp_path / "in" / "a\\b.parquet").symlink_to(tmp_path / "in" / "a.parquet")  # a folder's sign to DuckDB
+    with pytest.raises(DataError, match="finds other files for DuckDB than for this program"):
+        inspect("d", Source.of(tmp_path, query="SELECT * FROM 'in/?[!x]*.parquet'"), "outcome")

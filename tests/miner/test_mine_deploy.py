@@ -1,10 +1,15 @@
 """The unit and the image that ship: as far as they can be tried without a system of their own."""
 
 import configparser
+import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import click
@@ -67,6 +72,22 @@ def test_the_commands_of_unit_and_image_are_ones_that_the_mine_takes(service):
     accepts(shlex.split(words_of_image.replace(",", "")))
 
 
+@pytest.mark.parametrize("file", [UNIT, IMAGE], ids=lambda path: path.name)
+def test_the_commands_in_a_head_are_ones_that_the_mine_takes_and_name_nothing_that_is_not_made_before(file):
+    head = "\n".join(line.lstrip("# ") for line in file.read_text().partition("\n\n")[0].splitlines())
+    lines = re.sub(r"\\\n *", "", head).splitlines()
+    called = [
+        re.split(r"/bin/mine |sonar-mine(?=$| init| add) ?", line)[-1]
+        for line in lines
+        if re.match(r"runuser |docker run ", line)
+    ]
+    assert {words.split()[0] for words in called if words} >= {"init", "add"}
+    for words in filter(None, called):
+        accepts(shlex.split(words))
+    if file is UNIT:
+        assert head.index("install -d -m 755 /etc/sonar") < head.index("/etc/sonar/mine.passphrase")
+
+
 def test_the_image_is_no_roots_and_copies_what_exists():
     image = IMAGE.read_text()
     (user,) = re.findall(r"^USER (\d+)$", image, re.MULTILINE)
@@ -75,6 +96,39 @@ def test_the_image_is_no_roots_and_copies_what_exists():
         for name in line.split():
             assert (ROOT / name).exists(), name
     assert "--no-install-recommends" in image
+
+
+def test_the_image_is_built_of_what_it_copies_and_gets_nothing_else_of_a_checkout():
+    ignored = IMAGE.with_name("Dockerfile.dockerignore").read_text().splitlines()
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", IMAGE.read_text(), re.MULTILINE)
+    assert {line[1:] for line in ignored if line.startswith("!")} == {name for line in copied for name in line.split()}
+    first = next(line for line in ignored if not line.startswith("#"))
+    assert first == "*", "what is not named stays here"
+    assert "**/*.so" in ignored, "a library that was built for this machine is not the image's"
+
+
+@pytest.mark.parametrize(("status", "well"), [(200, True), (503, False)])
+def test_the_image_asks_its_own_mine_how_it_is_whatever_proxy_the_container_is_given(status, well):
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            assert self.path == "/healthz"
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Says nothing."""
+
+    (text,) = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", IMAGE.read_text(), re.MULTILINE)
+    python, *words = json.loads(text)
+    assert python == "python"
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        words = [word.replace("9464", str(server.server_port)) for word in words]
+        gone = "http://127.0.0.1:1"
+        done = subprocess.run(
+            [sys.executable, *words], env={"http_proxy": gone, "HTTP_PROXY": gone, "PATH": os.defpath}, timeout=60
+        )
+    assert (done.returncode == 0) is well
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")

@@ -70,8 +70,8 @@ def test_the_account_is_that_of_the_chain(stage, two_mines):
     gas = gas_of(stage, mine)
     payout = (ether(1) * 4 // 9) // 2
     assert row == {
-        "group": None, "token": None, "gradients": 2, "paid": 1, "payout": payout, "bonds_lost": BOND // 10, "gas": gas,
-        "net": payout - BOND // 10 - gas,
+        "group": None, "token": None, "gradients": 2, "paid": 1, "too_few": 0, "payout": payout,
+        "bonds_lost": BOND // 10, "gas": gas, "net": payout - BOND // 10 - gas,
     }  # fmt: skip
     assert stage.client.balance(mine.account.address) == ether(10) + row["net"]
 

@@ -1,5 +1,6 @@
 """The ledger by itself: each event once, no state twice, and files of other versions left alone."""
 
+import os
 import sqlite3
 from dataclasses import replace
 
@@ -43,6 +44,37 @@ def submission(number: int = 0) -> Submission:
 
 
 SIGNED = Transaction(b"hash", Aim(Purpose.SUBMIT, ID, 0), 7, b"raw", 1.5)
+
+
+def modes(home):
+    return {path.name: path.stat().st_mode & 0o777 for path in home.iterdir()}
+
+
+def test_the_ledger_and_what_sqlite_keeps_beside_it_are_for_their_owner_alone(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with Ledger(tmp_path / "mine.db") as ledger:
+            ledger.record("posted", {})
+            assert modes(tmp_path) == dict.fromkeys(("mine.db", "mine.db-wal", "mine.db-shm", "audit.jsonl"), 0o600)
+            for name in ("mine.db", "mine.db-wal", "mine.db-shm"):  # as a copy is that was put back
+                (tmp_path / name).chmod(0o644)
+            with Ledger(tmp_path / "mine.db") as again:
+                again.record("posted", {})
+                assert set(modes(tmp_path).values()) == {0o600}
+    finally:
+        os.umask(before)
+
+
+def test_a_ledger_that_cannot_be_made_is_told(tmp_path):
+    with pytest.raises(LedgerError, match="cannot be used: No such file or directory"):
+        Ledger(tmp_path / "nowhere" / "mine.db")
+
+
+def test_a_round_is_never_taken_to_have_ended_later_than_now(tmp_path):
+    with Ledger(tmp_path / "mine.db") as ledger:
+        assert ledger.ended(ID, 0, 90_000.0) == 90_000.0
+        assert ledger.ended(ID, 0, 3_600.0) == 3_600.0
+        assert ledger.ended(ID, 0, 7_200.0) == 3_600.0
 
 
 def stored(ledger: Ledger, number: int = 0) -> None:

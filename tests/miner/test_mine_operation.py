@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -69,6 +70,16 @@ def test_what_is_owed_is_withdrawn_by_itself_once_it_is_enough(stage, settled):
     assert ledger.submission(campaign, 0).state is State.PAID
     (spent,) = ledger.transactions(daemon.worker.deployment, aim=Aim(Purpose.WITHDRAW))
     assert (spent.fate, spent.gas_used > 0) == (Fate.MINED, True)
+
+
+def test_how_a_mine_stands_is_saved_also_once_a_clock_that_was_ahead_is_right(settled):
+    mine, _, daemon, _ = settled
+    now = [90_000.0]
+    watch = Watch(daemon, mine.home.vitals_file, lambda: now[0])
+    for moment in (90_000.0, 3_600.0):
+        now[0] = moment
+        watch.look()
+        assert load_vitals(mine.home.vitals_file)["stepped"] == moment
 
 
 def test_the_numbers_and_the_health_of_a_mine_are_served(stage, settled):
@@ -190,6 +201,35 @@ def test_a_transaction_that_waits_in_vain_is_replaced_at_a_higher_fee_under_the_
     assert client.credit(mine.account.address) == 0
 
 
+def test_a_transaction_that_was_signed_while_the_clock_was_ahead_is_replaced_once_it_is_right(
+    stage, settled, monkeypatch
+):
+    mine, ledger, daemon, _ = settled
+    worker, now = daemon.worker, [1000.0 + 86_400]
+    sender, client = worker.sender, worker.client
+    sender._patience, sender._clock = 0.2, lambda: now[0]
+    pool, aim = Pool(client, monkeypatch), Aim(Purpose.WITHDRAW)
+    call = withdraw(Address(mine.account.address), NATIVE)
+    pool.asked = client.fee_market().usual.highest + 1
+    with pytest.raises(TransactionTimeoutError):
+        sender.deliver(aim, call)
+    now[0] -= 86_400
+    assert sender.deliver(aim, call).succeeded
+    assert [one.fate for one in ledger.transactions(worker.deployment, aim=aim)] == [Fate.REPLACED, Fate.MINED]
+
+
+def test_withdraw_offers_no_more_for_gas_than_the_policy_lets_it(stage, settled):
+    mine, *_ = settled
+    owed = stage.client.credit(mine.account.address)
+    mine.home.policy_file.write_text("[money]\nmax_gas_gwei = 0.000000001\n")
+    refused = mine.call("withdraw")
+    assert refused.returncode == 4
+    assert "the limit is 0.000000001" in refused.stderr
+    mine.home.policy_file.write_text("[money]\nmax_gas_gwei = 1000\n")
+    assert mine.call("withdraw").returncode == 0
+    assert (owed > 0, stage.client.credit(mine.account.address)) == (True, 0)
+
+
 def test_a_transaction_that_nobody_wants_any_more_frees_its_nonce(stage, settled, monkeypatch):
     mine, ledger, daemon, _ = settled
     worker, now = daemon.worker, [1000.0]
@@ -242,6 +282,8 @@ def test_status_on_a_terminal_is_a_live_table_in_which_nothing_steers_the_termin
     with pytest.raises(KeyboardInterrupt):
         show_live(read, console, seconds=0.01)
     text = shown.getvalue()
+    assert re.search(r"0x[0-9a-f]{12} +0 +settled", text), "round 0 is a round"
+    assert re.search(r"data +0x\w+: 60 records, /", text), "the data sets stand above the rounds"
     assert campaign.hex()[:10] in text
     assert "[31m[bold]by an owner[/bold]" in text
     assert "\x1b[31m" not in text

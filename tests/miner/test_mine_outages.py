@@ -9,9 +9,12 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
+from mine.data import Source, inspect
 from mine.records import State
 from sonar.chain.records import Verdict
 from sonar.processes import free_port
@@ -164,7 +167,7 @@ def test_a_mine_does_not_need_the_capsule_and_takes_its_verdict_when_it_comes(st
         stage.submit_other(campaign)
         for _ in range(3):
             daemon.step()  # the round is full and nobody settles it
-        assert mine.words() == ["campaign", "trained", "posted"]
+        assert mine.words() == ["campaign", "at risk", "trained", "posted"]
         stage.settle(campaign, [Verdict.LEFT_OUT, Verdict.LEFT_OUT])
         daemon.step()
         assert ledger.submission(campaign, 0).state is State.SETTLED
@@ -186,7 +189,61 @@ def test_a_model_that_is_not_in_the_store_yet_is_waited_for(stage, opened_mine):
         path.write_bytes(data)
     now[0] += 100
     daemon.step()
-    assert mine.words() == ["campaign", "waiting", "trained", "posted", "resumed"]
+    assert mine.words() == ["campaign", "waiting", "at risk", "trained", "posted", "resumed"]
+    assert len(stage.submitted(campaign)) == 1
+
+
+def test_a_data_set_whose_server_is_away_is_waited_for_and_not_given_up(stage, postgres_url):
+    url = postgres_url.replace("postgresql+psycopg", "postgresql")
+    admin, name = url.replace(urlsplit(url).path, "/postgres"), urlsplit(url).path[1:]
+    with psycopg.connect(url) as database:
+        database.execute(
+            "CREATE TABLE visits AS SELECT sin(n) AS x0, cos(n) AS x1, sin(2 * n) AS x2, cos(3 * n) AS x3, "
+            "(n % 3)::text AS target FROM generate_series(1, 90) n"
+        )
+    other = stage.folder / "other.csv"
+    other.write_text("height,target\n" + "".join(f"{n},{n % 3}\n" for n in range(60)))
+    mine, now = stage.mine(other), [0.0]
+    campaign = stage.campaign()
+    with mine.home.ledger() as ledger:
+        ledger.add_dataset(inspect("clinic", Source.of(url, table="visits"), "target"))
+        daemon = mine.daemon(ledger, stage.store, clock=lambda: now[0])
+        with psycopg.connect(admin, autocommit=True) as server:
+            server.execute(f"ALTER DATABASE {name} RENAME TO {name}_away")
+            daemon.step()
+            daemon.step()
+            assert mine.words() == ["campaign", "waiting"]
+            assert "cannot be read now" in mine.reasons("waiting")[0]
+            server.execute(f"ALTER DATABASE {name}_away RENAME TO {name}")
+        now[0] += 100
+        daemon.step()
+    assert mine.words()[-1] == "resumed"
+    assert len(stage.submitted(campaign)) == 1
+
+
+def test_a_table_that_was_gone_when_it_was_read_is_looked_for_again(stage, postgres_url):
+    url = postgres_url.replace("postgresql+psycopg", "postgresql")
+    table = (
+        "CREATE TABLE visits AS SELECT sin(n) AS x0, cos(n) AS x1, sin(2 * n) AS x2, cos(3 * n) AS x3, "
+        "(n % 3)::text AS target FROM generate_series(1, 90) n"
+    )
+    other = stage.folder / "other.csv"
+    other.write_text("height,target\n" + "".join(f"{n},{n % 3}\n" for n in range(60)))
+    mine, now = stage.mine(other), [1_700_000_000.0]
+    mine.clock = lambda: now[0]
+    campaign = stage.campaign()
+    with mine.home.ledger() as ledger, psycopg.connect(url, autocommit=True) as database:
+        database.execute(table)
+        ledger.add_dataset(inspect("clinic", Source.of(url, table="visits"), "target"))
+        daemon = mine.daemon(ledger, stage.store)
+        database.execute("DROP TABLE visits")  # as a nightly export may
+        daemon.step()
+        database.execute(table)
+        daemon.step()
+        assert mine.words() == ["campaign", "declined"]
+        assert stage.submitted(campaign) == [], "nothing tells the mine that it is back"
+        now[0] += 3600
+        daemon.step()
     assert len(stage.submitted(campaign)) == 1
 
 
@@ -207,7 +264,7 @@ def test_an_engine_whose_helper_was_killed_is_tried_again_later(stage, opened_mi
     assert "exit code -9" in mine.reasons("waiting")[0]
     now[0] += 100
     daemon.step()
-    assert mine.words() == ["campaign", "waiting", "trained", "posted", "resumed"]
+    assert mine.words() == ["campaign", "waiting", "at risk", "trained", "posted", "resumed"]
     assert len(stage.submitted(campaign)) == 1
 
 

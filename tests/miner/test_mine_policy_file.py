@@ -75,6 +75,8 @@ threshold = 1
          "`min_mines` in [accept] must be at least 1 (got 0); write for example: min_mines = 2"),
         ("\n\n[accept]\n# one\nowners = [\n  'Alice',\n]", 5,
          '`owners` in [accept] must be 0x and 40 hexadecimal digits (got "Alice"); write for example: owners = ["0x'),
+        ("[privacy]\nmode = true", 2, "`mode` in [privacy] must be 'off' or 'on' (got true); write: mode = \"on\""),
+        ("[privacy]\nmode = 'False'", 2, "must be 'off' or 'on' (got \"False\"); write: mode = \"off\""),
         ("[money]\nmax_bond = 'lots'", 2, """`max_bond` in [money] cannot be: 'lots' is not an amount of
  ether: give a plain number like 1.5 (got "lots"); write for example: max_bond = "0.01\"""".replace("\n", "")),
         ("[money]\nmax_bond = 1", 2, "`max_bond` in [money] must be text (got 1)"),
@@ -89,7 +91,8 @@ threshold = 1
          "`campaigns` in [datasets.clinic] must be 0x and 64 hexadecimal digits"),
         ("[privacy]\nepsilon = 0", 2, "`epsilon` in [privacy] must be more than 0.0 (got 0); write for example: eps"),
         ("[privacy]\nbudget = 0.5", 1, "[privacy] cannot be: a budget of 0.5 does not buy one statistic of epsilon 1"),
-        ("accept = 3", 1, "[accept]"),
+        ("accept = 3", 1, "[accept] must be a table: write its name in brackets on a line of its own"),
+        ("[datasets]\nclinic = true", 2, "[datasets.clinic] must be a table"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_file_line_setting_value_and_what_to_write(load, tmp_path, text, line, says):
@@ -125,8 +128,6 @@ def test_the_value_of_an_unknown_setting_is_not_shown(load):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[money]\nmax_bond = ", r"is not TOML: Invalid value \(at"),
-        ("[money]\nmax_bond = '1'\nmax_bond = '2'", "is not TOML: Cannot overwrite a value"),
         (b"\xff\xfe", "is not TOML"),
         (b"#" * (1 << 20) + b"#", "more than 1048576 bytes"),
     ],
@@ -134,6 +135,56 @@ def test_the_value_of_an_unknown_setting_is_not_shown(load):
 def test_a_file_that_cannot_be_read_is_told(load, text, says):
     with pytest.raises(PolicyError, match=says):
         load(text)
+
+
+SLIPS = [
+    ("[money]\nmax_bond = ", 2, "the value cannot be read"),
+    ("[money]\nmax_bond = ether", 2, 'the value cannot be read: write text in quotes ("0.01")'),
+    ("[accept]\napproval = True", 2, "true or false in small letters"),
+    ("[accept]\napproval = yes", 2, "true or false in small letters"),
+    ("[money]\nmax_bond = “0.1”", 2, "the quotes are those of a text program"),
+    ("[money]\nmax_bond = 0,01", 2, "what follows the value does not belong there"),
+    ("[work]\nhours = 22:00-06:00", 2, "what follows the value does not belong there"),
+    ("[money]\nmax_bond = '1'\nmax_bond = '2'", 3, "this setting is there twice: leave one of them"),
+    ("[privacy]\nmode = 'on'\n\n[privacy]\n", 4, "the table [privacy] is there already: put all of its settings below"),
+    ("[datasets.'a b']\n[datasets.'a b']", 2, "the table [datasets.a b] is there already"),
+    ("[money]\nmax_bond '0.1'", 2, "the sign = is missing"),
+    ("max bond", 1, "the sign = is missing"),
+    ("= 3", 1, "this is neither a setting nor the name of a table"),
+    ("[money\nmax_bond = '1'", 1, "the name of a table has no ] at its end"),
+    ("[work]\nhours = ['22:00-06:00'\nthreads = 1", 3, "a list here or above has no ] at its end"),
+    ("[money]\nmax_bond = '0.1\n", 2, "a text has no quote at its end"),
+    ('[money]\nmax_bond = "0.1\n', 2, "a text has no quote at its end"),
+    ('[accept]\npurposes = ["c:\\users"]', 2, "is written twice"),
+    ("[money]\nmax_bond = {a = 1\n}", 2, "it is not TOML: Unclosed inline table"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "says"), SLIPS)
+def test_a_slip_of_the_pen_is_told_with_its_line_and_what_is_expected(load, tmp_path, text, line, says):
+    with pytest.raises(PolicyError) as caught:
+        load(text)
+    assert str(caught.value).startswith(f"{tmp_path / 'policy.toml'}, line {line}: ")
+    assert says in str(caught.value)
+
+
+def test_a_file_that_an_editor_marked_as_unicode_is_read(load):
+    assert load(b"\xef\xbb\xbf[data]\r\nmin_records = 7\r\n").data.min_records == 7
+
+
+def test_a_table_for_a_data_set_that_is_not_there_is_told_with_the_nearest_that_is(tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text("[data]\n\n[datasets.clinc]\npurposes = ['research']\n")
+    with pytest.raises(PolicyError) as caught:
+        Policy.load(path, ["ward", "clinic"])
+    assert str(caught.value) == (
+        f"{path}, line 3: [datasets.clinc] is for a data set that is not there, so it restricts none: "
+        "did you mean [datasets.clinic]?"
+    )
+    with pytest.raises(PolicyError, match="restricts none: there are scans, ward"):
+        Policy.load(path, ["ward", "scans"])
+    assert Policy.load(path, ["clinc", "ward"]).dataset("clinc") is not None
+    assert Policy.load(path).without_dataset([]) == ["clinc"], "before anything is added nobody can tell"
 
 
 def test_a_directory_is_no_policy(tmp_path):

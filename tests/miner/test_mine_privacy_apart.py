@@ -3,15 +3,20 @@
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 
 from mine.apart.private import dump_contents, dump_sums, load_contents, load_sums
 from mine.apart.workroom import Limits, Workroom
-from mine.data import inspect, match
+from mine.data import Source, inspect, match
+from mine.gathering import Gatherer
+from mine.ledger import Ledger
+from mine.policy import Policy
 from mine.privacy.clipping import SENSITIVITY, Clip
 from mine.privacy.reading import contents_of, sums_of
 from sonar.protocol.spec import Feature, Payout, Spec
 from sonar.sandbox import FrameError
+from sonar.storage import open_store
 from sonar.units import PPM
 
 KEY, CLIP = b"k" * 32, Clip.of(2, 1.0, 1.0)
@@ -38,16 +43,40 @@ def test_a_process_apart_says_the_same_as_this_one(csv: Path) -> None:
     assert contents.digest == here.digest
     assert (contents.rows == here.rows).all()
     told: list[float] = []
-    sums, read = room.sum(dataset, match(dataset, SPEC), SPEC, "refuse", CLIP, Limits(), told.append)
-    expected, _ = sums_of(dataset, match(dataset, SPEC), SPEC, "refuse", CLIP)
+    sums, read = room.sum(dataset, match(dataset, SPEC), SPEC, CLIP, Limits(), told.append)
+    expected, _ = sums_of(dataset, match(dataset, SPEC), SPEC, CLIP)
     assert (sums.gram == expected.gram).all()
     assert (sums.moment == expected.moment).all()
     assert sums.records == read.used == 200
 
 
+def test_who_renews_has_the_records_of_a_server_noised_again_when_they_changed(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    url = postgres_url.replace("postgresql+psycopg", "postgresql")
+    room = Workroom(lambda _: None, insecurely_in_this_process=True)
+    with (
+        psycopg.connect(url, autocommit=True) as database,
+        Ledger(tmp_path / "mine.db") as ledger,
+        open_store("memory:") as store,
+    ):
+        database.execute(
+            "CREATE TABLE t AS SELECT sin(n) AS a, cos(n) AS b, n % 2 AS target FROM generate_series(1, 200) n"
+        )
+        dataset = inspect("d", Source.of(url, table="t"), "target")
+        gatherer = Gatherer(ledger, store, room, lambda *_: None)
+        for renew, charges in ((False, [1, 1]), (True, [1, 2])):
+            policy = Policy.model_validate({"privacy": {"mode": "on", "renew": renew}})
+            for expected in charges:
+                gatherer.gather(dataset, match(dataset, SPEC), SPEC, policy)
+                assert len(ledger.charges(1)) == expected
+                if renew:
+                    database.execute("INSERT INTO t VALUES (0.5, 0.25, 1)")
+
+
 def test_sums_that_no_clipped_records_have_are_refused(csv: Path) -> None:
     dataset = inspect("d", csv, "target")
-    sums, _ = sums_of(dataset, match(dataset, SPEC), SPEC, "refuse", CLIP)
+    sums, _ = sums_of(dataset, match(dataset, SPEC), SPEC, CLIP)
     body, blobs = dump_sums(sums)
     assert (load_sums(body, blobs, SPEC, CLIP).gram == sums.gram).all()
     large, lopsided = sums.gram.copy(), sums.gram.copy()

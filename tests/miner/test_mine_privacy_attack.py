@@ -7,6 +7,8 @@ The attack is the best there is for what it knows (Neyman and Pearson): the like
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,10 @@ from scipy import stats
 
 from mine.privacy.accountant import rho_of
 from mine.privacy.clipping import Clip, IntegerSums
+from mine.privacy.descent import train_privately
 from mine.privacy.mechanism import NoisedSums
+from mine.privacy.steps import Noise, variance_of_round
+from sonar.network import Graph, NetworkTraining
 
 EPSILON, DELTA = 1.0, 0.05
 """A large delta, so that what happens with its probability happens often enough to be counted."""
@@ -63,7 +68,7 @@ class Attack:
         The second number is what chance may add to it.
         """
         true, false = float((self.inside > epsilon).mean()), float((self.outside > epsilon).mean())
-        spread = math.sqrt((true * (1 - true) + math.exp(2 * epsilon) * false * (1 - false)) / TRIALS)
+        spread = math.sqrt((true * (1 - true) + math.exp(2 * epsilon) * false * (1 - false)) / len(self.inside))
         return true - math.exp(epsilon) * false, float(stats.norm.isf(CHANCE)) * spread
 
 
@@ -100,3 +105,48 @@ def test_half_the_noise_shows_too_much() -> None:
 def test_a_record_far_out_shows_no_more_than_one_at_the_clip() -> None:
     excess, chance = Attack.on(np.array([16.0, -16.0]), 0, rho_of(EPSILON, DELTA)).excess(EPSILON)
     assert excess <= DELTA + chance
+
+
+# ---- a network's round: the same attack on what steps with noise have made of the parameters
+
+RECORD = np.array([[3.0, -2.0, 4.0]]), np.array([[0.0, 1.0]])
+NOBODY = np.empty((0, 3)), np.empty((0, 2))
+ROUND = NetworkTraining(optimizer="sgd", learning_rate=1e-6, epochs=2, batch_size=8)
+ROUNDS = 600
+
+
+def rounds(rho: Fraction, count: int = ROUNDS) -> Attack:
+    """The attacker knows all other records, of which there are none: nobody's gradient is told apart more easily.
+
+    She sees the change that two epochs make of a start at which the record's gradient is as long as the clip.
+    """
+    graph = Graph.model_validate({"takes": (3,), "layers": ({"op": "linear", "of": (0,), "units": 2},)})
+    noise, start = Noise(variance_of_round(rho, ROUND.epochs), 0.5, 1), np.zeros(graph.size)
+
+    def change(records: tuple[np.ndarray, np.ndarray], **more: Any) -> np.ndarray:
+        return train_privately(graph, start, *records, ROUND, noise, **more)
+
+    silent = change(RECORD, source=lambda _: SimpleNamespace(draw=lambda count: np.zeros(count, dtype=np.int64)))
+    unit = ROUND.learning_rate * noise.clip / 2**16
+    direction = silent / unit
+    assert np.linalg.norm(direction) == pytest.approx(ROUND.epochs * 2**16, rel=1e-3)
+
+    def ratio(found: np.ndarray) -> float:
+        return float((found / unit @ direction - direction @ direction / 2) / (ROUND.epochs * noise.variance))
+
+    return Attack(*(np.array([ratio(change(records)) for _ in range(count)]) for records in (RECORD, NOBODY)))
+
+
+def test_a_networks_round_shows_no_more_of_a_record_than_epsilon_allows_and_nearly_as_much() -> None:
+    attack, rho = rounds(rho_of(EPSILON, DELTA)), float(rho_of(EPSILON, DELTA))
+    excess, chance = attack.excess(EPSILON)
+    assert excess <= DELTA + chance
+    spread = 6 * math.sqrt(2 * rho / ROUNDS)
+    assert attack.inside.mean() == pytest.approx(rho, abs=spread)
+    assert attack.outside.mean() == pytest.approx(-rho, abs=spread)
+    assert attack.inside.std() == pytest.approx(math.sqrt(2 * rho), rel=6 / math.sqrt(2 * ROUNDS))
+
+
+def test_a_quarter_of_a_rounds_noise_shows_too_much() -> None:
+    excess, chance = rounds(16 * rho_of(EPSILON, DELTA), ROUNDS // 2).excess(EPSILON)
+    assert excess > DELTA + chance

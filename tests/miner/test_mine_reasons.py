@@ -7,7 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from capsule.client import CapsuleClient
 from capsule.wire import RoundReply
+from mine.commands.session import onlooking
 from mine.overview import sentence
 from mine.status import status_report, status_table
 from sonar.chain.records import Outcome, Settlement, Verdict
@@ -140,7 +142,26 @@ def test_once_for_a_campaign_that_there_is_not_is_an_error(stage):
     wrong = "0x" + ("0" if campaign.hex()[0] != "0" else "1")
     done = mine.call(*arguments, wrong)
     assert done.returncode == 3
-    assert f"no campaign's id starts with {wrong}: `mine campaigns` lists them all" in done.stderr
+    assert f"no campaign's id begins with {wrong}: `mine campaigns` lists them all" in done.stderr
     assert stage.submitted(campaign) == []
     assert mine.call(*arguments, campaign.hex()[:6]).returncode == 0
     assert len(stage.submitted(campaign)) == 1
+
+
+def test_whoever_asked_the_capsule_closes_what_it_asked_with(stage, capsule, monkeypatch):
+    opened, closed = [], []
+    begin, end = CapsuleClient.__init__, CapsuleClient.close
+    monkeypatch.setattr(CapsuleClient, "__init__", lambda self, *a, **k: (opened.append(self), begin(self, *a, **k))[1])
+    monkeypatch.setattr(CapsuleClient, "close", lambda self: (closed.append(self), end(self)))
+    mine = stage.mine()
+    with mine.home.ledger() as ledger:
+        daemon = mine.daemon(ledger, stage.store)
+        daemon.step()
+        daemon.close()
+        daemon.close()
+        assert len(opened) == 1
+    status_report(mine.home.path, mine.network_file)
+    with onlooking(mine.home.path, mine.network_file):
+        pass
+    assert len(opened) == 3
+    assert closed == opened

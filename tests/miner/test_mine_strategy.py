@@ -11,11 +11,15 @@ from mine.strategy import (
     SUBMISSION_GAS,
     OwnRound,
     Rest,
+    alone_until,
+    at_risk_alone,
     estimate,
     in_turn,
     payable,
     promised,
     rest_of,
+    sharers,
+    short_rounds,
     unpaid_rounds,
 )
 from sonar.chain.records import NATIVE, CampaignRecord, PayoutBase, Status, Terms, Verdict
@@ -56,9 +60,17 @@ def test_what_was_paid_and_what_is_left_add_up_to_what_was_promised(bounty, star
     assert paid + payable(replace(record, score=Ppm(score))) == promised(record)
 
 
-def test_a_new_campaign_is_expected_to_pay_an_eighth_of_what_is_left_a_round_shared_by_all():
-    found = estimate(RECORD, 0, (), Wei(10**9))
-    assert found.payout == pytest.approx(payable(RECORD) / 8 / 8)
+def test_a_round_is_shared_by_those_that_came_that_it_needs_or_that_came_before():
+    terms = replace(TERMS, round_size=8, min_mines=2)
+    assert sharers(terms, 0, 0) == 2, "it needs two"
+    assert sharers(terms, 3, 0) == 4, "this one is the fourth"
+    assert sharers(terms, 1, 5) == 5
+    assert sharers(terms, 1, 64) == sharers(terms, 8, 0) == 8, "more have no room"
+
+
+def test_a_new_campaign_is_expected_to_pay_an_eighth_of_what_is_left_a_round():
+    found = estimate(RECORD, 0, (), Wei(10**9), shared_by=4)
+    assert found.payout == pytest.approx(payable(RECORD) / 8 / 4)
     assert found.gas == SUBMISSION_GAS * 10**9
     assert found.bond_loss == TERMS.bond // 50  # one loss of a tenth in five rounds
     assert found.gain == found.payout - found.gas - found.bond_loss
@@ -69,21 +81,21 @@ def test_a_round_is_expected_to_pay_the_part_of_what_is_left_that_rounds_have_pa
     record = replace(RECORD, score=Ppm(820_000))
     left = payable(record)
     assert left == promised(record) // 10
-    quick, slow = (estimate(record, settled, (), Wei(0)).payout for settled in (2, 20))
+    quick, slow = (estimate(record, settled, (), Wei(0), shared_by=8).payout for settled in (2, 20))
     assert quick == pytest.approx(left * (1 - (0.1 * 7 / 8) ** (1 / 3)) / 8)
     assert slow == pytest.approx(left * (1 - (0.1 / 2) ** (1 / 21)) / 8)  # it is its last round
     assert quick < left / 8
 
 
 def test_own_pay_counts_more_with_every_round():
-    expected = [estimate(RECORD, 0, own(*[0] * rounds), Wei(0)).payout for rounds in range(5)]
+    expected = [estimate(RECORD, 0, own(*[0] * rounds), Wei(0), shared_by=8).payout for rounds in range(5)]
     assert all(later == pytest.approx(earlier / 2, abs=1) for earlier, later in pairwise(expected))
-    assert estimate(RECORD, 0, own(0, 0, ETHER // 10), Wei(0)).payout > ETHER // 20
+    assert estimate(RECORD, 0, own(0, 0, ETHER // 10), Wei(0), shared_by=8).payout > ETHER // 20
 
 
 def test_no_more_is_expected_than_is_left():
     nearly = replace(RECORD, score=Ppm(899_999))
-    assert estimate(nearly, 5, own(ETHER), Wei(0)).payout == payable(nearly)
+    assert estimate(nearly, 5, own(ETHER), Wei(0), shared_by=8).payout == payable(nearly)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +104,7 @@ def test_no_more_is_expected_than_is_left():
      (None, 0.1 / 5)],
 )  # fmt: skip
 def test_the_bonds_expected_loss_follows_the_verdicts(verdict, part):
-    found = estimate(RECORD, 1, own(0, verdict=verdict), Wei(0))
+    found = estimate(RECORD, 1, own(0, verdict=verdict), Wei(0), shared_by=8)
     assert found.bond_loss == pytest.approx(part * TERMS.bond, rel=1e-6)
 
 
@@ -100,6 +112,32 @@ def test_rounds_that_brought_nothing_are_counted_back_to_the_last_that_did():
     assert unpaid_rounds(own()) == 0
     assert unpaid_rounds(own(0, 5, 0, 0)) == 2
     assert unpaid_rounds(own(0, 0, 5)) == 0
+
+
+def test_a_round_with_fewer_gradients_than_it_must_keep_costs_each_the_slashed_part_of_the_bond():
+    assert at_risk_alone(TERMS, 0) == TERMS.bond // 10
+    assert at_risk_alone(TERMS, 1) == 0
+    assert at_risk_alone(replace(TERMS, min_mines=3), 1) == TERMS.bond // 10
+    assert at_risk_alone(replace(TERMS, min_mines=1), 0) == 0
+
+
+def test_rounds_to_which_too_few_came_say_nothing_of_the_work():
+    alone = [OwnRound(number, Verdict.LEFT_OUT, Wei(0), 100.0, short=True) for number in (5, 4)]
+    judged = own(7, 0, 0)
+    assert (short_rounds(alone), short_rounds([*alone, *judged]), short_rounds([*judged, *alone])) == (2, 2, 0)
+    assert unpaid_rounds([*alone, *judged]) == unpaid_rounds(judged) == 2
+    assert rest_of([*alone, *judged], 300) == rest_of(judged, 300)
+    with_them, without = (
+        estimate(RECORD, 3, all_of_it, Wei(1), shared_by=8) for all_of_it in ((*alone, *judged), judged)
+    )
+    assert with_them.payout == without.payout
+
+
+def test_a_mine_that_was_alone_lets_others_go_first_for_twice_as_long_each_time():
+    alone = [OwnRound(9, Verdict.LEFT_OUT, Wei(0), 1000.0, short=True)]
+    assert alone_until(alone, 300) == 1000 + 2 * 300
+    assert alone_until(alone * 3, 300) == 1000 + 8 * 300
+    assert alone_until(alone * 10**4, 300) < 1e9
 
 
 @pytest.mark.parametrize(("unpaid", "skipped"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 4), (10, 256)])

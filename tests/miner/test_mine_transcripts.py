@@ -36,8 +36,8 @@ def write_clinic(path: Path, *, records: int = 150, names=FEATURES) -> None:
 class Scene:
     """What stage directions do around the mine at `~/.sonar/mine`."""
 
-    def __init__(self, stage, funder, monkeypatch):
-        self.stage, self.funder = stage, funder
+    def __init__(self, stage, funder, advance_time, monkeypatch):
+        self.stage, self.funder, self.advance_time = stage, funder, advance_time
         self.place = stage.folder / "home"
         self.place.mkdir()
         self.network_file = stage.network.save(self.place / ".sonar" / "network.json")
@@ -61,6 +61,15 @@ class Scene:
                 "other.csv has a column bpm in place of pulse": lambda: write_clinic(
                     self.place / "other.csv", names=("age", "dose", "bpm", "weight")
                 ),
+                "clinic.csv is moved away": lambda: self.move("clinic.csv", "away.csv"),
+                "clinic.csv is back": lambda: self.move("away.csv", "clinic.csv"),
+                "the policy misspells the data set": lambda: self.rule("[datasets.clinc]\npurposes = ['research']\n"),
+                "the policy has its privacy table twice": lambda: self.rule(
+                    "[privacy]\n# mode = 'off'\n\n[privacy]\nmode = 'on'\n"
+                ),
+                "the policy has the quotes of a text program": lambda: self.rule("[money]\nmax_bond = “0.01”\n"),
+                "the policy is empty": lambda: self.rule(""),
+                "the round closes without another mine's gradient, and is judged": self.judge_alone,
                 "the policy asks for approval": lambda: self.rule("[accept]\napproval = true\n"),
                 "the policy turns privacy on": self.privacy,
                 "the policy drops bad records": lambda: self.rule('[data]\non_bad_records = "drop"\n'),
@@ -105,7 +114,12 @@ class Scene:
     def spec(self):
         features = tuple({"name": name} for name in FEATURES)
         return self.stage.spec(
-            name="recovery", features=features, classes=CLASSES, rounds={"round_size": 2}, payout={"target": 800_000}
+            name="recovery",
+            features=features,
+            classes=CLASSES,
+            target_column="outcome",
+            rounds={"round_size": 2},
+            payout={"target": 800_000},
         )
 
     def begin(self):
@@ -118,9 +132,16 @@ class Scene:
         kept = [Verdict.KEPT, Verdict.KEPT]
         self.stage.settle(self.campaign, kept, model=model, key=self.stage.paillier.public.key_id)
 
+    def move(self, name, to):
+        (self.place / name).rename(self.place / to)
+
+    def judge_alone(self):
+        self.advance_time(self.spec.rounds.round_seconds + 1)
+        self.stage.settle(self.campaign, [Verdict.LEFT_OUT])
+
     def privacy(self):
         self.rule('[privacy]\nmode = "on"\nepsilon = 2.0\n')
-        self.player.masks.append((r"\(\d+ records", "(<noised> records"))
+        self.player.masks.append((r"\(about \d+ records", "(about <noised> records"))
 
     def rule(self, text):
         self.home.policy_file.write_text(text)
@@ -143,8 +164,8 @@ class Scene:
 
 
 @pytest.mark.parametrize("script", TRANSCRIPTS, ids=lambda path: path.stem)
-def test_a_transcript_reads_as_it_is_kept(script, stage, funder, monkeypatch):
-    text = Scene(stage, funder, monkeypatch).player.play(script)
+def test_a_transcript_reads_as_it_is_kept(script, stage, funder, advance_time, monkeypatch):
+    text = Scene(stage, funder, advance_time, monkeypatch).player.play(script)
     if REWRITE:
         script.write_text(text)
     assert text == script.read_text(), "SONAR_WRITE_TRANSCRIPTS=1 writes down how it reads now"

@@ -1,6 +1,7 @@
 """The mine's account: a keystore or a signing service; a bare key on development chains alone."""
 
 import json
+from functools import partial
 
 import pytest
 from click.testing import CliRunner
@@ -44,6 +45,31 @@ def test_the_passphrase_may_be_in_a_file_that_the_environment_names(home, tmp_pa
     (tmp_path / "passphrase").write_text("words\nand a note\n")
     monkeypatch.setenv("SONAR_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
     assert home.account(MAINNET).address == KEY.address
+
+
+def test_a_new_account_takes_its_passphrase_from_the_file_too(tmp_path, monkeypatch):
+    (tmp_path / "passphrase").write_text("wörter\r\nand a note\n")
+    monkeypatch.setenv("SONAR_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+    monkeypatch.setattr("sonar.wallet.encrypt_keystore", partial(encrypt_keystore, insecure_fast=True))
+    done = CliRunner().invoke(main, ["init", "--home", str(tmp_path / "mine")])
+    assert done.exit_code == 0, done.stderr
+    assert Home(tmp_path / "mine").account(MAINNET).address == done.stdout.strip()
+    monkeypatch.delenv("SONAR_PASSPHRASE_FILE")
+    monkeypatch.setenv("SONAR_PASSPHRASE", "wörter")
+    assert Home(tmp_path / "mine").account(MAINNET).address == done.stdout.strip()
+
+
+@pytest.mark.parametrize(("content", "says"), [(None, "No such file"), (b"\xff\xfe\n", "UTF-8")])
+def test_a_passphrase_file_that_cannot_be_read_is_told_without_what_is_in_it(tmp_path, monkeypatch, content, says):
+    file = tmp_path / "passphrase"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("SONAR_PASSPHRASE_FILE", str(file))
+    done = CliRunner().invoke(main, ["init", "--home", str(tmp_path / "mine")])
+    assert done.exit_code == 3
+    assert f"the passphrase file {file}" in done.stderr
+    assert says in done.stderr
+    assert not (tmp_path / "mine" / "account.key").exists()
 
 
 def test_a_bare_key_is_put_under_a_passphrase_in_its_place(home, monkeypatch):

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def inside(code: str) -> dict:
     head = """
         import json, os, socket, sys, threading
         from pathlib import Path
-        from sonar.sandbox.kernel import forbid_files, forbid_network
+        from sonar.sandbox.kernel import Dialling, forbid_files, forbid_network
         found = {}
         def attempt(name, action):
             try:
@@ -115,3 +116,90 @@ def test_a_process_with_ports_connects_to_these_alone():
     if found["wrong"] == "done":
         pytest.skip("this Landlock knows no ports")
     assert found == {"why": None, "right": "done", "wrong": "Permission denied"}
+
+
+DIALLED = """
+    import threading
+    other = threading.Event()
+    done = threading.Event()
+    def wait_and_try():
+        other.wait()
+        attempt("another thread", lambda: socket.socket())
+        done.set()
+    thread = threading.Thread(target=wait_and_try)
+    thread.start()
+    found["why"] = forbid_network(Dialling(tcp=True, unix=False))
+    attempt("udp", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    attempt("udp over IPv6", lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+    attempt("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
+    attempt("unix", lambda: socket.socket(socket.AF_UNIX))
+    attempt("netlink", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))
+    attempt("another protocol", lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262))
+    attempt("to a receiver", lambda: socket.socket().sendto(b"x", socket.MSG_FASTOPEN, ("127.0.0.1", {port})))
+    attempt("in a message", lambda: socket.socket().sendmsg([b"x"], [], socket.MSG_FASTOPEN, ("127.0.0.1", {port})))
+    attempt("listening", lambda: socket.socket().bind(("127.0.0.1", 0)))
+    server = socket.create_connection(("127.0.0.1", {port}))
+    found["shut"] = forbid_network(connected=True)
+    other.set()
+    done.wait()
+    spare = server.dup()
+    attempt("again", lambda: socket.create_connection(("127.0.0.1", {port})))
+    attempt("from the connection to another", lambda: spare.connect(("127.0.0.1", {port})))
+    server.sendall(b"question")
+    found["answer"] = server.recv(100).decode()
+"""
+
+
+def test_a_process_connects_to_its_server_and_is_then_left_that_connection_alone():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=answer_once, args=(server,))
+        answering.start()
+        found = inside(textwrap.dedent(DIALLED).replace("{port}", str(server.getsockname()[1])))
+        answering.join()
+    if found.pop("why") is not None:
+        pytest.skip("no seccomp here")
+    assert (found.pop("shut"), found.pop("answer")) == (None, "question, answered")
+    assert set(found.values()) == {"Operation not permitted"}, found
+
+
+def answer_once(server: socket.socket) -> None:
+    server.settimeout(30)
+    near, _ = server.accept()
+    with near:
+        near.sendall(near.recv(100) + b", answered")
+
+
+def test_a_process_that_reads_by_a_unix_socket_makes_no_other(tmp_path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "server"))
+        server.listen()
+        found = inside(f"""
+            found["why"] = forbid_network(Dialling(tcp=False, unix=True))
+            attempt("tcp", lambda: socket.socket())
+            attempt("datagrams", lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            near = socket.socket(socket.AF_UNIX)
+            near.connect({str(tmp_path / "server")!r})
+            found["shut"] = forbid_network(connected=True)
+            attempt("again", lambda: socket.socket(socket.AF_UNIX))
+        """)
+    if found.pop("why") is not None:
+        pytest.skip("no seccomp here")
+    assert found.pop("shut") is None
+    assert set(found.values()) == {"Operation not permitted"}, found
+
+
+def test_a_folder_that_may_be_listed_is_not_read(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "secret").write_text("x")
+    (tmp_path / "records").write_text("y")
+    found = inside(f"""
+        place = Path({str(tmp_path)!r})
+        found["why"] = forbid_files([place / "records", *map(Path, {PLACES!r})], listed=[place])
+        found["names"] = sorted(str(one) for one in place.rglob("*"))
+        attempt("named", lambda: (place / "records").read_text())
+        attempt("secret", lambda: (place / "below" / "secret").read_text())
+    """)
+    if found["why"] is not None:
+        pytest.skip(found["why"])
+    assert found.pop("names") == [str(tmp_path / name) for name in ("below", "below/secret", "records")]
+    assert (found["named"], found["secret"]) == ("done", "Permission denied")

@@ -15,7 +15,7 @@ from rich.console import Console
 from capsule.errors import CapsuleReplyError
 from pysonar.errors import NotOverError, NotOwnerError
 from pysonar.history import RoundState
-from pysonar.linear import LinearModel
+from pysonar.results import TrainedClassifier
 from pysonar.watch import watch
 from sonar.chain.errors import ContractRevertError, RpcUnavailableError
 from sonar.chain.records import Status, Verdict
@@ -36,7 +36,7 @@ def play_one_round(stage, campaign, score, shares):
 
 def test_history_tells_rounds_gradients_and_payouts_to_the_wei(stage):
     campaign = stage.campaign()
-    assert campaign.rounds() == campaign.gradients() == campaign.payouts() == ()
+    assert campaign.rounds() == campaign.gradients() == campaign.earnings() == ()
     first = play_one_round(stage, campaign, 700_000, [600_000, 400_000, 0])
     stayed = play_one_round(stage, campaign, None, [0, 0, 0])
     mine = stage.new_account()
@@ -55,7 +55,7 @@ def test_history_tells_rounds_gradients_and_payouts_to_the_wei(stage):
     assert sum(gradient.payout for gradient in gradients) == record.paid
     assert gradients[0].share == 600_000
     assert gradients[2].bond_returned == record.terms.bond * 9 // 10
-    payouts = campaign.payouts()
+    payouts = campaign.earnings()
     assert [payout.mine for payout in payouts[:2]] == first[:2]
     assert sum(payout.amount for payout in payouts) == record.paid
     assert (payouts[0].gradients, payouts[0].kept) == (1, 1)
@@ -83,7 +83,7 @@ def test_result_is_a_torch_module_with_the_delivered_weights(stage):
     campaign = finished(stage)
     model = campaign.result()
     assert isinstance(model, torch.nn.Module)
-    assert isinstance(model, LinearModel)
+    assert isinstance(model, TrainedClassifier)
     np.testing.assert_array_equal(model.weights * 2**24, stage.capsule.delivered)
     assert 0 <= model.score(*stage.validation) <= 1
 
@@ -97,7 +97,7 @@ def test_result_works_in_a_new_session_that_knows_only_the_id(stage):
 def test_result_waits_for_a_capsule_that_sees_the_end_a_moment_later(stage, lie):
     campaign = finished(stage)
     stage.capsule.lies = {lie: 1}
-    assert isinstance(campaign.result(), LinearModel)
+    assert isinstance(campaign.result(), TrainedClassifier)
     stage.capsule.lies = {lie: 100}
     with pytest.raises(SonarError, match=r"try again|not over") as caught:
         campaign.result(timeout=0)
@@ -147,7 +147,7 @@ def test_a_delivery_of_another_shape_is_refused(stage):
 
 def test_result_of_a_running_campaign_says_when_to_come_back(stage):
     campaign = stage.campaign()
-    with pytest.raises(NotOverError, match=r"campaign\.watch\(\) waits"):
+    with pytest.raises(NotOverError, match=r"its deadline is 20.*Z.* holds 0 gradients; campaign\.watch\(\) waits"):
         campaign.result()
     assert "/v1/deliveries" not in stage.capsule.requests
 
@@ -195,7 +195,7 @@ def test_a_campaign_past_its_deadline_is_over_and_closes(stage, advance_time):
     assert campaign.is_over()
     stage.capsule.delivered = np.zeros((5, 3), dtype=np.int64)
     campaign.watch(poll=0.01)
-    assert isinstance(campaign.result(), LinearModel)
+    assert isinstance(campaign.result(), TrainedClassifier)
     assert campaign.close() + campaign.record.paid == ether(1)
 
 

@@ -1,15 +1,19 @@
 """What a notebook hands in: every plausible shape is taken, every mistake gets its own sentence."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import pysonar
-from pysonar._inputs import class_indices, deadline_at, feature_table, parts_per_million, wei
+from pysonar._inputs import class_indices, feature_table
+from pysonar._terms import deadline_at, parts_per_million, wei
+from pysonar.creation import make_plan
 from pysonar.errors import ModelError, TermsError, ValidationSetError
-from pysonar.models import LinearClassifier
+from pysonar.models import Head, LinearClassifier
+from sonar.chain.records import NATIVE
 from sonar.protocol.spec import Encoding, FourierMap, IdentityMap
 
 
@@ -113,6 +117,28 @@ def test_a_model_that_cannot_be_trained_is_refused_with_its_reason(arguments: di
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "arguments", "says"),
+    [
+        (torch.nn.Linear(4, 3), {}, "give takes=(1, 28, 28), or features=784"),
+        (lambda x: x, {"features": 4}, "a function is no backbone: give a torch.nn.Module"),
+        (torch.nn.Sequential(torch.nn.Bilinear(4, 4, 3)), {"features": 4}, "Bilinear"),
+        (torch.nn.Linear(4, 3), {"features": 5}, "the backbone cannot be published"),
+        (torch.nn.Linear(400, 600), {"features": 400}, "the backbone cannot be published: parameters"),
+        (
+            torch.nn.Linear(4, 3),
+            {"takes": (4,), "features": 3},
+            "the backbone takes 4 numbers, and there are 3 features",
+        ),
+    ],
+    ids=["no shape", "no module", "unknown layer", "another width", "too large", "other features"],
+)
+def test_a_backbone_that_cannot_be_published_is_refused_with_its_reason(backbone, arguments, says) -> None:
+    with pytest.raises(ModelError) as caught:
+        Head(backbone, 2, **arguments)
+    assert says in str(caught.value)
+
+
 def test_start_weights_above_the_bound_are_refused() -> None:
     model = LinearClassifier(1, 2, weights=[[65.0, 0.0], [0.0, 0.0]])
     with pytest.raises(ModelError, match="largest start weight is 65"):
@@ -146,11 +172,15 @@ def test_features_come_in_every_usual_container(table: object) -> None:
     [
         (TABLE[:, :2], "shape (4, 2), but the model takes (records, 3)"),
         (TABLE[0], "shape (3,)"),
-        ([[1, 2, 3], [4, 5]], "not all numbers"),
+        ([[1, 2, 3], [4, 5]], "the values make no table"),
+        (np.ma.masked_greater(TABLE, 9), "2 of the values are masked: remove or fill them"),
+        (pd.DataFrame(TABLE[:, [0, 1, 2, 0]], columns=list("abca")), "the table has 2 columns 'a'"),
+        (pd.DataFrame(TABLE, columns=list("abc")).assign(b=pd.Timestamp("2020-01-01")), "feature 'b' holds times"),
+        (pd.DataFrame(TABLE, columns=list("abc")).assign(b=pd.Categorical(["x"] * 4)), "not all numbers"),
         ([["1", "2", "3"]], "not numbers"),
         ([["p", "q", "r"]], "not all numbers"),
-        (TABLE.astype(np.complex128), "not numbers"),
-        (np.where(TABLE == 7, np.nan, TABLE), "feature 'b' of record 2 is nan (1 such values in all)"),
+        (TABLE.astype(np.complex128), "Complex data not supported"),
+        (np.where(TABLE == 7, np.nan, TABLE), "feature 'b' of record 2 is NaN (1 such values in all)"),
         (np.where(TABLE > 9, np.inf, TABLE), "feature 'b' of record 3 is inf (2 such values in all)"),
         (Frame({"a": TABLE[:, 0], "b": TABLE[:, 1], "z": TABLE[:, 2]}), "no column 'c'"),
         (Frame({"z": TABLE[:, 0]}), "no column 'a'"),
@@ -202,6 +232,24 @@ def test_labels_outside_the_classes_are_refused(labels: object, classes: tuple[s
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize("classes", [(1, 2, 3), (-1, 0, 1), (2, 1, 0), ("10", "9", "8"), (1.0, 2.0, 3.0)], ids=str)
+def test_classes_named_by_whole_numbers_are_scored_by_their_names_from_the_start(classes: tuple) -> None:
+    rng, places = np.random.default_rng(0), np.arange(300) % 3
+    features = rng.normal(size=(300, 3)) + 3 * np.eye(3)[places]
+    labels = np.array([int(name) for name in classes])[places]
+    model = LinearClassifier(3, classes).fitted_on(features, labels)
+    assert model.classes == tuple(str(int(name)) for name in classes)
+    table, indices = model.check_validation((features, labels))
+    np.testing.assert_array_equal(indices, places)
+    score = model.module().score(features, labels)
+    assert score > 0.9
+    assert model.start_score(table, indices) == model.module().campaign_score(features, labels) == pytest.approx(score)
+    plan = make_plan(
+        LinearClassifier(3, classes), (features, labels), bounty=1, token=NATIVE, target=0.9, deadline="2h", now=0
+    )
+    assert plan.spec.classes == model.classes
+
+
 def test_a_validation_set_that_the_clip_would_blind_is_refused() -> None:
     table = np.array([[0.0, 1e6], [1.0, 2e6]])
     with pytest.raises(ValidationSetError, match=r"feature 'x1' lies beyond 16 scales on 100%"):
@@ -244,6 +292,7 @@ def test_targets_are_fractions_up_to_one() -> None:
 def test_deadlines_are_durations_seconds_or_datetimes() -> None:
     assert deadline_at("2h", 1000) == 8200
     assert deadline_at(60, 1000) == 1060
+    assert deadline_at(timedelta(hours=2), 1000) == deadline_at(pd.Timedelta("2h"), 1000) == 8200
     assert deadline_at(datetime.fromtimestamp(5000, tz=UTC), 1000) == 5000
     assert deadline_at(datetime.fromtimestamp(5000), 1000) == 5000
 
@@ -262,3 +311,21 @@ def test_errors_leave_with_the_scientists_exit_code() -> None:
 def test_negative_seconds_are_told_from_what_is_no_duration(wrong: object) -> None:
     with pytest.raises(TermsError, match=rf"the deadline {wrong} is not ahead: give '2h', seconds from now above 0"):
         deadline_at(wrong, 1000)
+
+
+def test_columns_of_other_names_are_not_taken_by_their_places() -> None:
+    table = pd.DataFrame([[1.0, 2.0]], columns=["age", "pressure"])
+    assert feature_table(table, ["pressure", "age"]).tolist() == [[2.0, 1.0]]
+    with pytest.raises(ValidationSetError, match="columns age, pressure, and the model the features x0, x1"):
+        feature_table(table, ["x0", "x1"])
+    assert feature_table(table.to_numpy(), ["x0", "x1"]).tolist() == [[1.0, 2.0]]
+    assert feature_table(pd.DataFrame([[1.0, 2.0]]), ["x0", "x1"]).tolist() == [[1.0, 2.0]]
+
+
+def test_a_head_takes_its_public_scaling_from_a_table():
+    table = np.random.default_rng(0).normal(5.0, 3.0, size=(40, 4))
+    backbone = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh())
+    head = Head.standardised(4, 3, table, backbone=backbone, l2=0.1)
+    np.testing.assert_array_equal(head.offset, table.mean(axis=0))
+    np.testing.assert_array_equal(head.scale, table.std(axis=0))
+    assert (head.shape, head.training["l2"]) == ((7, 3), 0.1)

@@ -8,7 +8,9 @@ import pysonar
 
 def test_the_public_names_are_these_and_all_resolve() -> None:
     assert sorted(pysonar.__all__) == [
-        "Campaign", "CampaignError", "LinearClassifier", "LinearModel", "Sonar", "connect", "ether", "format_ether",
+        "Campaign", "CampaignError", "Estimate", "Head", "KernelClassifier", "LinearClassifier", "LinearRegressor",
+        "Network", "PolynomialClassifier", "RidgeClassifier", "Sonar", "TrainedClassifier", "TrainedRegressor",
+        "connect", "estimate", "ether", "format_ether",
     ]  # fmt: skip
     assert all(getattr(pysonar, name) is not None for name in pysonar.__all__)
     assert dir(pysonar) == sorted(pysonar.__all__)
@@ -21,11 +23,17 @@ def _modules_after(statement: str) -> set[str]:
     )
 
 
+def test_the_async_variants_need_no_import_of_their_own() -> None:
+    told = "import pysonar; print(pysonar.aio.connect.__name__)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("connect", "")
+
+
 def test_importing_pysonar_loads_neither_torch_nor_web3() -> None:
     assert not {"torch", "web3", "numpy", "eth_account", "capsule"} & _modules_after("import pysonar")
 
 
 def test_a_session_never_loads_the_secret_half() -> None:
-    loaded = _modules_after("import pysonar.session, pysonar.linear")
+    loaded = _modules_after("import pysonar.session, pysonar.results")
     assert not {name for name in loaded if name.startswith(("capsule.secret", "mine"))}
     assert not {"capsule.service", "capsule.judge", "fastapi", "sqlalchemy"} & loaded

@@ -52,7 +52,7 @@ def test_a_bounty_in_a_token_is_allowed_exactly_and_escrowed(stage, token):
     terms = campaign.record.terms
     assert (terms.token, terms.bounty) == (token, 700)
     assert held(stage, token) == (300, 0)
-    assert f"paid 0 of token {token} of 700 of token {token}" in campaign._repr_html_()
+    assert f"0 of token {token} of 700 of token {token}" in campaign._repr_html_()
     assert campaign.spec == stage.capsule.admitted["spec"]
 
 
@@ -78,7 +78,7 @@ def test_mines_are_paid_and_the_owner_refunded_in_the_token(stage, token, advanc
         if amount:
             client.transact(calls.withdraw(Address(mine.address), token))
         assert Token(client, token).balance(Address(mine.address)) == amount
-    assert sorted(payout.amount for payout in campaign.payouts()) == [0, paid // 2, paid - paid // 2]
+    assert sorted(payout.amount for payout in campaign.earnings()) == [0, paid // 2, paid - paid // 2]
     advance_time(7300)
     assert campaign.close() == campaign.withdraw() == 900 - paid
     assert held(stage, token) == (1000 - paid, 0)

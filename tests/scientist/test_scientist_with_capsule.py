@@ -1,131 +1,33 @@
 """A whole campaign against the real Capsule: its HTTP service, its worker and its judge, on a real chain."""
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import uvicorn
+from capsule_world import World, running_capsule
 from eth_account import Account
 from sklearn.datasets import load_iris
 
 import pysonar
 from capsule.client import CapsuleRefusedError
-from capsule.http.app import create_app
-from capsule.keypool import KeyPool
-from capsule.parts import Capsule
-from capsule.policy import Policy
-from capsule.sandbox import Limits, Sandbox
-from capsule.secret import Vault, generate_key
-from capsule.secret.stretching import INTERACTIVE
-from capsule.service import CapsuleService
-from capsule.state import State
-from capsule.worker import Worker
-from mine.policy import Policy as MinePolicy
-from mine.policy.data_rules import check_records
-from mine.trainer import max_model_bytes, train
-from sonar.chain import calls
+from pysonar import creation
+from pysonar.errors import TermsError
 from sonar.chain.errors import UnfundedAccountError
-from sonar.chain.records import Status
-from sonar.config import Network
-from sonar.protocol.payloads import design_matrix
-from sonar.protocol.sealing import BoxContext, Purpose, SealingKeyPair, seal
-from sonar.storage.base import Artifact
-from sonar.storage.directory import DirectoryStore
-from sonar.units import digest_of, ether
-
-
-@dataclass
-class World:
-    """A network with a running Capsule, and what acts on it."""
-
-    network: Network
-    store: DirectoryStore
-    client_for: object
-    new_account: object
-
-    def mine(self, campaign, features, labels, account) -> None:
-        """Trains the present model as a mine does, and posts the gradient."""
-        spec, created = campaign.spec, campaign._creation()
-        model = self.store.get(Artifact(created.model_cid, created.admission.model), max_bytes=max_model_bytes(spec))
-        design, targets = design_matrix(spec, features), np.eye(len(spec.classes))[labels]
-        gathered = spec.training.schedule.gather([(design, targets)], *spec.shape)
-        check_records(MinePolicy.model_validate({"data": {"min_records": 10}}), gathered, spec)
-        gradient = train(spec, model, created.admission.key, gathered, allow_insecure_small_key=True)
-        client = self.client_for(account)
-        context = BoxContext(
-            Purpose.GRADIENT, client.chain_id, client.address, account.address, campaign.id.hex(), round=0
-        )
-        sealed = self.store.put(seal(gradient.payload, context, created.admission.sealing_key))
-        client.transact(
-            calls.submit_gradient(
-                campaign.id, 0, sealed.digest, digest_of(gradient.payload), sealed.cid, created.terms.bond
-            )
-        )
+from sonar.chain.records import NATIVE, Status
+from sonar.protocol.sealing import SealingKeyPair
+from sonar.units import ether
 
 
 @pytest.fixture
 def world(chain_url, deployed, client_for, new_account, tmp_path) -> Iterator[World]:
     """The Capsule as `capsule serve` runs it, with small keys, in threads of this process."""
-    attester = new_account()
-    client = client_for(attester)
-    store = DirectoryStore(tmp_path / "store")
-    state, vault = State(tmp_path / "capsule.sqlite3"), Vault.create("a passphrase", cost=INTERACTIVE)
-    state.audit.begin(bytes(32))
-    keys = KeyPool(
-        state, vault, lambda: generate_key(512, allow_insecure_small_key=True), allow_insecure_small_key=True
-    )
-    sandbox = Sandbox(Limits(processes=1), allow_insecure_small_key=True)
-    capsule = Capsule(
-        state, vault, attester, SealingKeyPair.generate(), client, store, keys, sandbox, 512, Policy(),
-        allow_insecure_small_key=True,
-    )  # fmt: skip
-    worker = Worker(capsule, deployed.block)
-    with sandbox, socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        app = create_app(CapsuleService(capsule, worker.health))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        threads = [
-            threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True),
-            threading.Thread(target=worker.run, args=(0.05,), daemon=True),
-        ]
-        for thread in threads:
-            thread.start()
-        limit = time.monotonic() + 30
-        while not server.started:
-            assert time.monotonic() < limit, "the Capsule's service did not start"
-            threads[0].join(0.01)
-        yield World(
-            Network(
-                rpc_url=chain_url,
-                chain_id=client.chain_id,
-                contract=client.address,
-                start_block=deployed.block,
-                store=f"directory:{tmp_path / 'store'}",
-                capsule_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
-                capsule=attester.address,
-            ),
-            store,
-            client_for,
-            new_account,
-        )
-        worker.stop()
-        server.should_exit = True
-        for thread in threads:
-            thread.join(30)
-    state.close()
+    with running_capsule(chain_url, deployed, client_for, new_account, tmp_path) as running:
+        yield running
 
 
 def connect(world, tmp_path, account=None):
-    return pysonar.connect(
-        world.network,
-        account=account or world.new_account(),
-        directory=tmp_path / "campaigns",
-        allow_insecure_small_key=True,
-    )
+    return world.session(tmp_path, account)
 
 
 @pytest.fixture(scope="module")
@@ -169,22 +71,31 @@ def test_a_campaign_from_the_first_line_to_the_trained_module(
             world.mine(campaign, features, labels, world.new_account())
         campaign.watch(poll=0.05, timeout=120)
         assert campaign.status is Status.FINISHED
-        assert len(campaign.gradients()) == len(campaign.payouts()) == 2
+        assert len(campaign.gradients()) == len(campaign.earnings()) == 2
         model = campaign.result()
         # The judge scores integers at 2^16, the module floats: a record on the border may fall either way.
         assert abs(model.score(*validation) - campaign.score) <= 1 / 60
         assert model.score(*shares[0]) > least
-        paid = sum(payout.amount for payout in campaign.payouts())
+        paid = sum(payout.amount for payout in campaign.earnings())
         assert paid > 0
         assert campaign.close() + paid == ether(1)
     assert "finished" in capfd.readouterr().err
 
 
-def test_the_capsule_refuses_a_target_below_the_start(world, tmp_path, iris):
+def test_a_target_below_the_start_is_refused_here_and_by_the_capsule(world, tmp_path, iris):
     validation = iris[0]
     sonar = connect(world, tmp_path)
-    with pytest.raises(CapsuleRefusedError, match="aim higher") as caught:
+    with pytest.raises(TermsError, match=r"the start model scores 3\d\.\d\d% already, at or above the target 20\.00%"):
         sonar.create_campaign(model_of(validation), validation, ether(1), 0.2, "2h")
+    terms = {"bounty": ether(1), "token": NATIVE, "deadline": "2h", "now": sonar.now()}
+    plan = creation.make_plan(model_of(validation), validation, target=0.9, **terms)
+    low = plan.spec.model_copy(update={"payout": plan.spec.payout.model_copy(update={"target": 200_000})})
+    published = creation.publish(
+        replace(plan, spec=low), sonar.capsule.new_key(), sonar.capsule.info().sealing_key, sonar.store,
+        domain=sonar.domain, owner=sonar.address, allow_insecure_small_key=True,
+    )  # fmt: skip
+    with pytest.raises(CapsuleRefusedError, match="aim higher") as caught:
+        sonar.capsule.admit(spec=published.spec, model=published.model, validation=published.validation)
     assert caught.value.code == "target_reached"
     assert sonar.balance() == ether(100)
     assert sonar.campaigns() == []

@@ -15,11 +15,11 @@ def test_a_piece_of_the_document_runs(code):
 
 
 def test_the_document_names_every_choice():
-    from sonar.protocol.spec import FourierMap, IdentityMap, PolynomialMap, Training
+    from sonar.protocol.training import BackboneMap, FourierMap, IdentityMap, PolynomialMap, Training
 
     text = DOCUMENT.read_text()
     for name in Training.model_fields:
         assert f"| `{name}` |" in text
-    for kind in (IdentityMap, FourierMap, PolynomialMap):
+    for kind in (IdentityMap, FourierMap, PolynomialMap, BackboneMap):
         assert all(f'"{name}"' in text for name in kind.model_fields)
         assert f'"{kind.model_fields["kind"].default}"' in text

@@ -158,19 +158,48 @@ def test_an_end_after_which_the_campaign_went_on_was_none(
     assert state.campaigns()[0].ended == clock.now
 
 
-def test_an_end_that_was_found_before_the_deadline_was_none(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("told_of", ["by the chain", "by its deadline"])
+def test_a_campaign_that_goes_on_after_an_end_that_was_none_is_running(state: State, told_of: str) -> None:
+    over = ((CAMPAIGN, 50),) if told_of == "by the chain" else ()
+    state.follow(Told(101, created=((CAMPAIGN, 10),), over=over), state.position())
+    if not over:
+        state.end(CAMPAIGN, due=1000.0)
+    before = 50 if over else 100
+    state.follow(Told(102, submitted=((CAMPAIGN, submission(0, 0, before)),)), state.position())
+    assert state.running() == [], "it may have been the last one before the end"
+    state.follow(Told(103, submitted=((CAMPAIGN, submission(0, 1, 102)),)), state.position())
+    assert state.running() == [(CAMPAIGN, 10)]
+    assert state.campaigns()[0].ended is None
+
+
+@pytest.mark.parametrize("told_of", ["by the chain", "by its deadline"])
+def test_an_end_that_a_clock_which_lags_sees_is_no_earlier_than_the_chains(
+    state: State, monkeypatch: pytest.MonkeyPatch, told_of: str
+) -> None:
+    """Else what is kept for some time after it would be deleted as soon as the clock is right."""
+    clock = Clock()
+    monkeypatch.setattr(state.audit, "_clock", clock)
+    right = clock.now + 31 * 86_400
+    over = ((CAMPAIGN, 50),) if told_of == "by the chain" else ()
+    state.follow(Told(101, created=((CAMPAIGN, 10),), over=over, time=right), state.position())
+    if not over:
+        state.end(CAMPAIGN, due=right)
+    assert state.campaigns()[0].ended == right
+
+
+def test_an_end_that_was_found_before_the_deadline_is_at_the_deadline(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A node that showed a later time than there was may have had it found."""
     clock = Clock()
     monkeypatch.setattr(state.audit, "_clock", clock)
     state.follow(Told(101, created=((CAMPAIGN, 10),)), state.position())
     deadline = clock.now + 31 * 86_400
     state.end(CAMPAIGN, due=deadline)
-    state.rewind(20, state.position())
-    clock.now = deadline + 1
-    state.end(CAMPAIGN, due=deadline)
-    clock.now += 3600
-    for _ in range(2):
-        assert state.campaigns()[0].ended == deadline + 1
+    clock.now = deadline
+    for _ in range(3):
+        assert state.campaigns()[0].ended == deadline
+        clock.now += 3600
         state.rewind(20, state.position())
         state.end(CAMPAIGN, due=deadline)
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from sonar.storage import Artifact, ArtifactNotFoundError, StorageError, StoreUnavailableError
-from sonar.storage.cids import raw_cid
+from sonar.storage.cids import RAW_BLOCK, raw_cid
 from sonar.storage.embedded import _configure
 from sonar.storage.kubo import KuboStore
 from sonar.units import digest_of
@@ -144,6 +144,19 @@ def test_a_node_keeps_its_content_and_identity_over_a_restart(start_node: StartN
     again = start_node()
     assert again.peer == node.peer
     assert again.store().get(artifact, max_bytes=4) == b"kept"
+
+
+def test_small_content_is_found_by_its_digest_alone_and_large_content_as_in_kubo_is_not(start_node: StartNode) -> None:
+    node = start_node("node", "--deadline", "0.5")
+    small, large = os.urandom(RAW_BLOCK), os.urandom(RAW_BLOCK + 1)
+    for data in (small, large):
+        assert node.store().put(data).cid != raw_cid(data)
+    node.process.kill()
+    node.process.wait(SECONDS)
+    store = start_node("node", "--deadline", "0.5").store()
+    assert store.get(Artifact(raw_cid(small), digest_of(small)), max_bytes=RAW_BLOCK) == small
+    with pytest.raises(ArtifactNotFoundError):
+        store.get(Artifact(raw_cid(large), digest_of(large)), max_bytes=RAW_BLOCK + 1)
 
 
 def test_content_survives_a_kill(start_node: StartNode) -> None:

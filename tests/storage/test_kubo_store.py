@@ -65,6 +65,21 @@ def says(answer: bytes) -> Behaviour:
     return answer_in_peace
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_node_that_points_elsewhere_is_not_followed(status: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        place = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/api/v0/cat"
+        head = f"HTTP/1.1 {status} See\r\nLocation: {place}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        with bad_node(says(head.encode())) as url:
+            store = open_store(url, timeout=2)
+            for use in (lambda: store.put(b"x"), lambda: store.get(WANTED, max_bytes=6)):
+                with pytest.raises(StoreUnavailableError, match="cannot be used"):
+                    use()
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+
+
 def test_an_absent_node_is_unavailable_and_the_message_says_where_and_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

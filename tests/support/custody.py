@@ -1,9 +1,6 @@
 """A Capsule's home with something of every kind in it, made cheaply; and how to see that nothing of it was lost."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -158,61 +155,3 @@ def all_values(state: State) -> list[object]:
     """Every value in the database."""
     with state.transaction() as db:
         return [value for table in t.metadata.sorted_tables for row in db.execute(select(table)) for value in row]
-
-
-_SERVER = """
-import json, os, sys, tempfile
-import capsule.cli, capsule.custody.restoring, capsule.custody.backup, capsule.commands.keys, capsule.home
-import custody
-
-custody.cheap_keystores()
-for line in sys.stdin:
-    asked = json.loads(line)
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if child == 0:
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            os.environ.update(asked["variables"])
-            sys.argv = ["capsule", *asked["arguments"]]
-            try:
-                capsule.cli.main(prog_name="capsule")
-            except SystemExit as end:
-                code = end.code if isinstance(end.code, int) else int(end.code is not None)
-            except BaseException:
-                import traceback
-
-                traceback.print_exc()
-                code = 99
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        out.seek(0), err.seek(0)
-        print(json.dumps({"returncode": code, "stdout": out.read(), "stderr": err.read()}), flush=True)
-"""
-
-
-class Commands:
-    """Runs `capsule` commands, each in a process of its own that has imported everything already."""
-
-    def __init__(self) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("SONAR_")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER],
-            env={**clean, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __call__(self, *arguments: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        asked = {"arguments": [str(each) for each in arguments], "variables": variables}
-        print(json.dumps(asked), file=self._process.stdin, flush=True)
-        told = json.loads(self._process.stdout.readline())
-        return subprocess.CompletedProcess(asked["arguments"], **told)
-
-    def close(self) -> None:
-        self._process.communicate()

@@ -24,15 +24,17 @@ _MASKS = (
     (r"\b0x[0-9a-f]{16,}\b", "<digest>"),
     (r"\bbaf[a-z2-7]{20,}", "<cid>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", "<time>"),
+    (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d:\d\d\b", "<moment>"),
     (r"\b20\d\d-[01]\d\b", "<month>"),
     (r"(\"started\": )\d+", r"\1<time>"),
     (r"\b\d+(\.\d+)? s\b", "<seconds> s"),
     (r"(\bseconds\b\"?:? +)[\d.]+", r"\1<seconds>"),
-    (r"-?\b\d+\.\d{5,} ether", "<ether>"),  # gas is in it, whose price moves
+    (r"-?\b\d+\.(?:\d{5,}|2499) ether", "<ether>"),  # gas is in it, whose price moves
     (r"\b0\.\d{5,}\b", "<ether>"),
     (r"\b[\d.]+ gwei now", "<gas price> gwei now"),
     (r"-?\b\d{9,}\b(?<!000000000)", "<wei>"),
 )
+_IN_COLUMN = re.compile(r"<(ether|seconds|wei|camp)>(?: \w+)?  +\S")
 _SPACES = re.compile(r"(?<=\S)  +(?=\S)")
 
 
@@ -42,7 +44,7 @@ def masked(text: str, known: Mapping[str, str], more: Sequence[tuple[str, str]] 
         text = text.replace(value, known[value])
     for pattern, name in (*_MASKS, *more):
         text = re.sub(pattern, name, text)
-    if "<ether>" in text or "<seconds>" in text:  # columns are as wide as what was in them
+    if _IN_COLUMN.search(text):  # columns are as wide as what was in them
         text = _SPACES.sub("  ", text)
     return text
 

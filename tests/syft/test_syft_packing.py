@@ -33,6 +33,21 @@ def test_unpacking_undoes_packing_up_to_the_bounds(data):
 
 
 @given(st.data())
+def test_a_plaintext_is_the_sum_of_its_values_shifted_to_their_slots(data):
+    width = data.draw(st.one_of(st.integers(2, 100), st.integers(60, 64)))
+    layout = _layout(data, data.draw(st.integers(width + 2, 600)), width, data.draw(st.integers(1, 20)))
+    rows = data.draw(st.integers(1, 9))
+    values = _values(data, rows, layout)
+    expected = [0] * layout.plaintexts(rows)
+    for row, line in enumerate(values):
+        group, j = divmod(row, layout.rows_per_plaintext)
+        for output, value in enumerate(line):
+            block, slot = divmod(output * layout.stride + j, layout.slots)
+            expected[group * layout.blocks + block] += value << (width * slot)
+    assert raw_pack(np.array(values, dtype=object), layout) == expected
+
+
+@given(st.data())
 def test_a_stack_is_the_sum_of_its_rows_shifted(data):
     """On plaintexts, what `weighted_products` does with the terms of `Layout.stacking` on ciphertexts."""
     stride = data.draw(st.integers(1, 40))
@@ -54,7 +69,8 @@ def test_a_stack_is_the_sum_of_its_rows_shifted(data):
 
 @given(st.data())
 def test_bits_outside_the_used_slots_of_any_stack_are_refused(data):
-    layout = _layout(data, 200, data.draw(st.integers(2, 30)), data.draw(st.integers(1, 3)))
+    # Slots up to 62 bits are unpacked in machine words, wider ones as Python's integers.
+    layout = _layout(data, 400, data.draw(st.integers(2, 100)), data.draw(st.integers(1, 3)))
     rows = data.draw(st.integers(1, 9))
     plaintexts = raw_pack(np.array(_values(data, rows, layout), dtype=object), layout)
     index = data.draw(st.integers(0, len(plaintexts) - 1))

@@ -48,6 +48,8 @@ else:
 
 _MAX_WORKERS: Final = 1024
 _MAX_WINDOW: Final = 6
+_LONG: Final = 512
+"""Bits of exponents above which only the two widest windows are tried."""
 _RINGS: Final = 8
 """Moduli that are kept prepared, 23 kB each at 2048 bits."""
 
@@ -206,7 +208,9 @@ def _invert(residue: bytes, n: int) -> int:
 
 def _digits(exponent: int) -> list[_Digit]:
     """An exponent as a sum of odd digits times powers of two, in windows as wide as costs the fewest products."""
-    windows = (_sliding(exponent, width) for width in range(1, _MAX_WINDOW + 1))
+    # The wider the better for long ones, which take this function some milliseconds a width: a modulus is one.
+    least = 1 if exponent.bit_length() <= _LONG else _MAX_WINDOW - 1
+    windows = (_sliding(exponent, width) for width in range(least, _MAX_WINDOW + 1))
     return min(windows, key=lambda digits: len(digits) + max((digit.digit for digit in digits), default=1) // 2)
 
 

@@ -11,16 +11,20 @@ __all__ = ["Audit", "drain"]
 
 STATUS_CHANGES = {NONE: {RUNNING}, RUNNING: {FINISHED, CLOSED}, FINISHED: {CLOSED}, CLOSED: set()}
 SAMPLE, THOROUGH_SAMPLE = 3, 8
-"""So much of what should not have changed has its turn after a step. All that should have is asked in any case, and
+"""So much of what should not have changed has its turn each time. All that should have is asked in any case, and
 everything at all on each way out. What is wrong once stays wrong, so none of it is missed."""
+PACE = 10
+"""After so many steps a slow chain is asked; what it answers to each step itself is compared at once."""
 
 
 class Audit:
-    """Compares the contract with the ledger. A thorough one asks more each time, which slow chains cannot bear."""
+    """Compares the contract with the ledger. A thorough one asks more and more often, which slow chains cannot bear."""
 
     def __init__(self, world, *, thorough):
         self._world = world
-        self._sample = THOROUGH_SAMPLE if thorough else SAMPLE
+        self._sample, self._pace = (THOROUGH_SAMPLE, 1) if thorough else (SAMPLE, PACE)
+        self._steps = 0
+        self._touched = set()
         self._status = {}
         self._turn = 0
         self._seen = {}
@@ -34,10 +38,14 @@ class Audit:
         self._asked = {}
 
     def check(self, touched=None, *, everything=False):
-        """Compares; with all that can be known of the touched campaign."""
+        """Compares, if it is time; with all that can be known of the campaigns that were touched since it last was."""
         ledger = self._world.ledger
         ledger.check()
         self._check_status_changes()
+        self._steps += 1
+        self._touched.add(touched)
+        if self._steps % self._pace and not everything:
+            return
         questions = [*self._own, *self._callbacks(), *self._changed_accounts()]
         if everything:
             questions += self._accounts
@@ -45,10 +53,11 @@ class Audit:
         else:
             questions += self._some(self._accounts)
             campaigns = self._some(list(ledger.campaigns))[:2]
-        if touched in ledger.campaigns:
-            campaigns.append(touched)
-            questions += [("lastSubmission", touched, account) for account in self._some(self._world.everybody)]
-            questions += [("quote", touched, score) for score in self._some(ledger.campaigns[touched].some_scores())]
+        for campaign in [id_ for id_ in ledger.campaigns if id_ in self._touched]:
+            campaigns.append(campaign)
+            questions += [("lastSubmission", campaign, account) for account in self._some(self._world.everybody)]
+            questions += [("quote", campaign, score) for score in self._some(ledger.campaigns[campaign].some_scores())]
+        self._touched.clear()
         questions += [(kind, id_) for id_ in campaigns for kind in ("campaign", "round", "pendingOwner")]
         self._compare(questions)
         self._turn += 1

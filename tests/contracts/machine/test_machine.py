@@ -102,6 +102,7 @@ def world(request, open_chain, artifacts):
     return request.param, World(open_chain(request.param), artifacts)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(7_200)
 def test_the_contract_does_what_the_ledger_says(world, effort):
     kind, world = world

@@ -16,7 +16,7 @@ from sonar.chain.client import SonarClient
 from sonar.chain.committee import read_committee
 from sonar.chain.cursor import EventCursor
 from sonar.chain.errors import ChainError
-from sonar.chain.events import decode_log
+from sonar.chain.logs import decode_log
 from sonar.chain.lookups import admission_signature, block_hash
 from sonar.chain.token import Token
 from sonar.units import Address, CampaignId

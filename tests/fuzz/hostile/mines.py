@@ -8,7 +8,8 @@ from hostile.capsules import frame_of, json_head
 from hostile.target import Target
 from mine.apart.private import dump_contents, dump_sums, load_contents, load_sums
 from mine.apart.values import dump_gathered, load_gathered, load_provenance
-from mine.data import Provenance
+from mine.data import Dataset, Kind, Match, Provenance, Source
+from mine.data.links import How, Link
 from mine.privacy.clipping import Clip, IntegerSums
 from mine.privacy.sketch import Sketcher
 from sonar.protocol.spec import Feature, Payout, Spec
@@ -29,7 +30,11 @@ def targets() -> Iterator[Target]:
     rng = np.random.default_rng(1)
     values, labels = rng.normal(size=(40, 2)), rng.integers(0, 2, 40)
     batch = np.hstack([values, np.ones((40, 1))]), np.eye(2)[labels]
-    provenance = Provenance("d", "csv", "/d.csv", None, "ab", ("a",), 40, 40, (("missing", 1),), 1, 0.5).to_dict()
+    dataset = Dataset("d", Source(Kind.CSV, "/d.csv"), ("y",), (), (), 40)
+    match = Match("d", "small", (Link("a", "a", How.EXACT, ""),), (Link("y", "y", How.EXACT, ""),))
+    provenance = Provenance(
+        "d", "csv", "/d.csv", None, "ab" * 32, ("a", "y"), 40, 40, (("missing", 1),), 1, 0.5
+    ).to_dict()
 
     def framed(said: dict[str, object], blobs: tuple[bytes, ...]) -> bytes:
         return b"".join(encode(Frame(said, blobs)))
@@ -39,9 +44,8 @@ def targets() -> Iterator[Target]:
 
     def read_gathered(data: bytes) -> object:
         frame = frame_of(data)
-        return load_gathered(frame.body.get("gathered"), frame.blobs, spec), load_provenance(
-            frame.body.get("provenance")
-        )
+        found = load_gathered(frame.body.get("gathered"), frame.blobs, spec)
+        return found, load_provenance(frame.body.get("provenance"), dataset, match, found.records)
 
     yield Target("apart-gathered", read_gathered, (FrameError,), (gathered,), (json_head,))
 

@@ -11,7 +11,8 @@ NAMES = (
     # encrypted models, and canonical JSON
     "model", "safe-model", "gradient", "product", "canonical-json",
     # what actors say to each other
-    "spec", "validation-set", "weights", "box", "box-plaintext", "signature", "joined-signatures",
+    "spec", "backbone", "validation-set", "weights", "box", "box-plaintext", "signature", "joined-signatures",
+    "network", "shares", "parts",
     # a chain's node
     "event-log", "revert", "node-block", "node-number", "node-campaign", "node-round", "node-owner", "node-token",
     "node-committee", "node-receipt", "node-transaction", "node-logs", "calldata",

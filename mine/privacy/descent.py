@@ -1,0 +1,147 @@
+"""Training a network on sums of clipped gradients with noise: the steps that `mine.privacy.steps` reckons with.
+
+Nothing of one record depends on another one, to the last bit. A record's seat is a batch and a row of an array that
+always has the same shape; records that share a seat are taken one after the other in it. So with one record less the
+others are computed at the same places of the same arrays, and their sums are of integers, in any order the same. What
+comes after the noise - steps, momentum, the change - is post-processing.
+
+    M. Abadi and others, Deep learning with differential privacy, CCS 2016
+"""
+
+import secrets
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mine.privacy.clipping import GRID_BITS, Ints
+from mine.privacy.gaussian import DiscreteGaussian
+from mine.privacy.mechanism import Source
+from mine.privacy.steps import SQUARED_SENSITIVITY, Noise
+from sonar.network.building import build
+from sonar.network.errors import NetworkError
+from sonar.network.graph import Graph
+from sonar.network.optimizers import optimizer_for
+from sonar.network.parameters import joined, parted
+from sonar.network.schedule import NetworkTraining
+from sonar.network.singles import Singles
+from sonar.network.training import Inputs, clipped, threads, worth_threads
+from sonar.syft import Progress
+from sonar.syft.encoding import Floats
+
+__all__ = ["on_the_grid", "seated", "train_privately"]
+
+_MOST_ROWS = 256
+_MOST_BYTES = 1 << 28
+"""What the gradients of one array of records may take, with what is computed from them."""
+_BYTES_A_PARAMETER = 64
+"""float32 twice, float64 and its squares, integers and theirs."""
+_BYTES_A_NUMBER = 16
+_WORTH_A_CALL = 1 << 22
+"""Multiplications of an array below which the call takes longer than the work."""
+_SHARE = 16
+"""Otherwise rows are so many times fewer than a batch's records: few seats are then empty while others are shared."""
+_BELOW = 1 - 2.0**-30
+
+
+def train_privately(
+    graph: Graph,
+    start: Floats,
+    records: Inputs,
+    targets: Inputs,
+    training: NetworkTraining,
+    noise: Noise,
+    *,
+    progress: Progress | None = None,
+    source: Source = DiscreteGaussian,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+) -> Floats:
+    """The clipped change (graph.size,) of parameters `start` (graph.size,) by noised training; costs `noise.rho`.
+
+    `records` are (records, features) as the model sees them, `targets` (records, outputs), as many as there are, none
+    at all among them. No record ends a training: one whose gradient is not finite adds nothing. Raises NetworkError for
+    shapes that do not fit and layers that mix records, and where the noised parameters themselves run away.
+    """
+    if records.ndim != 2 or records.shape[1] != graph.features or targets.shape != (len(records), graph.outputs):
+        raise NetworkError(
+            f"records of shape {records.shape} and targets of shape {targets.shape} do not fit a network of "
+            f"{graph.features} features and {graph.outputs} outputs"
+        )
+    given = torch.tensor(records, dtype=torch.float32).reshape(len(records), *graph.takes)
+    wanted = torch.tensor(targets, dtype=torch.float32)
+    if training.loss == "cross_entropy":
+        wanted = wanted.argmax(dim=1)
+    network = build(graph, parted(graph, start), dtype=torch.float32)
+    singles, optimizer = Singles(network, training), optimizer_for(network.tensors(), training)
+    rows = _rows(graph, noise.per_batch(training.batch_size))
+    batches = seated(len(records), noise.batches(training.batch_size), rows, random_bytes)
+    draws, done = source(noise.variance), 0
+    unit = noise.clip / 2**GRID_BITS / noise.per_batch(training.batch_size)
+    with threads(worth_threads(graph, rows)):
+        for _ in range(training.epochs):
+            for layers in batches:
+                total = np.zeros(graph.size, dtype=np.int64)
+                for places in layers:
+                    total += _sum(singles, given, wanted, places, noise.clip)
+                noised = (total + draws.draw(graph.size)) * unit
+                for parameter, part in zip(network.tensors(), parted(graph, noised), strict=True):
+                    parameter.grad = part.to(torch.float32)
+                optimizer.step()
+                done += 1
+                if progress is not None:
+                    progress(done / (training.epochs * len(batches)))
+    return clipped(joined(graph, network.tensors()) - start, training.clip_norm)
+
+
+def seated(count: int, batches: int, rows: int, random_bytes: Callable[[int], bytes]) -> list[npt.NDArray[np.int64]]:
+    """Where records sit: for each batch the places (layers, rows) of records in order, -1 for nobody.
+
+    Each of `count` records draws one of batches * rows seats by itself. Whoever finds it taken sits in the next layer.
+    """
+    drawn = np.frombuffer(random_bytes(8 * count), dtype="<u8") % np.uint64(batches * rows)
+    order = np.argsort(drawn, kind="stable")
+    seats = drawn[order].astype(np.int64)
+    layer = np.arange(count) - np.searchsorted(seats, seats)
+    found = []
+    for batch in range(batches):
+        mine = slice(*np.searchsorted(seats, [batch * rows, (batch + 1) * rows]))
+        places = np.full((int(layer[mine].max(initial=-1)) + 1, rows), -1, dtype=np.int64)
+        places[layer[mine], seats[mine] - batch * rows] = order[mine]
+        found.append(places)
+    return found
+
+
+def on_the_grid(gradients: Tensor, clip: float) -> Tensor:
+    """Gradients (records, parameters) cut to the length `clip`, as integers in units of clip / 2^16.
+
+    Each row's norm is at most 2^16, in integers, whatever it holds; one that is not finite is zero.
+    """
+    exact = gradients.to(torch.float64)
+    lengths = exact.square().sum(dim=1).sqrt()
+    finite = torch.isfinite(lengths)
+    factors = torch.where(finite, 2.0**GRID_BITS / torch.clamp(lengths, min=clip), 0.0)
+    scaled = torch.where(finite[:, None], exact, 0.0) * factors[:, None]
+    whole = scaled.round().to(torch.int64)
+    over = whole.square().sum(dim=1) > SQUARED_SENSITIVITY
+    if over.any():
+        whole[over] = (scaled[over] * _BELOW).trunc().to(torch.int64)
+    # What all promises rest on is not left to reasoning about floats.
+    whole[whole.square().sum(dim=1) > SQUARED_SENSITIVITY] = 0
+    return whole
+
+
+def _sum(singles: Singles, given: Tensor, wanted: Tensor, places: npt.NDArray[np.int64], clip: float) -> Ints:
+    """The sum (parameters,) over the records at places (rows,); nobody's row counts nothing."""
+    at, there = torch.from_numpy(np.maximum(places, 0)), torch.from_numpy(places >= 0)
+    whole = on_the_grid(singles.gradients(given[at], wanted[at]), clip)
+    total: Ints = whole[there].sum(dim=0).numpy()
+    return total
+
+
+def _rows(graph: Graph, per_batch: float) -> int:
+    """How many records are computed at once: by what is public alone, and what memory holds."""
+    most = _MOST_BYTES // (_BYTES_A_PARAMETER * graph.size + _BYTES_A_NUMBER * graph.numbers)
+    wanted = max(per_batch / _SHARE, _WORTH_A_CALL / graph.work)
+    return int(max(1, min(_MOST_ROWS, most, per_batch, wanted)))
