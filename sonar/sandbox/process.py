@@ -22,6 +22,8 @@ __all__ = ["Process"]
 
 _START_SECONDS: Final = 60.0
 _PIECE: Final = 1 << 20
+_NO_MEMORY: Final = (b"emory allocation still failed", b"annot allocate memory", b"std::bad_alloc", b"MemoryError")
+"""What OpenBLAS, GMP and the loader, C++ and Python print of an allocation that failed before they end a process."""
 Answer = TypeVar("Answer")
 
 
@@ -39,12 +41,19 @@ class Process:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], memory: int) -> None:
         pipe = subprocess.PIPE
+        # What it prints is never shown, since it may be of the job. Once the pipe is full, more of it is dropped.
+        self._prints, printing = os.pipe()
+        os.set_blocking(self._prints, False)
+        os.set_blocking(printing, False)
         try:
             self._popen = subprocess.Popen(  # noqa: S603  (our own program)
-                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, bufsize=0,
+                command, stdin=pipe, stdout=pipe, stderr=printing, env=environment, bufsize=0,
             )  # fmt: skip
         except OSError as error:
+            os.close(self._prints)
             raise self.failed(f"no {self.called} can be started: {error.strerror}") from error
+        finally:
+            os.close(printing)
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._sink, self._source = self._popen.stdin.fileno(), self._popen.stdout.fileno()
@@ -83,6 +92,7 @@ class Process:
         """
         pieces = encode(request)
         self.jobs_done += 1
+        self._printed()  # of earlier jobs
         deadline = time.monotonic() + seconds
         try:
             # One that ended while it was being told may have said why.
@@ -170,10 +180,12 @@ class Process:
         return self.lost(loss, f"{self.called} {self.pid} was lost at a job: {why}")
 
     def _epitaph(self) -> tuple[Loss, str]:
-        """Why it ended by itself. GMP and BLAS abort where they get no memory, and the system kills the largest."""
+        """Why it ended by itself. GMP and BLAS end it where they get no memory, and the system kills the largest."""
         if not self.alive:
             return Loss.CRASH, "it was ended"
-        status, usage = self._reap()
+        status, usage, printed = self._reap()
+        if any(words in printed for words in _NO_MEMORY):
+            return Loss.MEMORY, f"it needs more memory than the {self._memory >> 20} MiB that it may have"
         if usage > self._inherited and usage * 4 > self._memory * 3:
             return (
                 Loss.MEMORY,
@@ -183,8 +195,16 @@ class Process:
             return Loss.CRASH, f"it was ended by {signal.Signals(os.WTERMSIG(status)).name}"
         return Loss.CRASH, f"it ended with {os.waitstatus_to_exitcode(status)}"
 
-    def _reap(self) -> tuple[int, int]:
-        """Its exit status and the most memory that it held, in bytes."""
+    def _printed(self) -> bytes:
+        """What it printed since this was asked, as far as the pipe held it."""
+        printed = bytearray()
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(self._prints, _PIECE):
+                printed += piece
+        return bytes(printed)
+
+    def _reap(self) -> tuple[int, int, bytes]:
+        """Its exit status, the most memory that it held, in bytes, and what it printed."""
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with self._reaping:  # from here on the number may be another process's
             _, status, usage = os.wait4(self.pid, 0)
@@ -192,7 +212,9 @@ class Process:
         for stream in (self._popen.stdin, self._popen.stdout):
             assert stream is not None
             stream.close()
-        return status, _most_held(usage)
+        printed = self._printed()
+        os.close(self._prints)
+        return status, _most_held(usage), printed
 
 
 def _most_held(usage: resource.struct_rusage) -> int:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,20 @@ class Burning(Jobs):
         print(SECRET)
         os.write(1, b"\xff" * 4096)
         sys.stdout.flush()
+        with suppress(BlockingIOError):
+            while True:  # what nobody reads is dropped, and holds no job up
+                os.write(2, b"MemoryError\n" * 1000)
+
+    def job_starve(self, _: Frame) -> None:
+        """OpenBLAS ends a process itself, holding little, where it gets no memory for its buffers."""
+        import resource
+
+        import numpy as np
+
+        factor = np.ones((600, 600))
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (8 << 20),) * 2)
+        np.dot(factor, factor.T + 1)
 
     def job_garbage(self, _: Frame) -> None:
         """What a process that was taken over can do: write to the pipe whatever it likes."""

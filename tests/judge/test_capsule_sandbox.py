@@ -74,6 +74,7 @@ def test_a_job_gets_its_bytes_and_gives_some_back(pool: Pool) -> None:
         ("abort", Loss.CRASH, "SIGABRT"),
         ("killed", Loss.CRASH, "SIGKILL"),
         ("leave", Loss.CRASH, "ended with 3"),
+        ("starve", Loss.MEMORY, "more memory than the [0-9]+ MiB"),
         ("raise", Loss.FAILURE, "ValueError at burning_jobs.py"),
         ("garbage", Loss.LIE, "head of 4294967295 bytes"),
     ],
@@ -100,6 +101,9 @@ def test_what_a_job_raises_does_not_tell_what_it_was_about(pool: Pool) -> None:
 def test_what_a_library_prints_is_no_answer(pool: Pool) -> None:
     ask(pool, "print")
     assert ask(pool, "echo", word="next").body["word"] == "next"
+    with pytest.raises(JobLostError) as lost:
+        ask(pool, "leave")
+    assert lost.value.loss is Loss.CRASH  # an earlier job's words are not this one's
 
 
 def test_an_answer_larger_than_was_asked_for_is_not_read(pool: Pool) -> None:
