@@ -1,5 +1,6 @@
 """The delivered model: a `torch.nn.Module` that takes features in raw units."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -31,7 +32,7 @@ _BLOCK = 4096
 _OPTIONS = ("loss", "epochs", "rate", "l2", "batch_size", "class_weights")
 
 
-class TrainedModel(torch.nn.Module, Estimator):
+class TrainedModel(torch.nn.Module, Estimator, ABC):
     """outputs = linear(map(clip((x - offset) / scale))), x (records, features) in the units of mines' tables.
 
     `linear` is a `torch.nn.Linear` in float64, `offset` and `scale` are buffers (features,), `map` is a module without
@@ -120,9 +121,9 @@ class TrainedModel(torch.nn.Module, Estimator):
             return np.vstack([self.linear.weight.T.cpu().numpy(), self.linear.bias.cpu().numpy()])
 
     @property
+    @abstractmethod
     def metric(self) -> MetricName:
         """What the campaign is scored by."""
-        raise NotImplementedError
 
     # ---- what it computes
 
@@ -187,13 +188,13 @@ class TrainedModel(torch.nn.Module, Estimator):
         """The same on what `check_validation` of a model gives: class indices, which are no names, or raw targets."""
         return measured(self.metric, self._computed(features), self._checked_labels(labels))
 
+    @abstractmethod
     def _scored_labels(self, labels: Any, records: int) -> Ints | Floats:
         """Labels of a validation set (records,) as the metric takes them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _checked_labels(self, labels: Ints | Floats) -> Ints | Floats:
         """The same of labels as `check_validation` gives them."""
-        raise NotImplementedError
 
     # ---- whose it is
 
@@ -241,8 +242,9 @@ class TrainedModel(torch.nn.Module, Estimator):
         told = {name: getattr(self, name) for name in _OPTIONS}
         return Training.model_validate({**told, **options}).schedule
 
+    @abstractmethod
     def _training_targets(self, labels: Ints | Floats) -> Floats:
-        raise NotImplementedError
+        """The same (records, outputs) as the training takes them."""
 
     def _begin(self, X: Any) -> tuple[Floats, tuple[str, ...], AnyMap, Floats, Floats]:
         """Features (records, features) to learn from: their names, map, offset and scale, mean 0 and deviation 1."""
