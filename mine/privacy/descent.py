@@ -21,13 +21,12 @@ from mine.privacy.gaussian import DiscreteGaussian
 from mine.privacy.mechanism import Source
 from mine.privacy.steps import SQUARED_SENSITIVITY, Noise
 from sonar.network.building import build
-from sonar.network.errors import NetworkError
 from sonar.network.graph import Graph
 from sonar.network.optimizers import optimizer_for
 from sonar.network.parameters import joined, parted
 from sonar.network.schedule import NetworkTraining
 from sonar.network.singles import Singles
-from sonar.network.training import Inputs, clipped, threads, worth_threads
+from sonar.network.training import Inputs, clipped, tensors_of, threads, worth_threads
 from sonar.syft import Progress
 from sonar.syft.encoding import Floats
 
@@ -64,15 +63,7 @@ def train_privately(
     at all among them. No record ends a training: one whose gradient is not finite adds nothing. Raises NetworkError for
     shapes that do not fit and layers that mix records, and where the noised parameters themselves run away.
     """
-    if records.ndim != 2 or records.shape[1] != graph.features or targets.shape != (len(records), graph.outputs):
-        raise NetworkError(
-            f"records of shape {records.shape} and targets of shape {targets.shape} do not fit a network of "
-            f"{graph.features} features and {graph.outputs} outputs"
-        )
-    given = torch.tensor(records, dtype=torch.float32).reshape(len(records), *graph.takes)
-    wanted = torch.tensor(targets, dtype=torch.float32)
-    if training.loss == "cross_entropy":
-        wanted = wanted.argmax(dim=1)
+    given, wanted = tensors_of(graph, records, targets, training)
     network = build(graph, parted(graph, start), dtype=torch.float32)
     singles, optimizer = Singles(network, training), optimizer_for(network.tensors(), training)
     rows = _rows(graph, noise.per_batch(training.batch_size))

@@ -26,7 +26,7 @@ from sonar.network.schedule import NetworkTraining
 from sonar.syft.encoding import Floats
 from sonar.syft.engines.base import Progress
 
-__all__ = ["Inputs", "clipped", "loss_of", "outputs_of", "threads", "train", "worth_threads"]
+__all__ = ["Inputs", "clipped", "loss_of", "outputs_of", "tensors_of", "threads", "train", "worth_threads"]
 
 Inputs = npt.NDArray[np.floating[Any]]
 """Records in float32, which is what they are trained in, or float64."""
@@ -53,15 +53,7 @@ def train(
     record's and 0 elsewhere, else scaled numbers. `seed` decides the order of batches and dropout; it must be secret
     where the order of records is. Raises NetworkError for shapes that do not fit and where training diverges.
     """
-    if records.ndim != 2 or records.shape[1] != graph.features or targets.shape != (len(records), graph.outputs):
-        raise NetworkError(
-            f"records of shape {records.shape} and targets of shape {targets.shape} do not fit a network of "
-            f"{graph.features} features and {graph.outputs} outputs"
-        )
-    given = torch.tensor(records, dtype=torch.float32).reshape(len(records), *graph.takes)
-    wanted = torch.tensor(targets, dtype=torch.float32)
-    if training.loss == "cross_entropy":
-        wanted = wanted.argmax(dim=1)
+    given, wanted = tensors_of(graph, records, targets, training)
     network = build(graph, parted(graph, start), dtype=torch.float32).train()
     optimizer = optimizer_for(network.tensors(), training)
     steps = training.epochs * math.ceil(len(records) / training.batch_size)
@@ -81,6 +73,21 @@ def train(
                     progress(done / steps)
     change = joined(graph, network.tensors()) - start
     return clipped(change, training.clip_norm)
+
+
+def tensors_of(graph: Graph, records: Inputs, targets: Inputs, training: NetworkTraining) -> tuple[Tensor, Tensor]:
+    """Records and targets as `train` takes them, as float32 that the first layer and `loss_of` take.
+
+    Raises NetworkError for shapes that do not fit.
+    """
+    if records.ndim != 2 or records.shape[1] != graph.features or targets.shape != (len(records), graph.outputs):
+        raise NetworkError(
+            f"records of shape {records.shape} and targets of shape {targets.shape} do not fit a network of "
+            f"{graph.features} features and {graph.outputs} outputs"
+        )
+    given = torch.tensor(records, dtype=torch.float32).reshape(len(records), *graph.takes)
+    wanted = torch.tensor(targets, dtype=torch.float32)
+    return given, wanted.argmax(dim=1) if training.loss == "cross_entropy" else wanted
 
 
 def worth_threads(graph: Graph, batch: int) -> int:
