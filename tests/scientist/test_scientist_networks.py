@@ -137,11 +137,11 @@ def test_a_cnn_on_digits_of_two_mines_is_within_a_point_of_the_same_trained_on_t
     with world.session(tmp_path) as sonar:
         campaign = sonar.create_campaign(
             model, validation, pysonar.ether(1), target=0.995, deadline="2h",
-            rounds={"round_size": 2, "min_mines": 2, "max_rounds": 2, "min_gain": 500, "noise": 0.5},
+            rounds={"round_size": 2, "min_mines": 2, "max_rounds": 3, "min_gain": 500, "noise": 0.5},
         )  # fmt: skip
         spec = campaign.spec
         assert (spec.mode, spec.network.graph.size) == ("network", model.parameters)
-        mines.run(campaign, 2)
+        mines.run(campaign, 3)
         assert all(gradient.payout > 0 for gradient in campaign.rounds()[0].gradients)
         result = campaign.result()
         assert isinstance(result, NetworkClassifier)
