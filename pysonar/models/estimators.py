@@ -109,7 +109,7 @@ def _read(given: Any) -> Estimator:
             raise ModelError(
                 f"the {name} has no coef_ and intercept_, as it is not fitted, or not linear: give {_TAKEN}"
             )
-        raise ModelError(f"a {name} cannot be where training starts: give {_TAKEN}")
+        raise ModelError(f"training cannot start from what is of type {name}: give {_TAKEN}")
     weights, bias, classes, scores = _read_last(last)
     offset, scale, monomials = _read_before(before, len(weights))
     names = getattr(steps[0], "feature_names_in_", None)

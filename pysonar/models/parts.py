@@ -88,7 +88,7 @@ def array(given: Any, what: str) -> Floats:
     except (TypeError, ValueError) as error:
         raise ModelError(f"the {what} cannot be read as numbers: {error}") from error
     if not np.isfinite(values).all():
-        raise ModelError(f"the {what} holds numbers that are not finite: give finite ones")
+        raise ModelError(f"there are numbers in the {what} that are not finite: give finite ones")
     return values
 
 

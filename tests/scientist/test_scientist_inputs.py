@@ -89,7 +89,7 @@ def test_standardised_takes_mean_and_deviation_and_survives_a_constant_column() 
         ({"features": 2, "classes": 2, "scale": [1.0, 0.0]}, "scale of feature 'x1' is 0.0"),
         ({"features": 2, "classes": 2, "scale": [1, 2, 3]}, "scale has shape (3,)"),
         ({"features": 2, "classes": 2, "offset": "much"}, "offset cannot be read as numbers"),
-        ({"features": 2, "classes": 2, "offset": float("nan")}, "offset holds numbers that are not finite"),
+        ({"features": 2, "classes": 2, "offset": float("nan")}, "numbers in the offset that are not finite"),
         ({"features": 2, "classes": 2, "weights": np.zeros((2, 2))}, "shape (2, 2), but the model needs (3, 2)"),
         ({"features": 2, "classes": 2, "weights": np.full((3, 2), np.inf)}, "not finite"),
         (
