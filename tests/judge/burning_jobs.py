@@ -71,8 +71,18 @@ class Burning(Jobs):
     def job_echo(self, request: Frame) -> Frame:
         return Frame(request.body, request.blobs)
 
-    def job_wait(self, request: Frame) -> None:
-        time.sleep(request.body["milliseconds"] / 1000)
+    def job_turn(self, request: Frame) -> Frame:
+        """Says how many of these the process had begun before; one that is given a folder waits while `hold` is there.
+
+        When it has begun, `begun` is there too.
+        """
+        self.turns = getattr(self, "turns", -1) + 1
+        if "folder" in request.body:
+            folder = Path(request.body["folder"])
+            (folder / "begun").touch()
+            while (folder / "hold").exists():
+                time.sleep(0.01)
+        return Frame({"turn": self.turns})
 
     def job_time(self, _: Frame) -> None:
         burn_time()

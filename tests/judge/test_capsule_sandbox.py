@@ -164,22 +164,25 @@ def test_a_lost_job_is_done_once_more_in_a_new_process(path: None) -> None:
         assert sandbox.pids != [first]
 
 
-def test_lanes_take_turns_so_one_that_asks_much_delays_the_others_by_one_job_each(pool: Pool) -> None:
-    done: list[str] = []
+def test_lanes_take_turns_so_one_that_asks_much_delays_the_others_by_one_job_each(pool: Pool, tmp_path: Path) -> None:
+    turns: dict[str, list[int]] = {"greedy": [], "modest": []}
 
-    def work(lane: str) -> None:
-        ask(pool, "wait", lane=lane, milliseconds=20)
-        done.append(lane)
+    def work(lane: str, **words: str) -> None:
+        turns[lane].append(ask(pool, "turn", lane=lane, **words).body["turn"])
 
-    threads = [threading.Thread(target=work, args=("greedy",)) for _ in range(12)]
-    for thread in threads:
+    (tmp_path / "hold").touch()
+    first = threading.Thread(target=work, args=("greedy",), kwargs={"folder": str(tmp_path)})
+    first.start()
+    until((tmp_path / "begun").exists, "the first job is not begun")
+    others = [threading.Thread(target=work, args=(lane,)) for lane in [*["greedy"] * 11, "modest"]]
+    for number, thread in enumerate(others, start=1):
         thread.start()
-    until(lambda: done, "the first job is not done")
-    modest = threading.Thread(target=work, args=("modest",))
-    modest.start()
-    for thread in (*threads, modest):
+        until(lambda number=number: pool.waiting == number, "the jobs are not all asked for, in their order")
+    (tmp_path / "hold").unlink()
+    for thread in (first, *others):
         thread.join()
-    assert done.index("modest") <= 5
+    assert sorted(turns["greedy"] + turns["modest"]) == list(range(13))
+    assert turns["modest"][0] <= 2
 
 
 def test_a_lane_that_lost_a_job_keeps_no_process_from_the_others(path: None) -> None:
