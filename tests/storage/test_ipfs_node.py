@@ -119,8 +119,9 @@ def test_a_search_ends_at_the_deadline_that_the_client_asks_for(start_node: Star
     node = start_node()
     began = time.monotonic()
     with pytest.raises(ArtifactNotFoundError):
-        node.store(timeout=0.5).get(nowhere(), max_bytes=100)
-    assert time.monotonic() - began < 5
+        # The node gives up a fifth of that before the client would, which a busy machine may need to hear of it.
+        node.store(timeout=4).get(nowhere(), max_bytes=100)
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
