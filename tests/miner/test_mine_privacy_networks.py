@@ -63,7 +63,6 @@ def test_a_network_is_trained_with_noise_and_each_round_is_paid_for(stage, opene
     daemon.step()
     (event,) = stage.submitted(campaign)
     change = stage.opened(event, stage.paillier, spec).reshape(-1)
-    assert np.abs(change[: spec.network.graph.size]).min() >= 0
     assert np.count_nonzero(change[: spec.network.graph.size]) > 20
     assert not change[spec.network.graph.size :].any()
     told = [word for word in mine.words() if word not in {"reading", "training"}]  # which a slow machine tells of
