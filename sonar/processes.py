@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import selectors
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from sonar.errors import SonarError
 __all__ = ["Child", "ProcessError", "free_port", "require_free_port", "wait_until"]
 
 _STOP_SECONDS = 10.0
+_PORTS = range(20_000, 32_000)
+"""Ports below those that Linux (from 32768), macOS and Windows (both from 49152) choose themselves."""
 
 
 class ProcessError(SonarError):
@@ -124,10 +128,16 @@ class Child:
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback TCP port that nobody listens on, of those that systems give to nobody who asks for any port.
+
+    So nobody else is given it before it is listened on.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ProcessError(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free: end what listens on them")
 
 
 def require_free_port(port: int, what: str) -> None:

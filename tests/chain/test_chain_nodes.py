@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from sonar.chain.cursor import EventCursor
 from sonar.chain.deploy import deploy
 from sonar.chain.errors import ChainError, ContractRevertError, TransactionFailedError
 from sonar.chain.heartbeat import beat, heartbeat
+from sonar.processes import free_port
 from sonar.units import Address
 
 MODULES = Path(__file__).parents[2] / "node_modules"
@@ -29,8 +29,7 @@ GANACHE = MODULES / "ganache" / "dist" / "node" / "cli.js"
 @pytest.fixture(scope="module", params=["ganache", "anvil", "legacy"])
 def node(request, tmp_path_factory):
     """A chain from npm on a free port; `legacy` is one without EIP-1559 fees."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     if request.param != "ganache":
         fork = {"anvil": "paris", "legacy": "berlin"}[request.param]
         command = [str(ANVIL), "--port", port, "--hardfork", fork, "--silent"]

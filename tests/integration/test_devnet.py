@@ -3,17 +3,18 @@
 import json
 import signal
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from sonar import devnet
+from sonar import devnet, processes
 from sonar.chain.client import SonarClient
 from sonar.config import Network
 from sonar.errors import ConfigError
-from sonar.processes import Child, wait_until
+from sonar.processes import Child, free_port, wait_until
 from sonar.storage import open_store
 from sonar.units import ether
 from sonar.wallet import load_account
@@ -111,6 +112,24 @@ def test_a_service_that_ends_by_itself_ends_the_devnet_with_its_last_words(spawn
     psutil.Process(read_document(child)["pids"]["chain"]).kill()
     assert child.wait(30) == 1
     assert "chain ended by itself" in child.last_words()
+
+
+def test_a_free_port_is_none_that_the_system_gives_to_who_asks_for_any():
+    with ExitStack() as taken:
+        given = [taken.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(200)]
+        if min(given) < 32_000:
+            pytest.skip("this system is set up to give away nearly all ports")
+        found = {free_port() for _ in range(50)}
+        assert max(found) < min(given)
+        taken.enter_context(socket.create_server(("127.0.0.1", found.pop())))
+
+
+def test_where_no_port_is_free_that_is_said(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(processes, "_PORTS", range(port, port + 1))
+        with pytest.raises(devnet.ProcessError, match=f"no port from {port} to {port} is free"):
+            free_port()
 
 
 def test_waiting_for_what_never_happens_ends_with_a_sentence():

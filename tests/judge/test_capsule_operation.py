@@ -19,6 +19,7 @@ from eth_account.signers.local import LocalAccount
 from capsule.client import CapsuleClient
 from sonar.chain.deploy import Deployment
 from sonar.config import Network
+from sonar.processes import free_port
 from sonar.protocol.messages import Domain
 
 PASSPHRASE = "correct horse"
@@ -146,8 +147,7 @@ def test_a_port_that_is_taken_is_told_and_two_that_start_at_once_do_not_both_ser
     home: Path, network: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(home, tmp_path / "second")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+    port = str(free_port())
     commands = [
         capsule("serve", "--home", str(one), "--network", str(network), "--port", port)
         for one in (home, tmp_path / "second")

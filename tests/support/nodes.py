@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -18,6 +17,8 @@ from typing import Any
 
 import pytest
 from web3 import Web3
+
+from sonar.processes import free_port
 
 MODULES = Path(__file__).parents[2] / "node_modules"
 ANVIL = MODULES / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
@@ -74,11 +75,6 @@ class Remote:
         if self.kind == "anvil":
             return int(self.ask("txpool_status")["pending"], 16)
         return len(self.ask("eth_getBlockByNumber", "pending", False)["transactions"])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
