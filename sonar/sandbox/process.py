@@ -21,7 +21,11 @@ from sonar.sandbox.frames import Frame, encode, read
 __all__ = ["Process"]
 
 _START_SECONDS: Final = 60.0
+_END_SECONDS: Final = 5.0
+"""How long a process may live on that has closed its pipe: its memory was given back before."""
+_LOOK_SECONDS: Final = 0.01
 _PIECE: Final = 1 << 20
+"""At most so much is written or read at once; no pipe of who is not root holds more."""
 _NO_MEMORY: Final = (b"emory allocation still failed", b"annot allocate memory", b"std::bad_alloc", b"MemoryError")
 """What OpenBLAS, GMP and the loader, C++ and Python print of an allocation that failed before they end a process."""
 Answer = TypeVar("Answer")
@@ -42,7 +46,10 @@ class Process:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], memory: int) -> None:
         pipe = subprocess.PIPE
         # What it prints is never shown, since it may be of the job. Once the pipe is full, more of it is dropped.
-        self._prints, printing = os.pipe()
+        try:
+            self._prints, printing = os.pipe()
+        except OSError as error:
+            raise self.failed(f"no {self.called} can be started: {error.strerror}") from error
         os.set_blocking(self._prints, False)
         os.set_blocking(printing, False)
         try:
@@ -123,8 +130,8 @@ class Process:
     def interrupt(self) -> None:
         """Kills the process, from any thread; whoever asked it something gets `lost`."""
         with self._reaping:
-            if self.alive:
-                self._popen.kill()
+            if self.alive:  # nobody has reaped it, so that the number is its own; Popen.kill would, and leave no usage
+                os.kill(self.pid, signal.SIGKILL)
 
     def _greet(self) -> dict[str, Any]:
         deadline = time.monotonic() + _START_SECONDS
@@ -183,6 +190,9 @@ class Process:
         """Why it ended by itself. GMP and BLAS end it where they get no memory, and the system kills the largest."""
         if not self.alive:
             return Loss.CRASH, "it was ended"
+        if not self._ends():
+            self.end()
+            return Loss.CRASH, "it closed its pipe and did not end"
         status, usage, printed = self._reap()
         if any(words in printed for words in _NO_MEMORY):
             return Loss.MEMORY, f"it needs more memory than the {self._memory >> 20} MiB that it may have"
@@ -195,13 +205,21 @@ class Process:
             return Loss.CRASH, f"it was ended by {signal.Signals(os.WTERMSIG(status)).name}"
         return Loss.CRASH, f"it ended with {os.waitstatus_to_exitcode(status)}"
 
+    def _ends(self) -> bool:
+        """Whether it comes to an end by itself, now that its pipe is closed."""
+        deadline = time.monotonic() + _END_SECONDS
+        while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
+
     def _printed(self) -> bytes:
-        """What it printed since this was asked, as far as the pipe held it."""
-        printed = bytearray()
-        with contextlib.suppress(BlockingIOError):
-            while piece := os.read(self._prints, _PIECE):
-                printed += piece
-        return bytes(printed)
+        """What it printed since this was asked, as far as the pipe held it; what is being printed is not waited for."""
+        try:
+            return os.read(self._prints, _PIECE)
+        except BlockingIOError:
+            return b""
 
     def _reap(self) -> tuple[int, int, bytes]:
         """Its exit status, the most memory that it held, in bytes, and what it printed."""

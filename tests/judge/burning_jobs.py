@@ -99,6 +99,11 @@ class Burning(Jobs):
     def job_leave(self, _: Frame) -> None:
         os._exit(3)
 
+    def job_close(self, _: Frame) -> None:
+        """What a process that was taken over can do: close its pipe, and live on."""
+        os.closerange(3, 64)
+        burn_time()
+
     def job_raise(self, _: Frame) -> None:
         raise ValueError(SECRET)
 

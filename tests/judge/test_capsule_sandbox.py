@@ -1,5 +1,6 @@
 """The pool of judge processes: what a job can do to it, whose turn it is, and that nothing of it is left behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from nodes import until
 
 from capsule.sandbox import JobLostError, Limits, Sandbox, SandboxError
 from capsule.sandbox.pool import Pool
-from sonar.sandbox import FrameError, Loss
+from sonar.sandbox import FrameError, Loss, Process, ProcessError
 from sonar.sandbox.frames import Frame
 
 HERE = Path(__file__).parent
@@ -144,6 +145,36 @@ def test_a_process_that_was_killed_while_it_waited_is_replaced_when_it_is_asked(
     with pytest.raises(JobLostError, match="SIGKILL"):
         ask(pool, "echo")
     assert ask(pool, "echo").body == {"job": "echo"}
+
+
+def test_a_process_that_was_killed_while_it_waited_keeps_nobody_from_stopping(path: None) -> None:
+    with started() as pool:
+        (before,) = pool.pids
+        os.kill(before, signal.SIGKILL)
+        until(lambda: gone(before), "it does not end")
+
+
+def test_a_process_that_closes_its_pipe_and_lives_on_is_waited_for_no_longer_than_one_that_ends(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sonar.sandbox.process._END_SECONDS", 0.1)
+    (before,) = pool.pids
+    with pytest.raises(JobLostError, match="closed its pipe and did not end") as lost:
+        ask(pool, "close")
+    assert lost.value.loss is Loss.CRASH
+    assert gone(before)
+    assert ask(pool, "echo").body == {"job": "echo"}
+
+
+def test_a_process_for_which_no_pipe_can_be_made_is_told_like_any_that_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("sonar.sandbox.process.os.pipe", full)
+    with pytest.raises(ProcessError, match="no process can be started: Too many open files"):
+        Process([sys.executable], {}, SMALL)
 
 
 def test_a_fresh_process_has_done_no_job_before(pool: Pool) -> None:
