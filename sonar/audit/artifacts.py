@@ -59,7 +59,7 @@ def check_artifacts(
 class _Artifacts:
     def __init__(self, store: ContentStore, notes: Notes, places: Places | None, small_key: bool) -> None:
         self._store, self._notes, self._places, self._small_key = store, notes, places, small_key
-        self._moduli = 1
+        self._moduli: set[int] = set()
 
     def spec(self, created: CampaignCreated) -> Spec | None:
         """The spec, whose terms must be the contract's."""
@@ -86,10 +86,11 @@ class _Artifacts:
             return None
         encoding = spec.encoding
         self._notes.compare("key", place, "the fingerprint of the model's key", found.key.key_id, key)
-        if gcd(found.key.n, self._moduli) not in (1, found.key.n):  # the same key again is told of elsewhere
+        # One by one: both primes may be earlier ones', of two keys. The same key again is told of elsewhere.
+        if any(gcd(found.key.n, earlier) not in (1, found.key.n) for earlier in self._moduli):
             self._notes.differs("key", place, "the model's key has a prime in common with an earlier one's, so that "
                                 "everybody can work out both")  # fmt: skip
-        self._moduli *= found.key.n
+        self._moduli.add(found.key.n)
         self._notes.compare(
             "model", place, "the model's shape and encoding",
             (found.shape, found.slot_width, found.scale, found.bound, found.stride),

@@ -371,14 +371,17 @@ def test_a_gradient_that_was_kept_twice_is_found(audited: Audited) -> None:
     assert found[("verdicts", "round 0, gradient 1")] is Verdict.DIFFERS
 
 
-def test_keys_with_a_prime_in_common_are_found(audited: Audited) -> None:
+@pytest.mark.parametrize(
+    "keys", [[(0, 1), (2, 3), (0, 4)], [(0, 1), (2, 3), (0, 2)]], ids=["one of its primes", "both of its primes"]
+)
+def test_keys_with_a_prime_in_common_are_found(audited: Audited, keys: list[tuple[int, int]]) -> None:
     """Whoever computes the greatest common divisor of two moduli then has the secret keys of both."""
     created = audited.story.events[0]
     assert isinstance(created, CampaignCreated)
     spec = Spec.parse(audited.file(created.admission.spec).read_bytes())
-    primes = [int(gmpy2.next_prime(3 << 254 | number << 128)) for number in (1, 2, 3)]
+    primes = [int(gmpy2.next_prime(3 << 254 | number << 128)) for number in range(1, 6)]
     story = audited.story
-    for at, (p, q) in enumerate([(0, 1), (0, 2)]):
+    for version, (p, q) in enumerate(keys):
         key = PublicKey(primes[p] * primes[q], allow_insecure_small_key=True)
         encoding = spec.encoding
         model = encrypt(
@@ -386,8 +389,12 @@ def test_keys_with_a_prime_in_common_are_found(audited: Audited) -> None:
             scale=encoding.weight_bits, bound=encoding.weight_bound, stride=encoding.stride(key, spec.shape[1]),
         )  # fmt: skip
         stored = audited.store.put(dump_model(model))
-        changes = {"model": stored.digest, "model_cid": stored.cid, "key": key.key_id}
-        story = changed(story, RoundSettled, changes, at=at)
+        changes = {"model": stored.digest, "key": key.key_id}
+        if version == 0:
+            admission = replace(created.admission, **changes)
+            story = changed(story, CampaignCreated, {"admission": admission, "model_cid": stored.cid})
+        else:
+            story = changed(story, RoundSettled, {**changes, "model_cid": stored.cid}, at=version - 1)
     report = audit_story(story, audited.store, allow_insecure_small_key=True)
     told = [one.sentence for one in report.differences if (one.check, one.place) == ("key", "round 1")]
     assert told == ["the model's key has a prime in common with an earlier one's, so that everybody can work out both"]
