@@ -103,8 +103,9 @@ class Conv(Layer):
 
     def work(self, given: Shape, gives: Shape) -> int:
         products = math.prod(gives) * given[0] // self.groups * math.prod(self.kernel)
-        # Of many groups the products are few, and to lay the windows out takes longer.
-        laid = self.scratch(given, gives) if self.groups > 1 else _padded(given, self.padding)
+        # Of many groups the products are few, and to lay the windows out takes longer. With gaps they are laid out too.
+        apart = self.groups > 1 or max(self.dilation) > 1
+        laid = self.scratch(given, gives) if apart else _padded(given, self.padding)
         return products + _LIGHT * (math.prod(gives) + laid)
 
     def scratch(self, given: Shape, gives: Shape) -> int:
@@ -145,7 +146,10 @@ class AdaptiveAvgPool(Layer):
         return (inputs[0][0], *self.windows)
 
     def work(self, given: Shape, gives: Shape) -> int:
-        return _LIGHT * (math.prod(given) + math.prod(gives))
+        # Along a dimension m windows of n numbers have n + m - gcd(n, m) numbers in all, since they overlap. And
+        # each is summed by itself: few rows of long windows by many columns of short ones are many numbers.
+        summed = math.prod(n + m - math.gcd(n, m) for n, m in zip(given[1:], gives[1:], strict=True))
+        return _LIGHT * (given[0] * summed + math.prod(gives))
 
 
 class Activation(Layer):

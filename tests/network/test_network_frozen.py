@@ -2,6 +2,7 @@
 
 import base64
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sonar import canonical
 from sonar.network import Graph
 from sonar.network.building import build
 from sonar.network.errors import ParameterError
-from sonar.network.frozen import Frozen, _erf, dump_parameters, load_parameters
+from sonar.network.frozen import Frozen, _adaptive, _erf, dump_parameters, load_parameters
 from sonar.network.parameters import joined, parted
 from sonar.network.tracing import trace
 from sonar.network.training import outputs_of
@@ -84,6 +85,24 @@ def test_numpy_computes_what_torch_does(name: str) -> None:
     one_by_one = np.vstack([mapping.transform(record[None]) for record in records])
     np.testing.assert_array_equal(one_by_one, found)
     assert mapping.names([str(n) for n in range(mapping.inputs)])[0] == "backbone0"
+
+
+@pytest.mark.parametrize("given", [(1, 2000), (2000, 1)])
+def test_means_take_no_more_memory_on_their_way_than_what_is_given_or_comes_out(given: tuple[int, int]) -> None:
+    values = np.random.default_rng(3).normal(size=(1, 1, *given))
+    tracemalloc.start()
+    found = _adaptive(values, given[::-1])
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, np.full((1, 1, *given[::-1]), values.mean()))
+    assert most < 32 * values.nbytes
+
+
+@pytest.mark.parametrize("windows", [(1, 1), (4, 5), (6, 12), (7, 13), (13, 5), (3, 40)])
+def test_means_of_all_sizes_of_windows_are_those_of_torch(windows: tuple[int, int]) -> None:
+    values = np.random.default_rng(4).normal(size=(2, 3, 7, 12))
+    found = torch.nn.functional.adaptive_avg_pool2d(torch.tensor(values), windows).numpy()
+    np.testing.assert_allclose(_adaptive(values, windows), found, rtol=1e-13, atol=1e-15)
 
 
 def test_the_error_function_is_that_of_the_library() -> None:

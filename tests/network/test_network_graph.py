@@ -1,6 +1,7 @@
 """Declared networks: what is read, what is refused before anything is built, and that no torch is needed for it."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -104,6 +105,12 @@ def test_a_network_that_cannot_be_built_is_refused_in_words(layers, takes, said)
             (1, 2047, 1),
             "numbers a record, above",
         ),
+        # Few numbers are given and few come out, but each of 65,536 windows has 2,000.
+        (
+            [{"op": "adaptive_avg_pool", "of": [0], "windows": [65536, 1]}],
+            (1, 1, 2000),
+            "multiplications a record, above",
+        ),
         # What takes as long as sixteen multiplications counts as them.
         ([{"op": "tanh", "of": [n]} for n in range(5)], (1, 2048, 2048), "numbers|multiplications"),
     ],
@@ -122,6 +129,18 @@ def test_work_is_counted_by_what_a_number_takes():
     assert work("relu") == work() + 4 * 1000
     for op in ("elu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"):
         assert work(op, op) == work() + 2 * 16 * 1000
+
+
+def test_windows_of_means_count_with_every_number_that_is_in_them():
+    given, windows = (3, 7, 12), (5, 30)
+    layers = [
+        {"op": "adaptive_avg_pool", "of": [0], "windows": list(windows)},
+        {"op": "flatten", "of": [1]},
+        {**LINEAR, "of": [2], "units": 1},
+    ]
+    sizes = [[-(-(at + 1) * n // m) - at * n // m for at in range(m)] for n, m in zip(given[1:], windows, strict=True)]
+    summed, gives = 3 * sum(sizes[0]) * sum(sizes[1]), 3 * math.prod(windows)
+    assert Graph.parse(declared(layers, given)).work == 4 * (summed + gives) + 4 * gives + gives + 4
 
 
 def test_a_million_parameters_are_within_the_limits():
