@@ -5,11 +5,16 @@ always has the same shape; records that share a seat are taken one after the oth
 others are computed at the same places of the same arrays, and their sums are of integers, in any order the same. What
 comes after the noise - steps, momentum, the change - is post-processing.
 
+Nor does the time tell how many there are: of each batch as many arrays are computed as records of the declared number
+hardly ever exceed, partly for nobody. Numbers so small that processors take long over them count as zero.
+
     M. Abadi and others, Deep learning with differential privacy, CCS 2016
 """
 
+import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +45,12 @@ _BYTES_A_PARAMETER = 64
 _BYTES_A_NUMBER = 16
 _WORTH_A_CALL = 1 << 22
 """Multiplications of an array below which the call takes longer than the work."""
-_SHARE = 16
+_SHARE = 64
 """Otherwise rows are so many times fewer than a batch's records: few seats are then empty while others are shared."""
+_MORE = 1.1
+"""How many times as many records there may be as are declared, of which two digits are kept."""
+_RARELY = 1e-3
+"""How likely, about, a training of so many takes more arrays than are computed in any case."""
 _BELOW = 1 - 2.0**-30
 
 
@@ -63,14 +72,15 @@ def train_privately(
     at all among them. No record ends a training: one whose gradient is not finite adds nothing. Raises NetworkError for
     shapes that do not fit and layers that mix records, and where the noised parameters themselves run away.
     """
-    given, wanted = tensors_of(graph, records, targets, training)
-    network = build(graph, parted(graph, start), dtype=torch.float32)
-    singles, optimizer = Singles(network, training), optimizer_for(network.tensors(), training)
-    rows = _rows(graph, noise.per_batch(training.batch_size))
-    batches = seated(len(records), noise.batches(training.batch_size), rows, random_bytes)
+    rows, count = _rows(graph, noise.per_batch(training.batch_size)), noise.batches(training.batch_size)
     draws, done = source(noise.variance), 0
     unit = noise.clip / 2**GRID_BITS / noise.per_batch(training.batch_size)
-    with threads(worth_threads(graph, rows)):
+    # Before torch does anything: threads that it starts do as this one does.
+    with _without_tiny_numbers(), threads(worth_threads(graph, rows)):
+        given, wanted = (_with_nobody(one) for one in tensors_of(graph, records, targets, training))
+        network = build(graph, parted(graph, start), dtype=torch.float32)
+        singles, optimizer = Singles(network, training), optimizer_for(network.tensors(), training)
+        batches = seated(len(records), count, rows, random_bytes, least=_arrays(noise.records, count * rows))
         for _ in range(training.epochs):
             for layers in batches:
                 total = np.zeros(graph.size, dtype=np.int64)
@@ -82,14 +92,17 @@ def train_privately(
                 optimizer.step()
                 done += 1
                 if progress is not None:
-                    progress(done / (training.epochs * len(batches)))
+                    progress(done / (training.epochs * count))
     return clipped(joined(graph, network.tensors()) - start, training.clip_norm)
 
 
-def seated(count: int, batches: int, rows: int, random_bytes: Callable[[int], bytes]) -> list[npt.NDArray[np.int64]]:
+def seated(
+    count: int, batches: int, rows: int, random_bytes: Callable[[int], bytes], *, least: int = 0
+) -> list[npt.NDArray[np.int64]]:
     """Where records sit: for each batch the places (layers, rows) of records in order, -1 for nobody.
 
     Each of `count` records draws one of batches * rows seats by itself. Whoever finds it taken sits in the next layer.
+    There are `least` layers in each batch, whoever sits there, or more where they are needed.
     """
     drawn = np.frombuffer(random_bytes(8 * count), dtype="<u8") % np.uint64(batches * rows)
     order = np.argsort(drawn, kind="stable")
@@ -98,7 +111,7 @@ def seated(count: int, batches: int, rows: int, random_bytes: Callable[[int], by
     found = []
     for batch in range(batches):
         mine = slice(*np.searchsorted(seats, [batch * rows, (batch + 1) * rows]))
-        places = np.full((int(layer[mine].max(initial=-1)) + 1, rows), -1, dtype=np.int64)
+        places = np.full((max(least, int(layer[mine].max(initial=-1)) + 1), rows), -1, dtype=np.int64)
         places[layer[mine], seats[mine] - batch * rows] = order[mine]
         found.append(places)
     return found
@@ -124,11 +137,43 @@ def on_the_grid(gradients: Tensor, clip: float) -> Tensor:
 
 
 def _sum(singles: Singles, given: Tensor, wanted: Tensor, places: npt.NDArray[np.int64], clip: float) -> Ints:
-    """The sum (parameters,) over the records at places (rows,); nobody's row counts nothing."""
-    at, there = torch.from_numpy(np.maximum(places, 0)), torch.from_numpy(places >= 0)
+    """The sum (parameters,) over the records at places (rows,); nobody's row, the last one given, counts nothing."""
+    at, there = torch.from_numpy(places % len(given)), torch.from_numpy(places >= 0)
     whole = on_the_grid(singles.gradients(given[at], wanted[at]), clip)
-    total: Ints = whole[there].sum(dim=0).numpy()
+    total: Ints = whole.mul_(there[:, None]).sum(dim=0).numpy()
     return total
+
+
+def _with_nobody(values: Tensor) -> Tensor:
+    """Records or targets with one of zeros behind them, which is computed wherever nobody sits."""
+    return torch.cat([values, values.new_zeros((1, *values.shape[1:]))])
+
+
+def _arrays(records: int, seats: int) -> int:
+    """How many layers a batch has in any case: more are needed rarely, of as many records as may be declared so.
+
+    By Chernoff's bound a seat that m records draw on average is drawn by `many` or more with a probability of at most
+    exp(-m) (e m / many)^many.
+    """
+    most = max(1.0, records * _MORE)
+    mean, limit = most / seats, math.log(_RARELY / seats)
+    many = max(1, math.ceil(mean))
+    while many < most and many * (1 + math.log(mean / many)) - mean > limit:
+        many += 1
+    return many
+
+
+@contextmanager
+def _without_tiny_numbers() -> Iterator[None]:
+    """Has torch take for zero, within, what is smaller than float32's normal numbers.
+
+    Some processors take a hundred times as long over one: a start could be made on which one record has many.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _rows(graph: Graph, per_batch: float) -> int:

@@ -97,6 +97,37 @@ def seats_for(count: int) -> np.ndarray:
     return np.random.default_rng(2).integers(0, 1 << 63, count, dtype=np.int64).astype("<u8")
 
 
+@pytest.mark.parametrize("batch_size", [16, 1 << 16])
+def test_how_long_a_training_takes_does_not_tell_how_many_records_there_are(batch_size: int) -> None:
+    noise, training = Noise(1, 0.5, 60), ONE_STEP.model_copy(update={"batch_size": batch_size})
+    arrays = {count: len(heard(*records(count), noise, training, seats_for(count))) for count in (0, 1, 40, 59, 60, 65)}
+    assert len(set(arrays.values())) == 1, arrays
+    many = len(heard(*records(2000), noise, training, seats_for(2000)))
+    assert many > arrays[60], "what is beyond is computed all the same: a record that is left out would move others"
+
+
+@pytest.mark.parametrize(("declared", "seats"), [(1, 1), (20, 1), (60, 240), (300, 17), (500, 4), (2000, 320)])
+def test_more_arrays_than_in_any_case_are_rarely_needed(declared: int, seats: int) -> None:
+    least, most = descent._arrays(declared, seats), declared * 11 // 10
+    layers = [len(seated(most, 1, seats, secrets.token_bytes)[0]) for _ in range(300)]
+    assert sum(one > least for one in layers) <= 5, "one in a thousand, and hardly so many"
+    assert least <= 3 * np.mean(layers) + 5
+    assert len(seated(0, 3, 4, lambda _: b"", least=least)[2]) == least
+
+
+def test_numbers_that_take_processors_long_count_as_zero_in_training_and_nowhere_else() -> None:
+    def is_zero() -> bool:
+        return not bool(torch.tensor([1e-40]).mul(1.0).any())
+
+    within: list[bool] = []
+    change(*records(3), Noise(1, 1.0, 3), source=Silence(), progress=lambda _: within.append(is_zero()))
+    assert within == [True]
+    assert not is_zero()
+    with pytest.raises(NetworkError):
+        change(np.empty((2, 9)), np.empty((2, 2)), Noise(1, 1.0, 2))
+    assert not is_zero()
+
+
 def test_every_record_takes_part_once_an_epoch_and_every_step_is_noised() -> None:
     features, targets = records(100)
     training = ONE_STEP.model_copy(update={"epochs": 3, "batch_size": 32})
