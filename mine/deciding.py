@@ -150,7 +150,9 @@ class Decider:
         spent, chosen = self._ledger.spent(pool), (*found.columns, *found.target_columns)
         if spec.network is not None:
             place = Place(campaign.id, campaign.round, campaign.version)
-            key = round_key(spec, dataset.name, chosen, noise_of(spec, about(dataset.records), rule), place)
+            key = round_key(
+                spec, dataset.name, dataset.digest, chosen, noise_of(spec, about(dataset.records), rule), place
+            )
             return replace(offered, spent=spent, served=self._ledger.reserved(key))
         key = statistic_key(spec, chosen, clip_of(spec, rule))
         return replace(offered, spent=spent, served=self._ledger.serves(dataset.name, key))

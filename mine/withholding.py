@@ -1,7 +1,5 @@
 """Why a gradient that is trained and not signed yet is given up: its owner thought better of it, or of the data."""
 
-from hashlib import sha256
-
 from mine.data import Dataset
 from mine.ledger import Ledger
 from mine.policy import Policy
@@ -12,7 +10,7 @@ __all__ = ["agreement", "withheld"]
 
 def agreement(policy: Policy, dataset: Dataset) -> str:
     """What a gradient is trained under, in two words: the rules, and the data set as its owner added it."""
-    return f"{policy.release_digest} {_digest(dataset)}"
+    return f"{policy.release_digest} {dataset.digest}"
 
 
 def withheld(ledger: Ledger, submission: Submission, policy: Policy) -> str | None:
@@ -27,10 +25,6 @@ def withheld(ledger: Ledger, submission: Submission, policy: Policy) -> str | No
     rules, _, data = submission.rules.partition(" ")
     if rules != policy.release_digest:
         return "what the policy says of campaigns, data or privacy was changed after it was trained"
-    if data != _digest(dataset):
+    if data != dataset.digest:
         return f"the data set {name!r} is another one since it was trained"
     return None
-
-
-def _digest(dataset: Dataset) -> str:
-    return sha256(dataset.to_text().encode(errors="surrogateescape")).hexdigest()

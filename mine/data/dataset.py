@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import Any, Literal, Self
 
 from mine.data.readings import Reading, check_reading
@@ -83,6 +84,11 @@ class Dataset:
     def column(self, name: str) -> Column | None:
         """The column of numbers of that name."""
         return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all this, in hexadecimal digits: what is added in its place has another."""
+        return sha256(self.to_text().encode(errors="surrogateescape")).hexdigest()
 
     def to_text(self) -> str:
         """Canonical JSON."""

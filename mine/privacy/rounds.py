@@ -43,6 +43,11 @@ class RoundReader(Recognisable, Protocol):
         ...
 
     @property
+    def added(self) -> str:
+        """The digest of the data set as its owner added it: what she puts in its place has another."""
+        ...
+
+    @property
     def declared(self) -> int:
         """About how many records there are, as the owner declared it."""
         ...
@@ -111,11 +116,12 @@ def noise_of(spec: Spec, records: int, rule: PrivacyRule) -> Noise:
     return Noise(variance, rule.gradient_clip, records)
 
 
-def round_key(spec: Spec, dataset: str, chosen: Sequence[str], noise: Noise, place: Place) -> bytes:
-    """The digest (32 bytes) of all that a round's gradient is made for."""
+def round_key(spec: Spec, dataset: str, added: str, chosen: Sequence[str], noise: Noise, place: Place) -> bytes:
+    """The digest (32 bytes) of all that a round's gradient is made for; `added` as `RoundReader` has it."""
     asked = {
         "campaign": place.campaign.hex(), "round": place.round, "version": place.version,
-        "spec": hashlib.sha256(spec.to_bytes()).hexdigest(), "dataset": dataset, "columns": list(chosen),
+        "spec": hashlib.sha256(spec.to_bytes()).hexdigest(), "dataset": dataset, "added": added,
+        "columns": list(chosen),
         # What was paid for pays for this noise, and for no smaller one.
         "noise": [str(noise.variance), noise.clip, noise.records],
     }  # fmt: skip
@@ -146,7 +152,7 @@ def private_round(
     check_noise(spec, reader.declared, rule)
     ledger.check_audit()  # a ledger that was put back does not take what it kept for the last word
     noise = noise_of(spec, reader.declared, rule)
-    key = round_key(spec, reader.dataset, reader.chosen, noise, place)
+    key = round_key(spec, reader.dataset, reader.added, reader.chosen, noise, place)
     kept, pool = ledger.kept_gradient(key), ledger.pool_of(reader.dataset)
     if kept is not None and pool is not None:
         before = ledger.last_contents(reader.dataset)

@@ -61,6 +61,11 @@ class RoomReader:
         return _chosen(self.match)
 
     @property
+    def added(self) -> str:
+        """The digest of what its owner added."""
+        return self.data.digest
+
+    @property
     def declared(self) -> int:
         """About how many records there are, as of when it was added."""
         return about(self.data.records)

@@ -116,6 +116,24 @@ def test_after_a_stop_the_gradient_that_was_made_is_sent(stage, opened_mine, wei
     assert len(ledger.charges(1)) == 1
 
 
+def test_after_a_stop_no_gradient_is_sent_of_records_that_others_have_taken_the_place_of(stage, opened_mine):
+    mine, ledger = opened_mine
+    mine.agree(privacy={**PRIVATE, "budget": 3.0}, accept=TAKING)
+    campaign = stage.campaign(network(stage))
+    worker = mine.worker(ledger, stage.store)
+    worker.follow(mine.home.policy())
+    made = worker.train(ledger.campaign(campaign), mine.home.policy())
+    # Here it stops, and its owner puts other records in the place of these.
+    (former,) = ledger.datasets()
+    path = Path(former.location)
+    head, first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([head, first, first, *others[1:]]) + "\n")
+    ledger.add_dataset(inspect(former.name, path, former.target), replace=True)
+    other = mine.worker(ledger, stage.store).train(ledger.campaign(campaign), mine.home.policy())
+    assert other.gradient != made.gradient
+    assert len(ledger.charges(1)) == 2
+
+
 def test_a_rehearsal_charges_nothing_and_says_what_a_gradient_would(stage, opened_mine):
     mine, ledger = opened_mine
     mine.agree(privacy=PRIVATE, accept=TAKING)

@@ -35,6 +35,7 @@ class Clinic(Table):
     """The records of a mine whose owner declared 500 of them."""
 
     declared: int = 500
+    added: str = "as it was"
 
 
 def clinic(seed: int = 1, count: int = 500, **more: Any) -> Clinic:
@@ -210,10 +211,11 @@ def test_a_round_that_is_paid_for_pays_for_no_other_noise_records_or_version(led
         {"rule": rich.model_copy(update={"gradient_clip": 2.0})},
         {"place": Place(CAMPAIGN, 0, 1)}, {"place": at(0, OTHER)}, {"spec": network(epochs=5), "rule": rich},
         {"data": clinic(dataset="another")}, {"data": clinic(declared=510)},
+        {"data": clinic(added="other records under its name")},
     ):  # fmt: skip
         found = played(ledger, trainer, **{"rule": rich, **more})
         assert found.charged > 0, more
-    assert len(trainer.noises) == 8
+    assert len(trainer.noises) == 9
 
 
 def test_data_that_change_while_they_are_trained_on_give_no_gradient_and_the_charge_serves_the_next_try(
