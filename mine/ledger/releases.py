@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from sqlite3 import Row
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from mine.ledger.pools import Pools
 from mine.privacy.accountant import epsilon_of
 from mine.privacy.sketch import Contents, share_records
 from mine.records import State
-from sonar.units import CampaignId
+from sonar.units import CampaignId, digest_of
 
-__all__ = ["TABLES", "Charge", "Releases"]
+__all__ = ["RESERVED", "TABLES", "Charge", "Releases"]
 
 TABLES = (
     pools.TABLES
@@ -39,6 +40,8 @@ CREATE TABLE privacy_plain (
 )
 _ALIKE = 1.25
 """How many times as many records data may have that one statistic serves."""
+RESERVED = b""
+"""In the place of a network's gradient that is paid for and not there yet."""
 _GONE = (State.SIGNED, State.SENT, State.SETTLED, State.PAID, State.EXPIRED)
 """The states of gradients that others may have read."""
 
@@ -157,21 +160,24 @@ class Releases(Pools):
     ) -> bool:
         """Charges for a gradient on chain that another copy of this ledger made, once; whether it was new.
 
-        With a `round` each round is charged by itself. Without, a campaign is, whatever its statistic is taken to be,
-        and only if no charge accounts for it: one for the same campaign, or one for such a statistic, of this data set
-        or of one that it could have been taken for. Another data set of the same pool is charged for itself, since what
-        was posted may be made of both.
+        With a `round` each round is charged by itself, unless this ledger has paid for that gradient; what it has paid
+        for and not made may be it, and is not made any more. Without, a campaign is, whatever its statistic is taken to
+        be, and only if no charge accounts for it: one for the same campaign, or one for such a statistic, of this data
+        set or of one that it could have been taken for. Another data set of the same pool is charged for itself, since
+        what was posted may be made of both.
         """
         with self._database.write():
             pool, found = self._contents(contents)
             rows = self._database.rows(
-                "SELECT contents, statistic, campaign, round FROM privacy_charges "
+                "SELECT id, contents, statistic, campaign, round, noised FROM privacy_charges "
                 "JOIN privacy_contents ON contents = digest WHERE pool = ?", pool,
             )  # fmt: skip
             taken = {digest for digest in {row["contents"] for row in rows} if self._is_taken_for(found, digest)}
             known = [row for row in rows if row["contents"] in taken]
             if round is not None:
-                accounted = any((row["campaign"], row["round"]) == (campaign, round) for row in known)
+                accounted = self._have_paid(
+                    [row for row in known if (row["campaign"], row["round"]) == (campaign, round)], campaign, round
+                )
             else:
                 accounted = any(
                     row["campaign"] == campaign or (row["statistic"], row["contents"]) == (statistic, contents)
@@ -188,6 +194,16 @@ class Releases(Pools):
                 **self._cost(pool, rho, delta),
             })  # fmt: skip
         return True
+
+    def _have_paid(self, charges: Sequence[Row], campaign: CampaignId, round: int) -> bool:  # noqa: A002
+        """Whether one of a round's charges is for this account's gradient in it; of what was not made none is made."""
+        for charge in charges:
+            if charge["noised"] == RESERVED:
+                self._database.execute("UPDATE privacy_charges SET noised = NULL WHERE id = ?", charge["id"])
+        row = self._database.one("SELECT gradient FROM submissions WHERE campaign = ? AND round = ?", campaign, round)
+        return any(
+            row is None or not charge["noised"] or digest_of(charge["noised"]) == row["gradient"] for charge in charges
+        )
 
     def unknown_gradients(self) -> list[tuple[CampaignId, int]]:
         """Campaigns and rounds of this account's gradients that another copy of this ledger posted."""

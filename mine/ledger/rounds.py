@@ -10,13 +10,10 @@ from fractions import Fraction
 
 from mine.audit import AuditEntry
 from mine.errors import LedgerError
-from mine.ledger.releases import Releases
+from mine.ledger.releases import RESERVED, Releases
 from sonar.units import CampaignId
 
 __all__ = ["Rounds"]
-
-_RESERVED = b""
-"""In the place of a gradient that is not there yet."""
 
 
 class Rounds(Releases):
@@ -50,7 +47,7 @@ class Rounds(Releases):
                 return False
             pool, _ = self._contents(contents)
             check(self.spent(pool) + rho)
-            self._charge(contents, key, rho, _RESERVED, campaign, round)
+            self._charge(contents, key, rho, RESERVED, campaign, round)
             self.record("released", {
                 "datasets": self.members(pool), "statistic": key, "contents": contents, "campaign": campaign,
                 "round": round, **self._cost(pool, rho, delta),
@@ -64,7 +61,7 @@ class Rounds(Releases):
         """
         with self._database.write():
             self._database.execute(
-                "UPDATE privacy_charges SET noised = ? WHERE statistic = ? AND noised = ?", gradient, key, _RESERVED
+                "UPDATE privacy_charges SET noised = ? WHERE statistic = ? AND noised = ?", gradient, key, RESERVED
             )
             found = self.kept_gradient(key)
         if found is None:
@@ -78,4 +75,4 @@ class Rounds(Releases):
     def _learn(self, entries: Sequence[AuditEntry]) -> None:
         """A reservation in a ledger that was put back may have been used since: it stays charged, and is closed."""
         super()._learn(entries)
-        self._database.execute("UPDATE privacy_charges SET noised = NULL WHERE noised = ?", _RESERVED)
+        self._database.execute("UPDATE privacy_charges SET noised = NULL WHERE noised = ?", RESERVED)

@@ -24,7 +24,7 @@ from mine.privacy.rounds import Place, Round, check_noise, noise_of, private_rou
 from mine.privacy.steps import Noise
 from sonar.network import NetworkTraining
 from sonar.protocol.spec import Encoding, NetworkTerms, Payout, Spec
-from sonar.units import PPM, CampaignId
+from sonar.units import PPM, CampaignId, digest_of
 
 RULE = PrivacyRule(mode="on", epsilon=1.0, round_epsilon=0.5, budget=1.2, max_noise=5.0)
 CAMPAIGN, OTHER = CampaignId(b"\1" * 32), CampaignId(b"\2" * 32)
@@ -297,6 +297,48 @@ def test_each_round_that_another_copy_of_the_ledger_played_is_charged_once(ledge
     assert "in round 7 of campaign 0x0202" in said[0]
     assert "a statistic of epsilon 1 is charged to 'clinic'" in said[0], "which of the two nobody knows: the dearer one"
     assert found.epsilon > 0.5
+
+
+def on_chain(ledger: Ledger, gradient: bytes) -> Callable[[], list[Unknown]]:
+    """That this account has a gradient in round 0 of which the ledger knows only what the chain says."""
+    with ledger._database.write():
+        ledger._database.execute(
+            "INSERT INTO submissions (campaign, round, state, version, dataset, cid, artifact, gradient, bond) "
+            "VALUES (?, 0, 'sent', 0, '', '', ?, ?, '0')", CAMPAIGN, bytes(32), digest_of(gradient),
+        )  # fmt: skip
+    return lambda: [Unknown(CAMPAIGN, 0, CAMPAIGN, by_round=True)]
+
+
+def test_what_was_paid_for_before_another_copy_of_the_ledger_posted_makes_no_second_gradient(ledger: Ledger) -> None:
+    rich = RULE.model_copy(update={"budget": 10.0})
+
+    def stop() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        played(ledger, Trainer(during=stop), rule=rich)
+    # The whole home is copied here; the copy trains and posts, and this one is put back.
+    unknown = on_chain(ledger, b"what the copy made")
+    assert played(ledger, Trainer(), rule=rich, unknown=unknown).charged == one()
+    assert [(charge.round, charge.own) for charge in ledger.charges(1)] == [(0, False), (0, True)]
+    assert played(ledger, Trainer(), at(1), rule=rich, unknown=unknown).charged == one()
+    assert ledger.spent(1) == 3 * one(), "and it is charged once"
+
+
+def test_a_gradient_on_chain_is_charged_beside_another_one_that_was_made_for_its_round(ledger: Ledger) -> None:
+    rich = RULE.model_copy(update={"budget": 10.0})
+    played(ledger, Trainer(), rule=rich)
+    unknown = on_chain(ledger, b"another one")
+    for _ in range(2):
+        played(ledger, Trainer(), at(1), rule=rich, unknown=unknown)
+    assert [(charge.round, charge.own) for charge in ledger.charges(1)] == [(0, True), (0, False), (1, True)]
+
+
+def test_a_gradient_on_chain_that_the_ledger_has_made_is_not_charged_again(ledger: Ledger) -> None:
+    rich = RULE.model_copy(update={"budget": 10.0})
+    unknown = on_chain(ledger, played(ledger, Trainer(), rule=rich).gradient)
+    played(ledger, Trainer(), at(1), rule=rich, unknown=unknown)
+    assert ledger.spent(1) == 2 * one()
 
 
 def test_a_reservation_in_a_ledger_that_was_put_back_is_not_used_twice(tmp_path: Path) -> None:
