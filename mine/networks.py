@@ -67,7 +67,7 @@ def learn_with_noise(
 
     assert spec.network is not None
     public, start = _read(spec, model, key, weights, allow_insecure_small_key=allow_insecure_small_key)
-    inputs, targets = _gathered(spec, records)
+    inputs, targets = _gathered(spec, records, noise.most)
     change = train_privately(
         spec.network.graph, _start(spec, start), inputs, targets, spec.network.training, noise, progress=progress
     )
@@ -131,15 +131,28 @@ def _read(
         raise PolicyError(f"its Capsule gave weights that are none of this campaign's: {error}") from error
 
 
-def _gathered(spec: Spec, records: Pass) -> tuple[Inputs, Inputs]:
-    """All records (records, features) and targets (records, outputs), in float32; there may be none."""
+def _gathered(spec: Spec, records: Pass, room: int = 0) -> tuple[Inputs, Inputs]:
+    """All records (records, features) and targets (records, outputs), in float32; there may be none.
+
+    There is memory for as many as `room` from the beginning, so that it never runs out of it for one more.
+    """
     assert spec.network is not None
-    graph = spec.network.graph
-    parts = [(np.empty((0, graph.features), np.float32), np.empty((0, graph.outputs), np.float32))]
+    graph, count = spec.network.graph, 0
+    inputs, targets = (np.empty((room, wide), np.float32) for wide in (graph.features, graph.outputs))
     with np.errstate(over="ignore"):  # what is beyond float32 is infinite, and its record has no finite gradient
-        parts += [(design[:, :-1].astype(np.float32), targets.astype(np.float32)) for design, targets in records]
-    inputs, targets = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return inputs, targets
+        for design, wanted in records:
+            start, count = count, count + len(design)
+            if count > len(inputs):
+                inputs, targets = (_longer(one, max(count, 2 * start)) for one in (inputs, targets))
+            inputs[start:count], targets[start:count] = design[:, :-1], wanted
+    return inputs[:count], targets[:count]
+
+
+def _longer(rows: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+    """So many rows, which begin with these."""
+    longer = np.empty((count, rows.shape[1]), np.float32)
+    longer[: len(rows)] = rows
+    return longer
 
 
 def _start(spec: Spec, weights: npt.NDArray[np.int64]) -> Floats:

@@ -47,8 +47,6 @@ _WORTH_A_CALL = 1 << 22
 """Multiplications of an array below which the call takes longer than the work."""
 _SHARE = 64
 """Otherwise rows are so many times fewer than a batch's records: few seats are then empty while others are shared."""
-_MORE = 1.1
-"""How many times as many records there may be as are declared, of which two digits are kept."""
 _RARELY = 1e-3
 """How likely, about, a training of so many takes more arrays than are computed in any case."""
 _BELOW = 1 - 2.0**-30
@@ -77,10 +75,10 @@ def train_privately(
     unit = noise.clip / 2**GRID_BITS / noise.per_batch(training.batch_size)
     # Before torch does anything: threads that it starts do as this one does.
     with _without_tiny_numbers(), threads(worth_threads(graph, rows)):
-        given, wanted = (_with_nobody(one) for one in tensors_of(graph, records, targets, training))
+        given, wanted = (_some(one) for one in tensors_of(graph, records, targets, training))
         network = build(graph, parted(graph, start), dtype=torch.float32)
         singles, optimizer = Singles(network, training), optimizer_for(network.tensors(), training)
-        batches = seated(len(records), count, rows, random_bytes, least=_arrays(noise.records, count * rows))
+        batches = seated(len(records), count, rows, random_bytes, least=_arrays(noise.most, count * rows))
         for _ in range(training.epochs):
             for layers in batches:
                 total = np.zeros(graph.size, dtype=np.int64)
@@ -137,28 +135,29 @@ def on_the_grid(gradients: Tensor, clip: float) -> Tensor:
 
 
 def _sum(singles: Singles, given: Tensor, wanted: Tensor, places: npt.NDArray[np.int64], clip: float) -> Ints:
-    """The sum (parameters,) over the records at places (rows,); nobody's row, the last one given, counts nothing."""
-    at, there = torch.from_numpy(places % len(given)), torch.from_numpy(places >= 0)
-    whole = on_the_grid(singles.gradients(given[at], wanted[at]), clip)
+    """The sum (parameters,) over the records at places (rows,); nobody's row is of zeros, and counts nothing."""
+    at, there = torch.from_numpy(np.maximum(places, 0)), torch.from_numpy(places >= 0)
+    rows, aims = given[at], wanted[at]
+    rows[~there], aims[~there] = 0, 0
+    whole = on_the_grid(singles.gradients(rows, aims), clip)
     total: Ints = whole.mul_(there[:, None]).sum(dim=0).numpy()
     return total
 
 
-def _with_nobody(values: Tensor) -> Tensor:
-    """Records or targets with one of zeros behind them, which is computed wherever nobody sits."""
-    return torch.cat([values, values.new_zeros((1, *values.shape[1:]))])
+def _some(values: Tensor) -> Tensor:
+    """Records or targets, one of zeros where there are none."""
+    return values if len(values) else values.new_zeros((1, *values.shape[1:]))
 
 
 def _arrays(records: int, seats: int) -> int:
-    """How many layers a batch has in any case: more are needed rarely, of as many records as may be declared so.
+    """How many layers a batch has in any case: so many records rarely need more.
 
     By Chernoff's bound a seat that m records draw on average is drawn by `many` or more with a probability of at most
     exp(-m) (e m / many)^many.
     """
-    most = max(1.0, records * _MORE)
-    mean, limit = most / seats, math.log(_RARELY / seats)
-    many = max(1, math.ceil(mean))
-    while many < most and many * (1 + math.log(mean / many)) - mean > limit:
+    mean, limit = records / seats, math.log(_RARELY / seats)
+    many = math.ceil(mean)
+    while many < records and many * (1 + math.log(mean / many)) - mean > limit:
         many += 1
     return many
 

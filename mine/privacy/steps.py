@@ -38,6 +38,11 @@ class Noise:
     clip: float
     records: int
 
+    @property
+    def most(self) -> int:
+        """The most records that are declared as so many: for these time and memory are taken, whatever there are."""
+        return max(1, self.records * 11 // 10)
+
     def batches(self, batch_size: int) -> int:
         """Into how many batches records are dealt, of about so many each."""
         return max(1, math.ceil(self.records / batch_size))

@@ -78,6 +78,8 @@ def train(
 def tensors_of(graph: Graph, records: Inputs, targets: Inputs, training: NetworkTraining) -> tuple[Tensor, Tensor]:
     """Records and targets as `train` takes them, as float32 that the first layer and `loss_of` take.
 
+    They are not copied where they are float32 already, and not changed.
+
     Raises NetworkError for shapes that do not fit.
     """
     if records.ndim != 2 or records.shape[1] != graph.features or targets.shape != (len(records), graph.outputs):
@@ -85,8 +87,8 @@ def tensors_of(graph: Graph, records: Inputs, targets: Inputs, training: Network
             f"records of shape {records.shape} and targets of shape {targets.shape} do not fit a network of "
             f"{graph.features} features and {graph.outputs} outputs"
         )
-    given = torch.tensor(records, dtype=torch.float32).reshape(len(records), *graph.takes)
-    wanted = torch.tensor(targets, dtype=torch.float32)
+    given = torch.as_tensor(records, dtype=torch.float32).reshape(len(records), *graph.takes)
+    wanted = torch.as_tensor(targets, dtype=torch.float32)
     return given, wanted.argmax(dim=1) if training.loss == "cross_entropy" else wanted
 
 

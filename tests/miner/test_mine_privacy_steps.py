@@ -2,7 +2,9 @@
 
 import math
 import secrets
+import tracemalloc
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
+from mine import networks
 from mine.privacy import descent
 from mine.privacy.accountant import epsilon_of, rho_of
 from mine.privacy.descent import on_the_grid, seated, train_privately
@@ -108,11 +111,35 @@ def test_how_long_a_training_takes_does_not_tell_how_many_records_there_are(batc
 
 @pytest.mark.parametrize(("declared", "seats"), [(1, 1), (20, 1), (60, 240), (300, 17), (500, 4), (2000, 320)])
 def test_more_arrays_than_in_any_case_are_rarely_needed(declared: int, seats: int) -> None:
-    least, most = descent._arrays(declared, seats), declared * 11 // 10
+    most = Noise(1, 1.0, declared).most
+    assert most == declared * 11 // 10
+    least = descent._arrays(most, seats)
     layers = [len(seated(most, 1, seats, secrets.token_bytes)[0]) for _ in range(300)]
     assert sum(one > least for one in layers) <= 5, "one in a thousand, and hardly so many"
     assert least <= 3 * np.mean(layers) + 5
     assert len(seated(0, 3, 4, lambda _: b"", least=least)[2]) == least
+
+
+def test_reading_for_training_takes_the_same_memory_for_all_numbers_of_records_that_are_declared_alike() -> None:
+    graph = Graph.model_validate({"takes": (1000,), "layers": ({"op": "linear", "of": (0,), "units": 2},)})
+    spec: Any = SimpleNamespace(network=SimpleNamespace(graph=graph))
+    block = np.ones((10, 1001)), np.ones((10, 2))
+
+    def taken(count: int) -> int:
+        batches: Any = (tuple(part[: min(10, count - at)] for part in block) for at in range(0, count, 10))
+        tracemalloc.start()
+        inputs, targets = networks._gathered(spec, batches, Noise(1, 1.0, 200).most)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert inputs.shape == (count, 1000)
+        assert targets.shape == (count, 2)
+        assert (inputs == 1).all()
+        return peak
+
+    taken(10)
+    peaks = {count: taken(count) for count in (0, 1, 100, 199, 200, 220)}
+    assert max(peaks.values()) - min(peaks.values()) < 4000, "less than one record takes"
+    assert taken(300) > max(peaks.values()), "what is beyond is read all the same"
 
 
 def test_numbers_that_take_processors_long_count_as_zero_in_training_and_nowhere_else() -> None:
