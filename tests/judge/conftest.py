@@ -24,7 +24,7 @@ from capsule.secret import Vault, generate_key
 from capsule.secret.stretching import INTERACTIVE
 from capsule.service import CapsuleService
 from capsule.state import State
-from capsule.worker import Worker
+from capsule.worker import Worker, serving
 from sonar.chain.calls import create_campaign, submit_gradient
 from sonar.chain.client import SonarClient
 from sonar.protocol.messages import Domain, hash_admission
@@ -320,7 +320,11 @@ def world(
     new_account: Callable[..., LocalAccount],
     advance_time: Callable[[int], None],
     sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
+    # A pass ends with what it began, however long a busy machine takes for that: judge processes give way to others.
+    monkeypatch.setattr(serving, "_PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(serving, "_ROUND_SECONDS", 600.0)
     attester = new_account()
     made = World(tmp_path, client_for, new_account, advance_time, lambda: client_for(None).now(), attester, sandbox)
     yield made

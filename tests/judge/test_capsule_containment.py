@@ -12,6 +12,7 @@ import pytest
 from nodes import until
 
 from capsule.sandbox import Limits, Sandbox
+from capsule.worker import serving
 from sonar.chain.cursor import campaign_events
 from sonar.chain.events import RoundSettled
 from sonar.chain.records import Verdict
@@ -28,6 +29,7 @@ def holding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     given = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", str(HERE) if given is None else f"{HERE}{os.pathsep}{given}")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(serving, "_PATIENCE_SECONDS", 2.0)
     return tmp_path
 
 

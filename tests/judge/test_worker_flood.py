@@ -52,6 +52,8 @@ def fetching() -> int:
 def test_gradients_that_nobody_has_keep_other_campaigns_waiting_for_some_seconds_in_all(
     world: Any, scientist: Any, flood: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Each of them would be waited for so long, if there were no bound for all of them.
+    monkeypatch.setattr(serving, "_PATIENCE_SECONDS", 12.0)
     monkeypatch.setattr(serving, "_ROUND_SECONDS", 1.0)
     world.worker.step()
     assert fetching() == CAMPAIGNS * GRADIENTS
