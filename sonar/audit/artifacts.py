@@ -103,7 +103,7 @@ class _Artifacts:
         """A round's product from the model, the kept gradients and the settlement's weights and exponent."""
         settlement, notes, place = settled.settlement, self._notes, settled.place
         limit = syft.gradient_size_limit(spec.shape[0], spec.encoding.gradient_layout(model.key, spec.shape[1]))
-        gradients = self._gradients(model, settled, limit)
+        gradients = self._gradients(spec, model, settled, limit)
         published = self._read("product", place, "the product", Artifact(settlement.product_cid, settlement.product),
                                limit, bytes)  # fmt: skip
         if published is None:
@@ -122,7 +122,7 @@ class _Artifacts:
                       f"the product is the model and {len(weights)} gradients, computed again",
                       "the product is not what model, gradients and signed weights make")  # fmt: skip
 
-    def _gradients(self, model: EncryptedTensor, settled: Settled, limit: int) -> list[EncryptedTensor]:
+    def _gradients(self, spec: Spec, model: EncryptedTensor, settled: Settled, limit: int) -> list[EncryptedTensor]:
         """The kept gradients that are to be had. One that is not takes a store long to look for, so several at once."""
         # Not even small ones are always where their digest says: a node may keep no raw blocks, as the embedded one.
         told = {} if self._places is None else self._places(settled.settlement.round)
@@ -134,13 +134,22 @@ class _Artifacts:
                     lambda gradient: self._fetch(gradient.gradient, told.get(gradient.gradient), limit), group
                 )
                 for gradient, data in zip(group, fetched, strict=True):
+                    place = f"{settled.place}, gradient {gradient.index}"
                     parsed = self._parsed(
-                        "gradient", f"{settled.place}, gradient {gradient.index}", "the published gradient", data,
+                        "gradient", place, "the published gradient", data,
                         lambda data: syft.load_gradient(data, model.key),
                     )  # fmt: skip
                     if parsed is not None:
                         found.append(parsed)
+                        self._check_grid(spec, parsed, place)
         return found
+
+    def _check_grid(self, spec: Spec, gradient: EncryptedTensor, place: str) -> None:
+        """The product holds at any scale that a round's gradients have in common, and is the model's at the spec's."""
+        given = gradient.scale, gradient.bound
+        if given != (wanted := (spec.encoding.gradient_scale, spec.encoding.gradient_bound)):
+            self._notes.differs("gradient", place, f"it was kept, and has scale and bound {given}, where the spec asks "
+                                f"for {wanted}")  # fmt: skip
 
     def _fetch(self, digest: Digest, hint: Cid | None, limit: int) -> bytes | StorageError:
         """An artifact from where somebody says that it is, or from where its digest says that a small one mostly is."""

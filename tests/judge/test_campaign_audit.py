@@ -44,12 +44,14 @@ from sonar.syft import (
     CiphertextError,
     Obfuscator,
     PublicKey,
+    dump_gradient,
     dump_model,
     dump_product,
     encrypt,
     load_gradient,
     load_model,
     load_product,
+    product,
 )
 from sonar.units import Address, CampaignId, Digest, KeyId, Ppm, Wei, digest_of
 
@@ -475,6 +477,32 @@ def test_a_product_that_the_oracle_signed_but_nobody_can_make_is_found(audited: 
     found = audited.findings(story)
     assert found.pop(("signature", "round 0")) is Verdict.DIFFERS  # the test cannot sign for the Capsule
     assert found == {("product", "round 0"): Verdict.DIFFERS}
+
+
+@pytest.mark.parametrize("change", ["scale", "bound"])
+def test_gradients_that_were_kept_though_the_spec_does_not_take_them_are_found(audited: Audited, change: str) -> None:
+    """Of a gradient at twice the scale that is kept the model takes half, and the product tells nothing of that."""
+    story, settled = audited.story, next(one for one in audited.story.events if isinstance(one, RoundSettled))
+    created = story.events[0]
+    assert isinstance(created, CampaignCreated)
+    model = load_model(audited.file(created.admission.model).read_bytes(), allow_insecure_small_key=True)
+    posted = [one for one in story.events if isinstance(one, GradientSubmitted) and one.round == 0]
+    judged = [one for one in story.events if isinstance(one, GradientJudged) and one.round == 0]
+    gradients, weights = [], []
+    for at, (gradient, outcome) in enumerate(zip(posted, judged, strict=True)):
+        if not outcome.weight:
+            continue
+        true = load_gradient(audited.file(gradient.gradient).read_bytes(), model.key)
+        other = replace(true, **{change: getattr(true, change) + 1})
+        story = changed(story, GradientSubmitted, {"gradient": audited.store.put(dump_gradient(other)).digest}, at=at)
+        gradients, weights = [*gradients, other], [*weights, outcome.weight]
+    made = audited.store.put(dump_product(product(model, gradients, weights, settled.exponent)))
+    story = changed(story, RoundSettled, {"product": made.digest, "product_cid": made.cid})
+    found = audited.findings(story)
+    assert ("product", "round 0") not in found
+    assert [place for check, place in found if check == "gradient"] == [
+        f"round 0, gradient {at}" for at, outcome in enumerate(judged) if outcome.weight
+    ]
 
 
 def test_a_published_gradient_is_read_under_its_rounds_key_only(audited: Audited) -> None:
