@@ -18,7 +18,6 @@ from capsule.errors import CapsuleError, CapsuleRefusedError, CapsuleUnavailable
 from capsule.parts import Capsule
 from capsule.state import StoredAdmission
 from capsule.weights import open_weights
-from capsule.wire import RoundReply
 from capsule.worker.admitted import check_admitted
 from sonar.chain.errors import ContractRevertError
 from sonar.chain.records import CampaignRecord, Status, Verdict
@@ -141,15 +140,21 @@ class Releaser:
                 "before it asks for weights",
             )
 
-    def _verdicts(self, account: Address, campaign: CampaignId) -> list[Verdict]:
-        """What became of the account's gradients in rounds that this Capsule has settled."""
-        found = []
-        for number, place in self._capsule.state.posted_by(campaign, account):
-            stored = self._capsule.state.round(campaign, number)
-            if stored is not None and stored.state == "final":
-                outcomes = RoundReply.model_validate_json(stored.settlement).settlement()[0].outcomes
-                found.append(outcomes[place].verdict)
-        return found
+    def _verdicts(self, account: Address, campaign: CampaignId) -> tuple[Verdict, ...]:
+        """What became of the account's gradients in rounds that this Capsule has settled.
+
+        The chain tells how many these are: while fewer are known as such, every round that was signed counts.
+        """
+        with _in_order(campaign):
+            found = self._capsule.state.standing(campaign, account)
+        if found.settled >= self._capsule.chain.round(campaign).settled:
+            return found.final
+        if found.unclear:
+            raise CapsuleUnavailableError(
+                f"the Capsule has not yet seen all rounds of campaign 0x{campaign.hex()} that were settled: try again "
+                "shortly"
+            )
+        return found.final + found.signed
 
 
 @contextmanager

@@ -158,13 +158,6 @@ class ChainFacts(Topic):
             db.execute(update(t.rounds).where(this).values(state="expired", block=block))
         return True
 
-    def posted_by(self, campaign: CampaignId, account: Address) -> list[tuple[int, int]]:
-        """The rounds in which an account has posted a gradient, each with its place there, in order."""
-        chosen = select(t.submissions.c.round, t.submissions.c.place)
-        where = and_(t.submissions.c.campaign == campaign, t.submissions.c.mine == account)
-        with self._reading() as db:
-            return [(row.round, row.place) for row in db.execute(chosen.where(where).order_by(t.submissions.c.round))]
-
     def submissions(self, campaign: CampaignId, number: int) -> list[Submission]:
         """A round's gradients in order."""
         where = and_(t.submissions.c.campaign == campaign, t.submissions.c.round == number)

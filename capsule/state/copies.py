@@ -2,15 +2,14 @@
 
 import json
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import and_, select
 
 from capsule.errors import AuditLogError
 from capsule.state import tables as t
 from capsule.state._topic import Topic
 from capsule.state.engine import reading
-from capsule.state.posted import posted_head
-from sonar.chain.records import Entry
-from sonar.units import Address, CampaignId, digest_of
+from capsule.state.posted import posted_entries, posted_head
+from sonar.units import CampaignId, digest_of
 
 __all__ = ["Copies"]
 
@@ -39,20 +38,13 @@ class Copies(Topic):
             rows = db.execute(found.where(*where)).all()
             for round_, head, settlement in {(row.round, row.head, row.settlement) for row in rows}:
                 is_told = told.get((round_, head)) == digest_of(settlement.encode())
-                if not is_told or posted_head(campaign, round_, _entries(db, campaign, round_)) != head:
+                if not is_told or posted_head(campaign, round_, posted_entries(db, campaign, round_)) != head:
                     raise AuditLogError(
                         self.audit.head_in(db).length,
                         f"round {round_} of campaign 0x{campaign.hex()} is not in the database as it was settled: run "
                         "capsule audit verify, and restore a backup",
                     )
         return frozenset(row.place for row in rows if _was_opened(row.settlement, row.earlier))
-
-
-def _entries(db: Connection, campaign: CampaignId, number: int) -> list[Entry]:
-    """A round's gradients as they stand in the database."""
-    its = and_(t.submissions.c.campaign == campaign, t.submissions.c.round == number)
-    rows = db.execute(select(t.submissions).where(its).order_by(t.submissions.c.place)).all()
-    return [Entry(Address(row.mine), row.artifact, row.gradient) for row in rows]
 
 
 def _was_opened(settlement: str, place: int) -> bool:

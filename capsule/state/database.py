@@ -23,12 +23,13 @@ from capsule.state.migrating import bring_up_to_date
 from capsule.state.relays import Relays
 from capsule.state.rounds import Rounds
 from capsule.state.settings import Settings
+from capsule.state.verdicts import Verdicts
 from capsule.state.verifying import verify
 
 __all__ = ["State"]
 
 
-class State(Settings, Keys, Failures, Admissions, ChainFacts, Copies, Rounds, Relays):
+class State(Settings, Keys, Failures, Admissions, ChainFacts, Copies, Rounds, Verdicts, Relays):
     """The Capsule's database.
 
     Methods raise CapsuleUnavailableError where it does not answer, and CapsuleError where the audit log, to which

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, and_, select, text
 
 from capsule.errors import AuditLogError
+from capsule.state import tables as t
 from capsule.state._rows import exact_rows
 from sonar.chain.heads import entries_head
 from sonar.chain.records import Entry
 from sonar.units import Address, CampaignId
 
-__all__ = ["check_posted", "posted_head"]
+__all__ = ["check_posted", "posted_entries", "posted_head"]
 
 _FINAL: Final = text("SELECT campaign, round, head FROM rounds WHERE state = 'final'")
 _POSTED: Final = text(
@@ -37,6 +38,13 @@ def check_posted(db: Connection, length: int) -> None:
             raise AuditLogError(length, f"{_show(round_)} was settled with other gradients than are in the database")
     for round_ in heads:
         raise AuditLogError(length, f"{_show(round_)} was settled, and its gradients are not in the database any more")
+
+
+def posted_entries(db: Connection, campaign: CampaignId, number: int) -> list[Entry]:
+    """A round's gradients as they stand in the database."""
+    its = and_(t.submissions.c.campaign == campaign, t.submissions.c.round == number)
+    rows = db.execute(select(t.submissions).where(its).order_by(t.submissions.c.place)).all()
+    return [Entry(Address(row.mine), row.artifact, row.gradient) for row in rows]
 
 
 def posted_head(campaign: CampaignId, number: int, entries: Sequence[Entry]) -> bytes:

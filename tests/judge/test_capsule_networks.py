@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sqlalchemy import create_engine, update
+from sqlalchemy import create_engine, delete, update
 from torch import nn
 
 from capsule.errors import CapsuleRefusedError, CapsuleUnavailableError
@@ -203,13 +203,52 @@ def test_who_edits_the_database_does_not_admit_himself_to_a_networks_weights(
     assert weights_for(world, campaign, named).any()
     spec, _ = blobs(accounts=(writer.address,))
     values = {"spec": spec.to_bytes()} | ({"spec_digest": digest_of(spec.to_bytes())} if consistent else {})
-    engine = create_engine(f"sqlite:///{world.home / 'capsule.db'}")
-    with engine.begin() as db:
-        db.execute(update(t.admissions).values(values))
-    engine.dispose()
+    _edited(world, update(t.admissions).values(values))
     for terms in (terms_of(campaign), digest_of(spec.to_bytes())):
         with pytest.raises(CapsuleUnavailableError, match="not in order in the Capsule's database"):
             world.client(writer).weights(campaign.id, terms, SealingKeyPair.generate().public)
+
+
+def _edited(world: Any, *statements: Any) -> None:
+    engine = create_engine(f"sqlite:///{world.home / 'capsule.db'}")
+    with engine.begin() as db:
+        for statement in statements:
+            db.execute(statement)
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "what", ["verdict", "settlement", "deleted", "gradient", "another's", "state", "state and gradient", "admission"]
+)
+def test_who_edits_the_database_does_not_undo_that_he_lost_his_bond(world: Any, scientist: Any, what: str) -> None:
+    campaign = campaign_of(scientist)
+    cheat, honest = world.new_account(), world.new_account()
+    campaign.submit(cheat, b"no gradient")
+    campaign.submit(honest, gradient_of(world, campaign, honest))
+    step(world, campaign, 0)
+    refused("not_admitted", lambda: weights_for(world, campaign, cheat))
+    (stored,) = world.capsule.state.rounds(campaign.id)
+    lenient, his = json.loads(stored.settlement), t.submissions.c.mine == cheat.address
+    lenient["outcomes"][0]["verdict"] = "left_out"
+    rename = update(t.submissions).where(his).values(mine=world.new_account().address)
+    unsettle = update(t.rounds).values(state="expired")
+    edits: dict[str, tuple[Any, ...]] = {
+        "verdict": (update(t.rounds).values(settlement=json.dumps(lenient)),),
+        "settlement": (update(t.rounds).values(settlement="{}"),),
+        "deleted": (delete(t.rounds), delete(t.submissions)),
+        "gradient": (delete(t.submissions).where(his),),
+        "another's": (rename,),
+        "state": (unsettle,),
+        "state and gradient": (unsettle, rename),
+        "admission": (update(t.admissions).values(start_score=1 << 40),),
+    }
+    _edited(world, *edits[what])
+    if what == "state":
+        assert "lost a bond" in refused("not_admitted", lambda: weights_for(world, campaign, cheat))
+        return
+    said = "not yet seen all rounds" if what == "state and gradient" else "not in order in the Capsule's database"
+    with pytest.raises(CapsuleUnavailableError, match=said):
+        weights_for(world, campaign, cheat)
 
 
 def test_an_account_is_given_weights_a_few_times_a_minute(world: Any, scientist: Any) -> None:
