@@ -43,10 +43,10 @@ _MOST_BYTES = 1 << 28
 _BYTES_A_PARAMETER = 64
 """float32 twice, float64 and its squares, integers and theirs."""
 _BYTES_A_NUMBER = 16
-_WORTH_A_CALL = 1 << 22
+_WORTH_A_CALL = 1 << 20
 """Multiplications of an array below which the call takes longer than the work."""
 _SHARE = 64
-"""Otherwise rows are so many times fewer than a batch's records: few seats are then empty while others are shared."""
+"""Otherwise rows are so many times fewer than a batch's records: the more to a seat, the less is done for nobody."""
 _RARELY = 1e-3
 """How likely, about, a training of so many takes more arrays than are computed in any case."""
 _BELOW = 1 - 2.0**-30
