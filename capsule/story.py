@@ -7,6 +7,8 @@ each settlement, and the head of each round's gradients. So a mine that is credi
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from capsule.errors import CapsuleError, CapsuleUnavailableError
 from capsule.parts import Capsule
 from capsule.state import StoredRound, Version
@@ -60,7 +62,10 @@ def story_of(capsule: Capsule, campaign: CampaignId, spec: Spec, record: Campaig
     """
     settled = []
     for stored in capsule.state.rounds(campaign):
-        settlement, signature = RoundReply.model_validate_json(stored.settlement).settlement()
+        try:
+            settlement, signature = RoundReply.model_validate_json(stored.settlement).settlement()
+        except ValidationError as error:
+            raise CapsuleError(f"the settlement of round {stored.round} is none that a Capsule writes") from error
         if stored.state != "final" or not settlement.advances:
             continue
         try:

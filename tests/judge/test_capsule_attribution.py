@@ -316,10 +316,11 @@ def test_a_mine_that_was_put_into_anothers_place_is_credited_with_nothing(world:
         played.shares()
 
 
-def test_a_settlement_whose_weights_were_changed_splits_nothing(world: Any, scientist: Any) -> None:
+@pytest.mark.parametrize("settlement", ["replace(settlement, '\"exponent\":10', '\"exponent\":9')", "'{}'"])
+def test_a_settlement_whose_weights_were_changed_splits_nothing(world: Any, scientist: Any, settlement: str) -> None:
     played = one_round(world, scientist)
     played.end()
-    edited(world, "UPDATE rounds SET settlement = replace(settlement, '\"exponent\":10', '\"exponent\":9')")
+    edited(world, f"UPDATE rounds SET settlement = {settlement}")
     with pytest.raises(CapsuleUnavailableError, match="not in order"):
         played.shares()
 
