@@ -33,13 +33,33 @@ def make_mine(net: devnet.Devnet, name: str, features: np.ndarray, labels: np.nd
     return ["-m", "mine", "run", *home, "--network", str(net.network_file)]
 
 
+class Busyness:
+    """How many times as long as an idle machine this one takes for what is computed, on average while it is asked."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+        self._asked = 0.0
+
+    def __call__(self, *, every: float = 1.0, work: float = 0.02) -> None:
+        if time.monotonic() - self._asked < every:
+            return
+        wall, own = time.perf_counter(), time.thread_time()
+        while time.thread_time() - own < work:
+            pass
+        self.found.append((time.perf_counter() - wall) / (time.thread_time() - own))
+        self._asked = time.monotonic()
+
+    def mean(self) -> float:
+        return max(1.0, sum(self.found) / len(self.found))
+
+
 def spent(client: SonarClient, before: dict[str, int], accounts: dict[str, Address]) -> dict[str, int]:
     """What each account holds less than before, in wei."""
     return {name: before[name] - client.balance(account) for name, account in accounts.items()}
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_estimate_is_within_a_fifth_of_what_then_happens(spawn, tmp_path: Path) -> None:
     data = load_digits()
     order = np.random.default_rng(5).permutation(len(data.target))
@@ -69,7 +89,10 @@ def test_an_estimate_is_within_a_fifth_of_what_then_happens(spawn, tmp_path: Pat
         before = {name: sonar.client.balance(account) for name, account in accounts.items()}
         started = time.monotonic()
         campaign = sonar.create_campaign(**arguments)
-        wait_until(lambda: campaign.status is not Status.RUNNING, timeout=120, what="the end", child=mines[0])
+        busyness = Busyness()
+        wait_until(
+            lambda: busyness() or campaign.status is not Status.RUNNING, timeout=240, what="the end", child=mines[0]
+        )
         seconds = time.monotonic() - started
         campaign.close()
         sonar.withdraw()
@@ -84,7 +107,10 @@ def test_an_estimate_is_within_a_fifth_of_what_then_happens(spawn, tmp_path: Pat
         stored = sum(path.stat().st_size for path in (net.directory / "store").rglob("*") if path.is_file())
         earned = {gradient.mine: gradient.payout for gradient in campaign.gradients()}
     assert paid > 0
-    assert seconds == pytest.approx(told.seconds, rel=WITHIN)
+    # Nobody knows before how busy the machine will be with other work; waiting takes no longer by that.
+    waited = arguments["rounds"]["round_seconds"]
+    assert told.seconds * (1 - WITHIN) <= seconds
+    assert seconds <= (waited + (told.seconds - waited) * busyness.mean()) * (1 + WITHIN), busyness.found
     assert stored == pytest.approx(told.stored_bytes, rel=WITHIN)
     assert found["owner"] - paid == pytest.approx(told.owner_cost, rel=WITHIN)
     assert found["capsule"] == pytest.approx(told.settlement_cost, rel=WITHIN)
