@@ -32,7 +32,7 @@ from sonar.chain.client import SonarClient
 _PASSPHRASE = "kill me"  # noqa: S105  (guards nothing)
 _GONE_SECONDS = 5.0
 """How long the children of a killed Capsule may take to notice."""
-_FINISH_SECONDS = 300.0
+_FINISH_SECONDS = 1200.0
 _WATCH_SECONDS = 10.0
 """How long something is waited for that a kill is to follow."""
 

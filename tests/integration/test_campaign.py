@@ -24,7 +24,7 @@ from sonar.protocol.spec import Spec
 from sonar.syft import load_model
 from sonar.units import PPM
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(3600)
 DIGITS = load_digits()
 ORDER = np.random.default_rng(3).permutation(len(DIGITS.target))
 VALIDATION, SHARES = ORDER[:360], np.array_split(ORDER[360:], 2)
@@ -99,23 +99,23 @@ def test_a_campaign_survives_kills_of_capsule_and_mine(net, campaign, spawn, tmp
     # The Capsule dies before anything is posted; a mine works on, and waits for the verdict.
     net.children["capsule"].kill()
     first = spawn("mine1", *commands["mine1"])
-    wait_until(lambda: happened(GradientSubmitted, 1), timeout=120, what="a gradient without a Capsule", child=first)
+    wait_until(lambda: happened(GradientSubmitted, 1), timeout=480, what="a gradient without a Capsule", child=first)
     # The mine dies after its post; another one comes.
     first.kill()
     second = spawn("mine2", *commands["mine2"])
-    wait_until(lambda: happened(GradientSubmitted, 2), timeout=120, what="the second gradient", child=second)
+    wait_until(lambda: happened(GradientSubmitted, 2), timeout=480, what="the second gradient", child=second)
     assert not happened(RoundSettled, 1)
 
     net.restart_capsule()
     again = spawn("mine1-again", *commands["mine1"])
     wait_until(
-        lambda: happened(RoundSettled, 1), timeout=120, what="the first settlement", child=net.children["capsule"]
+        lambda: happened(RoundSettled, 1), timeout=480, what="the first settlement", child=net.children["capsule"]
     )
     # And once more in the middle of the second round.
-    wait_until(lambda: happened(GradientSubmitted, 3), timeout=120, what="a gradient of the next round", child=again)
+    wait_until(lambda: happened(GradientSubmitted, 3), timeout=480, what="a gradient of the next round", child=again)
     net.children["capsule"].kill()
     net.restart_capsule()
-    wait_until(lambda: happened(RoundSettled, 2), timeout=120, what="the second settlement")
+    wait_until(lambda: happened(RoundSettled, 2), timeout=480, what="the second settlement")
 
     assert client.campaign(campaign.id).status is Status.FINISHED
     posts = [(event.round, event.mine) for event in seen if isinstance(event, GradientSubmitted)]
@@ -138,7 +138,7 @@ def test_a_campaign_survives_kills_of_capsule_and_mine(net, campaign, spawn, tmp
 
 def check_audit(net: devnet.Devnet, campaign: pysonar.Campaign, settled: list) -> None:
     """Anybody finds all of it right, by either command, until an artifact is changed; then that is named."""
-    wait_until(lambda: not campaign.audit().unchecked, timeout=60, what="what was kept to be published")
+    wait_until(lambda: not campaign.audit().unchecked, timeout=240, what="what was kept to be published")
     assert not campaign.audit().differences
     words = ["audit", campaign.id.hex(), "--network", str(net.network_file)]
     for command in ("sonar", "pysonar"):
@@ -194,10 +194,10 @@ def test_mines_wait_for_a_chain_and_a_store_that_are_away(net, campaign, spawn, 
     store.mkdir()
     child = spawn("mine1", *command)
     wait_until(
-        lambda: '"waiting"' in child.log.read_text(), timeout=60, what="the mine's word that it waits", child=child
+        lambda: '"waiting"' in child.log.read_text(), timeout=240, what="the mine's word that it waits", child=child
     )
     assert not campaign.gradients()
     store.rmdir()
     away.rename(store)
-    wait_until(lambda: len(campaign.gradients()) == 1, timeout=60, what="the gradient", child=child)
+    wait_until(lambda: len(campaign.gradients()) == 1, timeout=240, what="the gradient", child=child)
     assert child.poll() is None

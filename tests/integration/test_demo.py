@@ -13,7 +13,7 @@ import pytest
 from sonar.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)
 
 
 def run_demo(tmp_path: Path, *arguments: str) -> dict:
@@ -157,7 +157,7 @@ def test_a_path_that_cannot_be_written_is_said_before_anything_is_done(tmp_path:
 def test_a_demo_that_is_ended_leaves_no_process_behind(spawn, tmp_path: Path, end):
     folder = tmp_path / "files"
     demo = spawn("demo", str(ROOT / "scripts" / "demo.py"), "--embedded", "--keep", str(folder))
-    wait_until(lambda: any(folder.rglob("chain.log")), timeout=60, what="the chain", child=demo)
+    wait_until(lambda: any(folder.rglob("chain.log")), timeout=240, what="the chain", child=demo)
     family = [psutil.Process(demo.pid), *psutil.Process(demo.pid).children(recursive=True)]
     assert len(family) > 1
     family[0].send_signal(end)

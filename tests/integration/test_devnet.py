@@ -20,7 +20,7 @@ from sonar.units import ether
 from sonar.wallet import load_account
 
 
-def read_document(child: Child, timeout: float = 90) -> dict:
+def read_document(child: Child, timeout: float = 360) -> dict:
     """The indented JSON document on a child's stdout."""
     text = child.read_line(timeout)
     while text.count("{") != text.count("}"):
@@ -54,7 +54,7 @@ def test_the_devnet_command_starts_all_parts_and_ends_without_a_process_left(spa
     family = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
     assert {process.pid for process in family} >= set(summary["pids"].values())
     family[0].send_signal(end)
-    assert child.wait(30) == 0
+    assert child.wait(120) == 0
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
 
@@ -110,7 +110,7 @@ def test_a_service_that_ends_by_itself_ends_the_devnet_with_its_last_words(spawn
         "--rpc-port", "0", "--capsule-port", "0", "--key-bits", "2048", "--json", speaks=True,
     )  # fmt: skip
     psutil.Process(read_document(child)["pids"]["chain"]).kill()
-    assert child.wait(30) == 1
+    assert child.wait(120) == 1
     assert "chain ended by itself" in child.last_words()
 
 

@@ -101,7 +101,7 @@ def test_an_estimate_is_within_a_fifth_of_what_then_happens(spawn, tmp_path: Pat
         paid = campaign.record.paid
         # What was kept is published once the settlement is final.
         wait_until(
-            lambda: None not in sonar.capsule.round(campaign.id, 0).published, timeout=60, what="the kept gradients"
+            lambda: None not in sonar.capsule.round(campaign.id, 0).published, timeout=240, what="the kept gradients"
         )
         found = spent(sonar.client, before, accounts)
         stored = sum(path.stat().st_size for path in (net.directory / "store").rglob("*") if path.is_file())

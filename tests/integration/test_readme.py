@@ -49,7 +49,7 @@ def hurry(client: SonarClient, mines: int, stop: threading.Event) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_the_readmes_example_runs_as_it_stands(spawn, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SONAR_HOME", raising=False)
@@ -58,7 +58,7 @@ def test_the_readmes_example_runs_as_it_stands(spawn, tmp_path: Path, monkeypatc
     (network_command,) = shell_lines("sonar")
     spawn("devnet", "-m", *network_command, "--chain", "embedded", "--store", "directory", "--rpc-port", "0",
           "--capsule-port", "0")  # fmt: skip
-    wait_until(lambda: "ready" in (tmp_path / "devnet.log").read_text(), timeout=90, what="the devnet")
+    wait_until(lambda: "ready" in (tmp_path / "devnet.log").read_text(), timeout=360, what="the devnet")
 
     files, example = python_examples()
     scope: dict[str, Any] = {}

@@ -42,7 +42,7 @@ def judged_by(world: Any, **limits: Any) -> Iterator[Sandbox]:
         world.use(world.sandbox)
 
 
-def step_until(world: Any, condition: Callable[[], object], seconds: float = 60) -> None:
+def step_until(world: Any, condition: Callable[[], object], seconds: float = 240) -> None:
     def stepped() -> object:
         world.worker.step()
         return condition()

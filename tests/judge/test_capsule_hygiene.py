@@ -49,7 +49,7 @@ def served(
             yield process
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)
 
 
 def test_no_process_of_a_served_capsule_dumps_core_or_shows_its_passphrase(

@@ -38,7 +38,7 @@ from sonar.storage import Artifact, ContentStore, open_store
 from sonar.units import Address, CampaignId, Cid, Digest, KeyId, Ppm, digest_of, ether
 
 FEATURES, CLASSES, RECORDS = 4, 3, 60
-PATIENCE = 60.0
+PATIENCE = 240.0
 CRASHING = Path(__file__).with_name("crashing_mine.py")
 
 

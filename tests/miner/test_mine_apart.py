@@ -421,7 +421,7 @@ def test_what_reads_and_trains_never_loads_what_signs_or_connects():
     assert not {"mine.wallet", "mine.ledger", "sonar.wallet"} & set(done.stdout.split())
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_sigterm_ends_a_mine_in_the_middle_of_a_training_and_its_process_with_it(stage, write_csv):
     rows = write_csv(stage.folder / "long.csv", records=30_000)
     mine = stage.mine(rows)

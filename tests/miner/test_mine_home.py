@@ -58,7 +58,7 @@ def told_to_another_user(home):
     )
     ways = ("create", "require", "ledger")
     commands = ([sys.executable, "-c", code, str(home), way] for way in ways)
-    told = [subprocess.run(command, capture_output=True, text=True, timeout=60) for command in commands]
+    told = [subprocess.run(command, capture_output=True, text=True, timeout=300) for command in commands]
     assert [one.stderr for one in told] == [""] * len(ways)
     return {one.stdout.strip() for one in told}
 

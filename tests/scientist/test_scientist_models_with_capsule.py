@@ -19,7 +19,7 @@ from sonar.chain.deploy import Deployment
 from sonar.chain.records import Status
 from sonar.processes import wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def run_rounds(world: World, campaign: pysonar.Campaign, shares: list, rounds: i
             world.mine(campaign, features, labels, account, **policy)
         wait_until(
             lambda number=number: campaign.status is not Status.RUNNING or campaign.present_round.number > number,
-            timeout=120,
+            timeout=480,
             what="the settlement",
         )
         if campaign.status is not Status.RUNNING:

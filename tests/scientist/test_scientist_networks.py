@@ -30,7 +30,7 @@ from sonar.network.training import train
 from sonar.processes import wait_until
 from sonar.storage import open_store
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ class Mines:
             assert campaign.present_round.number > number or campaign.present_round.count, self.told
             wait_until(
                 lambda number=number: campaign.status is not Status.RUNNING or campaign.present_round.number > number,
-                timeout=180,
+                timeout=480,
                 what="the settlement",
             )
             if campaign.status is not Status.RUNNING:

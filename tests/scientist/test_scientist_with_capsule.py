@@ -69,7 +69,7 @@ def test_a_campaign_from_the_first_line_to_the_trained_module(
         )
         for features, labels in shares:
             world.mine(campaign, features, labels, world.new_account())
-        campaign.watch(poll=0.05, timeout=120)
+        campaign.watch(poll=0.05, timeout=480)
         assert campaign.status is Status.FINISHED
         assert len(campaign.gradients()) == len(campaign.earnings()) == 2
         model = campaign.result()

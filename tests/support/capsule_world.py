@@ -139,7 +139,7 @@ def running_capsule(
         ]
         for thread in threads:
             thread.start()
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 120
         while not server.started:
             assert time.monotonic() < limit, "the Capsule's service did not start"
             threads[0].join(0.01)

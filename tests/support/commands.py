@@ -63,7 +63,7 @@ class Commands:
         self._process: subprocess.Popen[str] | None = None
 
     def run(
-        self, command: Sequence[str | Path], environment: Mapping[str, str], *, seconds: int = 60
+        self, command: Sequence[str | Path], environment: Mapping[str, str], *, seconds: int = 240
     ) -> "subprocess.CompletedProcess[str]":
         """Runs a module or a script (`*.py`) with its arguments; one that takes longer ends by SIGALRM."""
         if self._process is None:

@@ -25,7 +25,7 @@ ANVIL = MODULES / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
 GANACHE = MODULES / "ganache" / "dist" / "node" / "cli.js"
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 240) -> Any:
     """The condition's first true answer."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
