@@ -24,7 +24,7 @@ from sonar.protocol.spec import Spec
 from sonar.syft import load_model
 from sonar.units import PPM
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = pytest.mark.timeout(1800)
 DIGITS = load_digits()
 ORDER = np.random.default_rng(3).permutation(len(DIGITS.target))
 VALIDATION, SHARES = ORDER[:360], np.array_split(ORDER[360:], 2)

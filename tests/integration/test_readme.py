@@ -49,7 +49,7 @@ def hurry(client: SonarClient, mines: int, stop: threading.Event) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 def test_the_readmes_example_runs_as_it_stands(spawn, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SONAR_HOME", raising=False)

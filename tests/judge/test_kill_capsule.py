@@ -28,7 +28,7 @@ def run(*arguments: object) -> dict[str, Any]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 def test_a_capsule_killed_at_random_instants_settles_every_round_once(effort: Callable[[int, int, int], int]) -> None:
     kills = effort(20, 200, 200)
     report = run("--kills", kills, "--mines", 10)
@@ -38,7 +38,7 @@ def test_a_capsule_killed_at_random_instants_settles_every_round_once(effort: Ca
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 def test_two_workers_on_one_postgresql_settle_a_hundred_rounds_of_ten_campaigns_once(postgres_url: str) -> None:
     market = ("--kills", 0, "--campaigns", 10, "--rounds", 10, "--mines", 3)
     report = run(*market, "--workers", 2, "--database", postgres_url)

@@ -15,7 +15,7 @@ GANACHE = ROOT / "node_modules" / ".bin" / "ganache"
 
 @pytest.mark.long
 @pytest.mark.skipif(not GANACHE.exists(), reason="Ganache is not installed: npm ci")
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 def test_mines_killed_at_random_instants_lose_nothing_and_do_nothing_twice(effort: Callable[[int, int, int], int]):
     kills = effort(20, 200, 200)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SONAR_")}

@@ -125,7 +125,7 @@ def test_a_round_that_was_judged_during_the_outage_is_taken_note_of(stage):
     assert len([event for event in stage.submitted(campaign) if event.mine == mine.account.address]) == 2
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 def test_kills_at_random_moments_leave_one_gradient_for_each_campaign(stage, effort, funder):
     kills = effort(5, 50, 200)
     funder(stage.owner.address, 2 * kills * 10**18)  # each campaign escrows one ether
