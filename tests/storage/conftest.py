@@ -102,6 +102,7 @@ def start_node(libkubo: None, tmp_path: Path) -> Iterator[Callable[..., Node]]:
 @pytest.fixture(scope="session")
 def shared_node(libkubo: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """One node for the tests that only store and fetch."""
-    node = started(tmp_path_factory.mktemp("shared") / "node", "--deadline", "1")
+    # Many ask it at once: what it has is found within that on a busy machine, too.
+    node = started(tmp_path_factory.mktemp("shared") / "node", "--deadline", "5")
     yield node
     end(node.process)
