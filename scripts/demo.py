@@ -289,7 +289,7 @@ def run(arguments: argparse.Namespace, folder: Path, say: Console) -> int:
     counts = {verdict: audited[verdict] for verdict in ("holds", "differs", "unchecked")}
     say.print(f"audited from chain and store alone: {counts['holds']} checks hold")
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report(outcome, identity, model, counts, seconds), indent=2) + "\n")
+        arguments.json.write_text(json.dumps(report(outcome, names, identity, model, counts, seconds), indent=2) + "\n")
     problems = failures(outcome, [addresses[name] for name in honest], addresses["poisoner"], addresses["thief"])
     problems += [
         f"audit, {finding['check']}, {finding['place']}: {finding['sentence']}"

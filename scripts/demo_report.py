@@ -97,9 +97,17 @@ def failures(outcome: Outcome, honest: list[str], poisoner: str, thief: str) -> 
 
 
 def report(
-    outcome: Outcome, chain: dict[str, Any], model: dict[str, Any], audit: dict[str, int], seconds: dict[str, float]
+    outcome: Outcome,
+    names: dict[str, str],
+    chain: dict[str, Any],
+    model: dict[str, Any],
+    audit: dict[str, int],
+    seconds: dict[str, float],
 ) -> dict[str, Any]:
-    """The machine-readable report; amounts in wei, scores and shares in ppm, the audit's checks by verdict."""
+    """The machine-readable report; amounts in wei, scores and shares in ppm, the audit's checks by verdict.
+
+    `names` are what the demo calls its accounts.
+    """
     record = outcome.record
     return {
         "chain": chain,
@@ -127,7 +135,8 @@ def report(
             for event in outcome.gradients
         ],
         "payouts": [
-            {"mine": mine, "wei": outcome.paid_to(mine)} for mine in dict.fromkeys(e.mine for e in outcome.gradients)
+            {"mine": mine, "name": names[mine], "wei": outcome.paid_to(mine)}
+            for mine in dict.fromkeys(event.mine for event in outcome.gradients)
         ],
         "refund_wei": outcome.refund,
         "model": model,
